@@ -1,0 +1,150 @@
+#include "base/team.h"
+
+#include <errno.h>
+#include <hwloc.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+/* About 20 microseconds of spinning: longer than the gap between two calls of a step, shorter than a time
+ * slice. With more threads than processors spinning only steals the processor from the one that works. */
+enum { SPIN_LIMIT = 4000 };
+
+struct worker {
+    struct team *team;
+    pthread_t thread;
+    unsigned rank;
+};
+
+struct team {
+    unsigned n_threads, n_started;
+    int spin_limit;
+    team_function function;
+    void *argument;
+    struct worker *workers;
+    /* On lines of their own: the caller writes the first, the workers the second. */
+    _Alignas(MEM_CACHE_LINE) _Atomic uint32_t generation; /* counts calls */
+    _Atomic bool closing;
+    _Alignas(MEM_CACHE_LINE) _Atomic uint32_t n_running;
+    _Alignas(MEM_CACHE_LINE) _Atomic uint32_t n_sleeping;
+};
+
+static void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t value) {
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+static void futex_wake_all(_Atomic uint32_t *word) {
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* Returns the generation that follows `seen`. */
+static uint32_t wait_for_call(struct team *team, uint32_t seen) {
+    for (int spins = 0; spins < team->spin_limit; spins++) {
+        uint32_t now = atomic_load_explicit(&team->generation, memory_order_acquire);
+        if (now != seen) return now;
+        relax();
+    }
+    atomic_fetch_add(&team->n_sleeping, 1);
+    uint32_t now;
+    while ((now = atomic_load(&team->generation)) == seen) futex_wait(&team->generation, seen);
+    atomic_fetch_sub(&team->n_sleeping, 1);
+    return now;
+}
+
+static void *worker_main(void *argument) {
+    struct worker *worker = argument;
+    struct team *team = worker->team;
+    uint32_t seen = 0;
+    for (;;) {
+        seen = wait_for_call(team, seen);
+        if (atomic_load(&team->closing)) return NULL;
+        team->function(team->argument, worker->rank, team->n_threads);
+        if (atomic_fetch_sub_explicit(&team->n_running, 1, memory_order_acq_rel) == 1 && team->spin_limit == 0)
+            futex_wake_all(&team->n_running);
+    }
+}
+
+static void announce(struct team *team) {
+    atomic_fetch_add(&team->generation, 1);
+    if (atomic_load(&team->n_sleeping) > 0) futex_wake_all(&team->generation);
+}
+
+void team_run(struct team *team, team_function function, void *argument) {
+    if (team == NULL || team->n_threads == 1) {
+        function(argument, 0, 1);
+        return;
+    }
+    team->function = function;
+    team->argument = argument;
+    atomic_store_explicit(&team->n_running, team->n_threads - 1, memory_order_relaxed);
+    announce(team);
+    function(argument, 0, team->n_threads);
+    uint32_t running;
+    while ((running = atomic_load_explicit(&team->n_running, memory_order_acquire)) != 0) {
+        if (team->spin_limit == 0) futex_wait(&team->n_running, running);
+        relax();
+    }
+}
+
+int team_open(struct team **out, unsigned n_threads) {
+    ASSERT(n_threads >= 1);
+    struct team *team = mem_alloc_aligned(1, sizeof *team);
+    if (team == NULL) return ERR_NO_MEMORY;
+    team->n_threads = n_threads;
+    long n_processors = sysconf(_SC_NPROCESSORS_ONLN);
+    team->spin_limit = n_processors > 0 && n_threads > (unsigned)n_processors ? 0 : SPIN_LIMIT;
+    team->workers = mem_alloc(n_threads, sizeof *team->workers);
+    if (team->workers == NULL) {
+        mem_free(team);
+        return ERR_NO_MEMORY;
+    }
+    for (unsigned rank = 1; rank < n_threads; rank++) {
+        struct worker *worker = &team->workers[rank];
+        *worker = (struct worker){.team = team, .rank = rank};
+        int failure = pthread_create(&worker->thread, NULL, worker_main, worker);
+        if (failure != 0) {
+            team_close(team);
+            return ERR(NO_MEMORY, "cannot start thread %u of %u: %s", rank + 1, n_threads, strerror(failure));
+        }
+        team->n_started = rank;
+    }
+    *out = team;
+    return 0;
+}
+
+void team_close(struct team *team) {
+    if (team == NULL) return;
+    atomic_store(&team->closing, true);
+    announce(team);
+    for (unsigned rank = 1; rank <= team->n_started; rank++) pthread_join(team->workers[rank].thread, NULL);
+    mem_free(team->workers);
+    mem_free(team);
+}
+
+unsigned team_size(const struct team *team) { return team == NULL ? 1 : team->n_threads; }
+
+unsigned team_default_size(void) {
+    hwloc_topology_t topology;
+    int n_cores = 0;
+    if (hwloc_topology_init(&topology) == 0) {
+        if (hwloc_topology_load(topology) == 0) n_cores = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE);
+        hwloc_topology_destroy(topology);
+    }
+    return n_cores > 0 ? (unsigned)n_cores : 1;
+}

@@ -1,0 +1,55 @@
+/* How the K and V rows of one attention head are stored inside a block.
+ *
+ * A codec decides the bytes of a block's K and V for one KV head. The row codecs here (f32, f16, bf16) keep
+ * every number on its own; they differ only in the element type, so rows can be written one by one and copied
+ * bit for bit. Layout of one head in a block of BLOCK_TOKENS slots:
+ *
+ *   K: (head_dim, BLOCK_TOKENS)   element [dim][slot]   so that a vector holds one dimension of many tokens and
+ *                                                       their scores fall out without horizontal sums
+ *   V: (BLOCK_TOKENS, head_dim)   element [slot][dim]   so that a vector holds many dimensions of one token
+ *
+ * The functions here are the plain reference; the kernel sets have faster ones of the same result. */
+#ifndef CABINET_CODEC_CODEC_H
+#define CABINET_CODEC_CODEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Consecutive tokens in a block. Property tests build with a tiny value. */
+#ifndef BLOCK_TOKENS
+#define BLOCK_TOKENS 32
+#endif
+
+/* Adding a codec: a line here and a file codec_<name>.c that defines `const struct codec codec_<name>`. */
+#define CODEC_LIST(X) X(f32) X(f16) X(bf16)
+
+enum codec_id {
+#define X(name) CODEC_##name,
+    CODEC_LIST(X)
+#undef X
+        CODEC_COUNT
+};
+
+struct codec {
+    const char *name;
+    size_t element_bytes; /* of one stored number */
+    /* Writes one row of head_dim f32 numbers into slot `slot` of a head's K (or V) area. */
+    void (*encode_k)(void *k_area, unsigned slot, const float *row, unsigned head_dim);
+    void (*encode_v)(void *v_area, unsigned slot, const float *row, unsigned head_dim);
+    /* The stored row as f32. */
+    void (*decode_k)(const void *k_area, unsigned slot, float *row, unsigned head_dim);
+    void (*decode_v)(const void *v_area, unsigned slot, float *row, unsigned head_dim);
+};
+
+const struct codec *codec_get(enum codec_id id);
+/* The codec of that name, or -1. */
+int codec_find(const char *name);
+/* "f32, f16, bf16": for messages. Lives for ever. */
+const char *codec_names(void);
+
+/* Bytes of one head's K area, or of its V area, in one block. */
+static inline size_t codec_area_bytes(const struct codec *codec, unsigned head_dim) {
+    return codec->element_bytes * BLOCK_TOKENS * head_dim;
+}
+
+#endif

@@ -1,0 +1,82 @@
+/* A kernel set: the inner loops for one instruction set, over raw pointers, single-threaded, without memory of
+ * their own. kernel/matmul.h and kernel/attention.h spread them over a team.
+ *
+ * Within one set a row's result never depends on which rows are computed beside it. Sets may differ from each
+ * other in the last bits of floating point, never in integer results; the scalar set is the reference that
+ * tests/kernel holds the others against. */
+#ifndef CABINET_KERNEL_KERNEL_SET_H
+#define CABINET_KERNEL_KERNEL_SET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "codec/codec.h"
+#include "kernel/panel.h"
+
+/* Keys that one pass of the softmax sees together. Tiles begin at absolute multiples of this position. */
+enum { ATTENTION_TILE = 128, ATTENTION_TILE_BLOCKS = ATTENTION_TILE / BLOCK_TOKENS, ATTENTION_MAX_ROWS = 16 };
+
+/* out[r][o] for o in panels [panel_begin, panel_end) and r in rows [row_begin, row_end) of x.
+ * out is (x->n_rows, out_stride) f32; writes only o < n_rows of the matrix. */
+typedef void matmul_function(const struct panel_matrix *w, size_t panel_begin, size_t panel_end,
+                             const struct activations *x, size_t row_begin, size_t row_end, float *out,
+                             size_t out_stride);
+
+/* Query rows that see the same keys of one KV head (GQA heads x positions), and their running softmax. */
+struct attention_rows {
+    unsigned n_rows;   /* 1 .. ATTENTION_MAX_ROWS */
+    unsigned head_dim; /* multiple of 2 */
+    const float *q;    /* (n_rows, head_dim), already scaled */
+    float *max;        /* (n_rows) largest score so far; -INFINITY at first */
+    float *sum;        /* (n_rows) sum of exp(score - max); 0 at first */
+    float *out;        /* (n_rows, head_dim) sum of exp(score - max) * v; 0 at first */
+};
+
+/* Up to ATTENTION_TILE consecutive keys, in whole blocks. */
+struct attention_tile {
+    const void *k[ATTENTION_TILE_BLOCKS]; /* K areas of one head */
+    const void *v[ATTENTION_TILE_BLOCKS];
+    const void *next_k, *next_v;          /* areas that are read next, to prefetch; may be NULL */
+    const uint32_t *n_visible;            /* (n_rows) how many of the tile's keys a row sees, from the first on */
+};
+
+struct kernel_set {
+    const char *name;
+    bool (*is_supported)(void); /* by this processor */
+
+    /* Quantises one row of n_cols numbers into row `row` of x (codes, scale, scaled_sum, half_sum). */
+    void (*quantize_row)(struct activations *x, size_t row);
+    matmul_function *matmul[PANEL_FORMAT_COUNT];
+
+    /* Adds a tile to the rows' running softmax. Rows that see no key of it are left as they are, bit for bit.
+     * Slots past the largest n_visible are never read. */
+    void (*attend_tile[CODEC_COUNT])(struct attention_rows *rows, const struct attention_tile *tile);
+    /* Adds the partial result `part` (of later keys) to `rows`: log-sum-exp merge. Rows with part->sum == 0 are
+     * left as they are, bit for bit. */
+    void (*attend_merge)(struct attention_rows *rows, const struct attention_rows *part);
+
+    /* As the codec's encode_k and encode_v, bit for bit. */
+    void (*store_k[CODEC_COUNT])(void *k_area, unsigned slot, const float *row, unsigned head_dim);
+    void (*store_v[CODEC_COUNT])(void *v_area, unsigned slot, const float *row, unsigned head_dim);
+
+    /* out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]; out may be x. */
+    void (*rmsnorm)(float *out, const float *x, const float *weight, size_t n, float epsilon);
+    /* out[i] = silu(gate[i]) * up[i]; out may be gate. */
+    void (*silu_mul)(float *out, const float *gate, const float *up, size_t n);
+    /* x[i] += y[i] */
+    void (*add)(float *x, const float *y, size_t n);
+};
+
+extern const struct kernel_set kernel_set_scalar;
+#if defined(__x86_64__)
+extern const struct kernel_set kernel_set_avx2, kernel_set_avx512;
+#endif
+
+/* The best set of this processor, or the one named ("scalar", "avx2", "avx512"); NULL with the error set if it
+ * does not exist or cannot run here. `name` may be NULL. */
+const struct kernel_set *kernel_set_get(const char *name);
+/* The sets in this binary, best first; NULL-terminated. Some may not be supported by the processor. */
+const struct kernel_set *const *kernel_set_all(void);
+
+#endif
