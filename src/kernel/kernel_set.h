@@ -15,7 +15,7 @@
 #include "kernel/panel.h"
 
 /* Keys that one pass of the softmax sees together. Tiles begin at absolute multiples of this position. */
-enum { ATTENTION_TILE = 128, ATTENTION_TILE_BLOCKS = ATTENTION_TILE / BLOCK_TOKENS, ATTENTION_MAX_ROWS = 16 };
+enum { ATTENTION_TILE = 128, ATTENTION_TILE_BLOCKS = ATTENTION_TILE / BLOCK_TOKENS, ATTENTION_MAX_ROWS = 48 };
 
 /* out[r][o] for o in panels [panel_begin, panel_end) and r in rows [row_begin, row_end) of x.
  * out is (x->n_rows, out_stride) f32; writes only o < n_rows of the matrix. */
@@ -37,7 +37,7 @@ struct attention_rows {
 struct attention_tile {
     const void *k[ATTENTION_TILE_BLOCKS]; /* K areas of one head */
     const void *v[ATTENTION_TILE_BLOCKS];
-    const void *next_k, *next_v;          /* areas that are read next, to prefetch; may be NULL */
+    const void *next_k[ATTENTION_TILE_BLOCKS]; /* K areas that are read next, to prefetch; any may be NULL */
     const uint32_t *n_visible;            /* (n_rows) how many of the tile's keys a row sees, from the first on */
 };
 
@@ -50,7 +50,8 @@ struct kernel_set {
     matmul_function *matmul[PANEL_FORMAT_COUNT];
 
     /* Adds a tile to the rows' running softmax. Rows that see no key of it are left as they are, bit for bit.
-     * Slots past the largest n_visible are never read. */
+     * Slots past the largest n_visible may hold anything: blocks and V rows past it are not touched, and K lanes
+     * past it are dropped. */
     void (*attend_tile[CODEC_COUNT])(struct attention_rows *rows, const struct attention_tile *tile);
     /* Adds the partial result `part` (of later keys) to `rows`: log-sum-exp merge. Rows with part->sum == 0 are
      * left as they are, bit for bit. */

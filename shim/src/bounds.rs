@@ -1,0 +1,143 @@
+//! Runs work for a stranger on a thread of its own, and leaves that thread behind when it asks for too much.
+//!
+//! minijinja's fuel bounds instructions and the bytes that they make, but not what one instruction does to a nested
+//! value: comparing or printing `x` after forty times `x = [x, x]` takes 2^40 steps, and a list inside itself ends
+//! only with the stack. All of these allocate at every step, so the allocator is where they can be stopped. It must
+//! not unwind and it must not fail (Rust would abort the process), but it need not return: a thread beyond its
+//! bounds reports, and sleeps for ever. What it held stays allocated, once for a template: see `Template::spent`.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::null;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::{Builder, Thread, current, park};
+
+use crate::Failure;
+
+/// Recursion that allocates stops at half of the stack; the other half is for recursion that does not: dropping
+/// nested values, whose depth the fuel bounds, and compiling long expressions, bounded by the template's length.
+const STACK_BYTES: usize = 256 << 20;
+
+const RUNNING: u8 = 0;
+const DONE: u8 = 1;
+const REASONS: [(u8, &str); 3] = [(2, "more memory"), (3, "more time"), (4, "deeper nesting")];
+
+struct Signal {
+    state: AtomicU8,
+    caller: Thread,
+}
+
+struct Meter {
+    signal: Cell<*const Signal>, // null outside of bounded()
+    bytes_left: Cell<usize>,
+    calls_left: Cell<usize>,
+    stack_floor: Cell<usize>,
+}
+
+thread_local! {
+    static METER: Meter = const {
+        Meter { signal: Cell::new(null()), bytes_left: Cell::new(0), calls_left: Cell::new(0), stack_floor: Cell::new(0) }
+    };
+}
+
+fn stack_address() -> usize {
+    let here = 0u8;
+    std::hint::black_box(&raw const here) as usize
+}
+
+impl Meter {
+    fn charge(&self, bytes: usize) {
+        if self.signal.get().is_null() {
+            return;
+        }
+        let exceeded = match (self.bytes_left.get().checked_sub(bytes), self.calls_left.get().checked_sub(1)) {
+            (None, _) => 2,
+            (_, None) => 3,
+            _ if stack_address() < self.stack_floor.get() => 4,
+            (Some(bytes_left), Some(calls_left)) => {
+                self.bytes_left.set(bytes_left);
+                self.calls_left.set(calls_left);
+                return;
+            }
+        };
+        let signal = unsafe { &*self.signal.replace(null()) }; // this thread's own Arc keeps it alive
+        signal.state.store(exceeded, Ordering::Release);
+        signal.caller.unpark();
+        loop {
+            park();
+        }
+    }
+
+    fn refund(&self, bytes: usize) {
+        self.bytes_left.set(self.bytes_left.get().saturating_add(bytes));
+    }
+}
+
+struct Metered;
+
+#[global_allocator]
+static ALLOCATOR: Metered = Metered;
+
+unsafe impl GlobalAlloc for Metered {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        METER.with(|meter| meter.charge(layout.size()));
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        METER.with(|meter| meter.charge(layout.size()));
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn realloc(&self, old: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        METER.with(|meter| {
+            meter.charge(new_size);
+            meter.refund(layout.size());
+        });
+        unsafe { System.realloc(old, layout, new_size) }
+    }
+    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        METER.with(|meter| meter.refund(layout.size()));
+        unsafe { System.dealloc(old, layout) }
+    }
+}
+
+/// What `work` returns, or a failure that says which bound it broke; then `spent` is set.
+pub(crate) fn bounded<T: Send + 'static>(
+    max_bytes: usize,
+    max_allocations: usize,
+    spent: &mut bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let signal = Arc::new(Signal { state: AtomicU8::new(RUNNING), caller: current() });
+    let shared = signal.clone();
+    let body = move || {
+        METER.with(|meter| {
+            meter.bytes_left.set(max_bytes);
+            meter.calls_left.set(max_allocations);
+            meter.stack_floor.set(stack_address().saturating_sub(STACK_BYTES / 2));
+            meter.signal.set(Arc::as_ptr(&shared));
+        });
+        let result = catch_unwind(AssertUnwindSafe(work));
+        METER.with(|meter| meter.signal.set(null()));
+        shared.state.store(DONE, Ordering::Release);
+        shared.caller.unpark();
+        result
+    };
+    let thread = Builder::new().name("template".into()).stack_size(STACK_BYTES).spawn(body);
+    let thread = thread.map_err(|e| Failure::io(format!("no thread: {e}")))?;
+    loop {
+        match signal.state.load(Ordering::Acquire) {
+            RUNNING => park(),
+            DONE => match thread.join() {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(payload)) | Err(payload) => resume_unwind(payload),
+            },
+            reason => {
+                *spent = true;
+                let (_, text) = REASONS.into_iter().find(|known| known.0 == reason).unwrap_or((0, "more"));
+                return Err(Failure::refused(format!("the template asks for {text} than it may have")));
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Chat templates, rendered as Hugging Face's `apply_chat_template` renders them, within bounds: a template comes
+//! out of a stranger's model file and may loop for ever, recurse, or multiply strings.
+
+use std::ffi::{CString, c_char, c_int};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Error, ErrorKind, Value, context};
+
+use crate::bounds::bounded;
+use crate::{Failure, guard, python, text_in, text_out, to_json};
+
+/// The engine charges 1 fuel an instruction, and 1 for each 64 bytes that it makes or reads. What a template may
+/// spend grows with the conversation, so that a long one passes and a short one cannot occupy a core for long.
+const FUEL: usize = 2_000_000;
+const FUEL_PER_MESSAGE: usize = 10_000;
+const FUEL_PER_BYTE: usize = 4;
+const ALLOCATIONS_PER_FUEL: usize = 4;
+const MEMORY_BYTES: usize = 256 << 20;
+const MEMORY_PER_BYTE: usize = 64;
+const SOURCE_BYTES: usize = 256 << 10;
+const NAME: &str = "chat template";
+
+pub struct Template {
+    environment: Environment<'static>,
+    spent: AtomicBool, // it went out of bounds once, which cost a thread: it does not run again
+}
+
+fn one_line(error: &Error) -> String {
+    let mut line = match error.detail() {
+        Some(detail) if error.kind() == ErrorKind::InvalidOperation => detail.to_string(),
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    };
+    if let Some(number) = error.line() {
+        line += &format!(" (line {number})");
+    }
+    match std::error::Error::source(error) {
+        Some(source) => format!("{line}: {source}"),
+        None => line,
+    }
+}
+
+fn raise_exception(text: String) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, text))
+}
+
+fn strftime_now(format: String) -> Result<String, Error> {
+    let bad = || Error::new(ErrorKind::InvalidOperation, "strftime_now cannot use this format");
+    let format = CString::new(format).map_err(|_| bad())?;
+    let mut text = [0u8; 256];
+    let length = unsafe {
+        let (now, mut parts) = (libc::time(std::ptr::null_mut()), std::mem::zeroed());
+        libc::localtime_r(&now, &mut parts);
+        libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), &parts)
+    };
+    if length == 0 && !format.is_empty() {
+        return Err(bad());
+    }
+    Ok(String::from_utf8_lossy(&text[..length]).into_owned())
+}
+
+/// Hugging Face marks what the assistant said by `{% generation %}`: for rendering, a block without effect.
+fn without_generation_tags(source: &str) -> String {
+    let mut result = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{%") {
+        let (before, tag) = rest.split_at(start + 2);
+        let length = tag.find("%}").unwrap_or(tag.len());
+        let (tag, after) = tag.split_at(length);
+        let word = tag.trim_matches(|c: char| c.is_ascii_whitespace() || c == '-' || c == '+');
+        result += before;
+        result += &match word {
+            "generation" => tag.replacen(word, "with", 1),
+            "endgeneration" => tag.replacen(word, "endwith", 1),
+            _ => tag.to_string(),
+        };
+        rest = after;
+    }
+    result + rest
+}
+
+fn compile(source: &str, bos: &str, eos: &str) -> Result<Environment<'static>, Error> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_recursion_limit(200);
+    environment.set_unknown_method_callback(python::method);
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function("strftime_now", strftime_now);
+    environment.add_filter("tojson", to_json::to_json);
+    environment.add_global("bos_token", bos);
+    environment.add_global("eos_token", eos);
+    environment.add_global("tools", ());
+    environment.add_global("documents", ());
+    environment.add_template_owned(NAME, without_generation_tags(source))?;
+    Ok(environment)
+}
+
+fn open(source: &str, bos: &str, eos: &str) -> Result<Template, Failure> {
+    if source.len() > SOURCE_BYTES {
+        return Err(Failure::refused(format!("a source of {} bytes; {SOURCE_BYTES} are the most", source.len())));
+    }
+    let (source, bos, eos) = (source.to_string(), bos.to_string(), eos.to_string());
+    let work = move || compile(&source, &bos, &eos).map_err(|e| Failure::refused(one_line(&e)));
+    let environment = bounded(MEMORY_BYTES, ALLOCATIONS_PER_FUEL * FUEL, &mut false, work)??;
+    Ok(Template { environment, spent: AtomicBool::new(false) })
+}
+
+fn render(template: &Template, texts: &[&str], add_generation_prompt: bool) -> Result<String, Failure> {
+    if template.spent.load(Ordering::Relaxed) {
+        return Err(Failure::refused("the template asked for too much before, and is not run again"));
+    }
+    let n_bytes: usize = texts.iter().map(|text| text.len()).sum();
+    let fuel = FUEL + FUEL_PER_MESSAGE * (texts.len() / 2) + FUEL_PER_BYTE * n_bytes;
+    let mut environment = template.environment.clone();
+    environment.set_fuel(Some(fuel as u64));
+    let message = |pair: &[&str]| context! { role => pair[0], content => pair[1] };
+    let messages: Vec<Value> = texts.chunks_exact(2).map(message).collect();
+    let work = move || {
+        let template = environment.get_template(NAME);
+        let context = context! { messages, add_generation_prompt };
+        template.and_then(|template| template.render(context)).map_err(|e| Failure::refused(one_line(&e)))
+    };
+    let (memory, allocations) = (MEMORY_BYTES + MEMORY_PER_BYTE * n_bytes, ALLOCATIONS_PER_FUEL * fuel);
+    let mut spent = false;
+    let rendered = bounded(memory, allocations, &mut spent, work);
+    template.spent.fetch_or(spent, Ordering::Relaxed);
+    rendered?
+}
+
+/// # Safety
+/// As `cabinet_shim.h` says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cabinet_template_open(
+    chat: *mut *mut Template,
+    source: *const c_char,
+    length: usize,
+    bos: *const c_char,
+    eos: *const c_char,
+    error: *mut c_char,
+    error_size: usize,
+) -> c_int {
+    let body = || unsafe {
+        let source = std::slice::from_raw_parts(source.cast(), length);
+        let source = str::from_utf8(source).map_err(|e| Failure::refused(format!("not UTF-8: {e}")))?;
+        let (bos, eos) = (text_in(bos, "the bos token")?, text_in(eos, "the eos token")?);
+        *chat = Box::into_raw(Box::new(open(source, bos, eos)?));
+        Ok(0)
+    };
+    unsafe { guard(error, error_size, body) }
+}
+
+/// # Safety
+/// As `cabinet_shim.h` says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cabinet_template_render(
+    chat: *const Template,
+    texts: *const *const c_char,
+    n_messages: usize,
+    add_generation_prompt: bool,
+    text: *mut *mut c_char,
+    length: *mut usize,
+    error: *mut c_char,
+    error_size: usize,
+) -> c_int {
+    let body = || unsafe {
+        let what = |i| format!("{} of message {}", if i % 2 == 0 { "the role" } else { "the content" }, i / 2);
+        let texts: Vec<&str> =
+            (0..2 * n_messages).map(|i| text_in(*texts.add(i), &what(i))).collect::<Result<_, _>>()?;
+        text_out(render(&*chat, &texts, add_generation_prompt)?, text, length);
+        Ok(0)
+    };
+    unsafe { guard(error, error_size, body) }
+}
+
+/// # Safety
+/// As `cabinet_shim.h` says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cabinet_template_close(chat: *mut Template) {
+    if !chat.is_null() {
+        let close = || drop(unsafe { Box::from_raw(chat) });
+        unsafe { guard(std::ptr::null_mut(), 0, || Ok({ close(); 0 })) };
+    }
+}

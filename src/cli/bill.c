@@ -1,0 +1,51 @@
+#include "cli/bill.h"
+
+#include "cli/cli.h"
+#include "model/cost.h"
+
+static double seconds_between(uint64_t from_ns, uint64_t to_ns) { return (double)(to_ns - from_ns) * 1e-9; }
+
+struct bill bill_of(const struct session *session, const struct request *request) {
+    const struct kv_layout *layout = engine_kv_layout(session->engine);
+    struct bill bill = {
+        .prompt_tokens = request->n_prompt,
+        .cached_tokens = request->n_cached,
+        .output_tokens = request->n_output,
+        .ttft_seconds = seconds_between(request->submitted_ns, request->first_token_ns),
+        .kv_bytes = kv_held_bytes(engine_kv(session->engine), &request->sequence->kv),
+        .kv_bytes_per_token = kv_layout_bytes_per_token(layout),
+    };
+    double decode_seconds = seconds_between(request->first_token_ns, request->last_token_ns);
+    if (bill.ttft_seconds > 0)
+        bill.prefill_tokens_per_second = (bill.prompt_tokens - bill.cached_tokens) / bill.ttft_seconds;
+    if (request->n_output > 1 && decode_seconds > 0)
+        bill.decode_tokens_per_second = (request->n_output - 1) / decode_seconds;
+    uint32_t n_computed = request->sequence->kv.n_computed;
+    struct cost_batch last = cost_batch_decode(1, n_computed > 0 ? n_computed - 1 : 0);
+    struct cost cost = model_cost(&session->model, layout, &last);
+    bill.kv_read_share = (double)cost.kv_read_bytes / (double)(cost.kv_read_bytes + cost.weight_bytes);
+    return bill;
+}
+
+void bill_print(const struct bill *bill, FILE *stream) {
+    char held[CLI_BYTES_LENGTH], per_token[CLI_BYTES_LENGTH];
+    fprintf(stream,
+            "KV bill: prompt %u tokens (%u reused), output %u; TTFT %.0f ms, prefill %.0f tokens/s, decode %.1f "
+            "tokens/s; KV held %s, %s B/token, %.0f %% of the last token's reads\n",
+            bill->prompt_tokens, bill->cached_tokens, bill->output_tokens, bill->ttft_seconds * 1e3,
+            bill->prefill_tokens_per_second, bill->decode_tokens_per_second,
+            cli_format_bytes(held, (double)bill->kv_bytes), cli_format_count(per_token, bill->kv_bytes_per_token),
+            bill->kv_read_share * 100);
+}
+
+void bill_add_json(const struct bill *bill, json_t *object) {
+    json_object_set_new(object, "prompt_tokens", json_integer(bill->prompt_tokens));
+    json_object_set_new(object, "cached_tokens", json_integer(bill->cached_tokens));
+    json_object_set_new(object, "output_tokens", json_integer(bill->output_tokens));
+    json_object_set_new(object, "ttft_ms", json_real(bill->ttft_seconds * 1e3));
+    json_object_set_new(object, "prefill_tokens_per_second", json_real(bill->prefill_tokens_per_second));
+    json_object_set_new(object, "decode_tokens_per_second", json_real(bill->decode_tokens_per_second));
+    json_object_set_new(object, "kv_bytes", json_integer((json_int_t)bill->kv_bytes));
+    json_object_set_new(object, "kv_bytes_per_token", json_integer((json_int_t)bill->kv_bytes_per_token));
+    json_object_set_new(object, "kv_read_share", json_real(bill->kv_read_share));
+}

@@ -1,0 +1,130 @@
+#include "cli/cli.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "codec/codec.h"
+
+int cli_fail(void) {
+    fprintf(stderr, "cabinet: %s\n", err_message());
+    return EXIT_FAILURE;
+}
+
+void cli_parse(const struct argp *argp, int argc, char **argv, void *input) {
+    char name[64];
+    snprintf(name, sizeof name, "cabinet %s", argv[0]);
+    argv[0] = name;
+    argp_err_exit_status = EXIT_USAGE;
+    argp_parse(argp, argc, argv, 0, NULL, input);
+}
+
+const char *cli_format_bytes(char *buffer, double bytes) {
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    size_t unit = 0;
+    while (bytes >= 1024 && unit + 1 < sizeof units / sizeof *units) {
+        bytes /= 1024;
+        unit++;
+    }
+    int decimals = unit == 0 || bytes >= 100 ? 0 : 1;
+    snprintf(buffer, CLI_BYTES_LENGTH, "%.*f %s", decimals, bytes, units[unit]);
+    return buffer;
+}
+
+const char *cli_format_count(char *buffer, uint64_t count) {
+    char digits[CLI_BYTES_LENGTH];
+    int n = snprintf(digits, sizeof digits, "%" PRIu64, count);
+    char *out = buffer;
+    for (int i = 0; i < n; i++) {
+        if (i > 0 && (n - i) % 3 == 0) *out++ = ',';
+        *out++ = digits[i];
+    }
+    *out = '\0';
+    return buffer;
+}
+
+uint64_t cli_parse_count(struct argp_state *state, const char *what, const char *text, uint64_t low, uint64_t high) {
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || !isdigit((unsigned char)*text) || value < low || value > high)
+        argp_failure(state, EXIT_USAGE, 0, "%s '%s' is no whole number from %" PRIu64 " to %" PRIu64, what, text, low,
+                     high);
+    return value;
+}
+
+float cli_parse_float(struct argp_state *state, const char *what, const char *text) {
+    char *end;
+    float value = strtof(text, &end);
+    if (end == text || *end != '\0' || !isfinite(value))
+        argp_failure(state, EXIT_USAGE, 0, "%s '%s' is no number", what, text);
+    return value;
+}
+
+uint64_t cli_parse_memory(struct argp_state *state, const char *what, const char *text) {
+    char *end;
+    double value = strtod(text, &end);
+    double unit = 1;
+    const char *suffix = end;
+    static const char letters[] = "KMGT";
+    const char *letter = *suffix == '\0' ? NULL : strchr(letters, toupper((unsigned char)*suffix));
+    if (*suffix == '%') {
+        unit = (double)mem_available_bytes() / 100;
+        suffix++;
+    } else if (letter != NULL) {
+        unit = exp2(10.0 * (double)(letter - letters + 1));
+        suffix++;
+        if (*suffix == 'i') suffix++;
+        if (*suffix == 'B') suffix++;
+    } else if (*suffix == 'B') {
+        suffix++;
+    }
+    if (end == text || *suffix != '\0' || !(value > 0) || value * unit >= 0x1p60)
+        argp_failure(state, EXIT_USAGE, 0, "%s '%s' is no size such as 512M, 4GiB or 50%%", what, text);
+    return (uint64_t)(value * unit);
+}
+
+int cli_parse_codec(struct argp_state *state, const char *text) {
+    int codec = codec_find(text);
+    if (codec < 0) argp_failure(state, EXIT_USAGE, 0, "KV codec '%s' does not exist; these do: %s", text, codec_names());
+    return codec;
+}
+
+/* Models that `make demo` fetches, by the name a user types. */
+static const struct {
+    const char *name, *file;
+} short_names[] = {{"smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"}};
+
+int cli_cache_folder(char *path, size_t size) {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n;
+    if (cache != NULL && *cache == '/')
+        n = snprintf(path, size, "%s/cabinet", cache);
+    else if (home != NULL && *home == '/')
+        n = snprintf(path, size, "%s/.cache/cabinet", home);
+    else
+        return ERR(NOT_FOUND, "there is no cache folder: neither XDG_CACHE_HOME nor HOME is an absolute path");
+    return (size_t)n < size ? 0 : ERR(TOO_LARGE, "the cache folder's path is too long");
+}
+
+int cli_model_path(const char *model, char *path, size_t size) {
+    if ((size_t)snprintf(path, size, "%s", model) >= size) return ERR(TOO_LARGE, "the model's path is too long");
+    if (access(model, F_OK) == 0) return 0;
+    for (size_t i = 0; i < sizeof short_names / sizeof *short_names; i++) {
+        if (strcmp(short_names[i].name, model) != 0) continue;
+        char folder[4096];
+        TRY(cli_cache_folder(folder, sizeof folder));
+        if ((size_t)snprintf(path, size, "%s/models/%s", folder, short_names[i].file) >= size)
+            return ERR(TOO_LARGE, "the cache folder's path is too long");
+        if (access(path, F_OK) == 0) return 0;
+        return ERR(NOT_FOUND, "model '%s' is not in the cache folder %s; `make demo` fetches it", model, folder);
+    }
+    return ERR(NOT_FOUND, "there is no file '%s', and no model of that short name (there is: %s)", model,
+               short_names[0].name);
+}

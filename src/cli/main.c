@@ -1,0 +1,43 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static void print_help(FILE *stream) {
+    fputs("Usage: cabinet VERB [OPTION...]\n\n"
+          "An LLM inference engine whose heart is the KV cache.\n\n",
+          stream);
+#define X(name, summary) fprintf(stream, "  %-10s %s\n", #name, summary);
+    VERB_LIST(X)
+#undef X
+    fputs("\nExamples:\n"
+          "  cabinet run smollm2 -p 'Why is the sky blue?'   one answer and its KV bill\n"
+          "  cabinet run smollm2                             an interactive chat\n"
+          "  cabinet inspect smollm2                         what a conversation will cost to remember\n"
+          "  cabinet bench smollm2 -d 0,4096                 speed at two context depths\n\n"
+          "`cabinet VERB --help` tells a verb's options.\n",
+          stream);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        print_help(stderr);
+        return EXIT_USAGE;
+    }
+    const char *verb = argv[1];
+#define X(name, summary)                                                                                     \
+    if (strcmp(verb, #name) == 0) return cli_##name(argc - 1, argv + 1);
+    VERB_LIST(X)
+#undef X
+    if (strcmp(verb, "help") == 0 || strcmp(verb, "--help") == 0) {
+        print_help(stdout);
+        return EXIT_SUCCESS;
+    }
+    if (strcmp(verb, "--version") == 0) {
+        puts("cabinet " CABINET_VERSION);
+        return EXIT_SUCCESS;
+    }
+    fprintf(stderr, "cabinet: there is no verb '%s' (`cabinet help` lists them)\n", verb);
+    return EXIT_USAGE;
+}

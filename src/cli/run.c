@@ -1,0 +1,238 @@
+/* cabinet run: one answer, or a chat. */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "cli/chat.h"
+#include "cli/cli.h"
+
+enum { OPTION_SYSTEM = 256, OPTION_TEMP, OPTION_TOP_K, OPTION_TOP_P, OPTION_MIN_P, OPTION_REPEAT_PENALTY,
+       OPTION_PRESENCE_PENALTY, OPTION_FREQUENCY_PENALTY, OPTION_SEED, OPTION_CTX, OPTION_KV_MEMORY, OPTION_KV,
+       OPTION_THREADS, OPTION_RAW, OPTION_JSON };
+
+static const struct argp_option options[] = {
+    {"prompt", 'p', "TEXT", 0, "answer this and exit", 1},
+    {"file", 'f', "FILE", 0, "answer the text in FILE ('-' is standard input) and exit", 1},
+    {"max-tokens", 'n', "N", 0, "longest answer in tokens (default: what the context has room for)", 1},
+    {"system", OPTION_SYSTEM, "TEXT", 0, "system prompt", 1},
+    {"raw", OPTION_RAW, 0, 0, "continue the text as it is, without the chat template", 1},
+    {"json", OPTION_JSON, 0, 0, "print one JSON object instead of text (docs/json.md)", 1},
+    {"temp", OPTION_TEMP, "T", 0, "temperature; 0 takes the most likely token (default 0.7)", 2},
+    {"top-k", OPTION_TOP_K, "K", 0, "choose among the K most likely tokens (default 0: all)", 2},
+    {"top-p", OPTION_TOP_P, "P", 0, "choose among the fewest tokens with probability P together (default 1: all)", 2},
+    {"min-p", OPTION_MIN_P, "P", 0, "drop tokens below P times the best one's probability (default 0: none)", 2},
+    {"repeat-penalty", OPTION_REPEAT_PENALTY, "X", 0, "weaken tokens already in the text (default 1: off)", 2},
+    {"presence-penalty", OPTION_PRESENCE_PENALTY, "X", 0, "weaken tokens already in the answer (default 0)", 2},
+    {"frequency-penalty", OPTION_FREQUENCY_PENALTY, "X", 0, "the same, for each time they occur (default 0)", 2},
+    {"seed", OPTION_SEED, "S", 0, "the same seed gives the same answer (default: another one each run)", 2},
+    {"ctx", OPTION_CTX, "TOKENS", 0, "context length (default: the model's own)", 3},
+    {"kv-memory", OPTION_KV_MEMORY, "SIZE", 0, "memory for the KV cache: 512M, 4GiB, 40% of what is free (default 50%)", 3},
+    {"kv", OPTION_KV, "CODEC", 0, "how K and V are stored: f32, f16 or bf16 (default f16)", 3},
+    {"threads", OPTION_THREADS, "T", 0, "threads (default: all cores)", 3},
+    {0},
+};
+
+struct run_opts {
+    struct session_opts session;
+    struct answer_opts answer;
+    const char *prompt, *file, *system;
+    bool is_raw, is_json, has_seed;
+};
+
+static error_t parse_sampling(int key, char *argument, struct argp_state *state, struct sampler_opts *sampling) {
+    switch (key) {
+    case OPTION_TEMP: sampling->temperature = cli_parse_float(state, "--temp", argument); break;
+    case OPTION_TOP_K: sampling->top_k = (uint32_t)cli_parse_count(state, "--top-k", argument, 0, UINT32_MAX); break;
+    case OPTION_TOP_P: sampling->top_p = cli_parse_float(state, "--top-p", argument); break;
+    case OPTION_MIN_P: sampling->min_p = cli_parse_float(state, "--min-p", argument); break;
+    case OPTION_REPEAT_PENALTY: sampling->repeat_penalty = cli_parse_float(state, "--repeat-penalty", argument); break;
+    case OPTION_PRESENCE_PENALTY:
+        sampling->presence_penalty = cli_parse_float(state, "--presence-penalty", argument);
+        break;
+    case OPTION_FREQUENCY_PENALTY:
+        sampling->frequency_penalty = cli_parse_float(state, "--frequency-penalty", argument);
+        break;
+    case OPTION_SEED: sampling->seed = cli_parse_count(state, "--seed", argument, 0, UINT64_MAX); break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static error_t parse_session(int key, char *argument, struct argp_state *state, struct session_opts *session) {
+    switch (key) {
+    case OPTION_CTX: session->max_tokens = (uint32_t)cli_parse_count(state, "--ctx", argument, 2, 1u << 27); break;
+    case OPTION_KV_MEMORY: session->kv_memory_bytes = cli_parse_memory(state, "--kv-memory", argument); break;
+    case OPTION_KV: session->codec = (enum codec_id)cli_parse_codec(state, argument); break;
+    case OPTION_THREADS: session->n_threads = (unsigned)cli_parse_count(state, "--threads", argument, 1, 1024); break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static error_t parse(int key, char *argument, struct argp_state *state) {
+    struct run_opts *opts = state->input;
+    switch (key) {
+    case 'p': opts->prompt = argument; return 0;
+    case 'f': opts->file = argument; return 0;
+    case 'n':
+        opts->answer.max_output_tokens = (uint32_t)cli_parse_count(state, "-n", argument, 1, UINT32_MAX);
+        return 0;
+    case OPTION_SYSTEM: opts->system = argument; return 0;
+    case OPTION_RAW: opts->is_raw = true; return 0;
+    case OPTION_JSON: opts->is_json = true; return 0;
+    case ARGP_KEY_ARG:
+        if (state->arg_num > 0) argp_error(state, "one MODEL is enough; '%s' is too much", argument);
+        opts->session.model = argument;
+        return 0;
+    case ARGP_KEY_END:
+        if (opts->session.model == NULL) argp_error(state, "MODEL is missing");
+        if (opts->prompt != NULL && opts->file != NULL) argp_error(state, "-p and -f exclude each other");
+        if (opts->is_raw && opts->system != NULL) argp_error(state, "--raw uses no template, so --system says nothing");
+        if ((opts->is_raw || opts->is_json) && opts->prompt == NULL && opts->file == NULL)
+            argp_error(state, "--raw and --json need a prompt (-p or -f)");
+        return 0;
+    default: break;
+    }
+    if (key == OPTION_SEED) opts->has_seed = true;
+    if (parse_sampling(key, argument, state, &opts->answer.sampling) == 0) return 0;
+    return parse_session(key, argument, state, &opts->session);
+}
+
+static const struct argp argp = {
+    options, parse, "MODEL",
+    "Answer a prompt, or chat with a model; then say what remembering it cost.\n\nMODEL is a GGUF file or the short "
+    "name of a model that `make demo` fetched (smollm2). Without -p or -f it is a chat: from a terminal with line "
+    "editing, otherwise one turn a line.\v"
+    "Examples:\n"
+    "  cabinet run smollm2 -p 'Why is the sky blue?'\n"
+    "  cabinet run smollm2 -f essay.txt -n 200 --temp 0 --json\n"
+    "  cabinet run smollm2 --system 'Answer in one sentence.' --kv-memory 1G\n"
+    "  cabinet run model.gguf --raw -p 'Once upon a time' -n 50 --seed 7",
+    NULL, NULL, NULL};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal_number) {
+    (void)signal_number;
+    interrupted = 1;
+}
+
+/* The whole of a file as text; free with mem_free. */
+static int read_text(const char *path, char **text) {
+    bool is_stdin = strcmp(path, "-") == 0;
+    FILE *file = is_stdin ? stdin : fopen(path, "re");
+    if (file == NULL) return ERR(NOT_FOUND, "cannot read %s: %s", path, strerror(errno));
+    size_t length = 0, capacity = 0;
+    *text = NULL;
+    int result = 0;
+    while (result == 0 && !feof(file) && !ferror(file)) {
+        if (capacity - length < 65536) {
+            char *grown = mem_realloc(*text, capacity * 2 + 65537, 1);
+            if (grown == NULL) result = ERR_NO_MEMORY;
+            if (grown == NULL) break;
+            *text = grown;
+            capacity = capacity * 2 + 65536;
+        }
+        length += fread(*text + length, 1, capacity - length, file);
+    }
+    if (result == 0 && ferror(file)) result = ERR(IO, "cannot read %s: %s", path, strerror(errno));
+    if (!is_stdin) (void)fclose(file);
+    if (result == 0 && memchr(*text, '\0', length) != NULL)
+        result = ERR(INVALID, "%s holds NUL bytes: it is no text", path);
+    if (result < 0) {
+        mem_free(*text);
+        return result;
+    }
+    (*text)[length] = '\0';
+    return 0;
+}
+
+static void print_json(const struct run_opts *opts, const struct session *session, const struct answer *answer) {
+    json_t *object = json_object(), *ids = json_array();
+    for (size_t i = 0; i < answer->tokens.n; i++) json_array_append_new(ids, json_integer(answer->tokens.ids[i]));
+    json_object_set_new(object, "text", json_stringn(answer->text == NULL ? "" : answer->text, answer->length));
+    json_object_set_new(object, "token_ids", ids);
+    bill_add_json(&answer->bill, object);
+    json_object_set_new(object, "finish_reason", json_string(answer_finish_name(answer->finish)));
+    json_object_set_new(object, "kv_codec", json_string(codec_get(opts->session.codec)->name));
+    json_object_set_new(object, "context_tokens", json_integer(session->max_tokens));
+    json_object_set_new(object, "threads", json_integer(session->n_threads));
+    json_object_set_new(object, "seed", json_integer((json_int_t)opts->answer.sampling.seed));
+    json_dumpf(object, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(object);
+}
+
+static int answer_raw(struct session *session, const char *text, const struct answer_opts *opts,
+                      struct answer *answer) {
+    const struct tokenizer *tokenizer = session->model.tokenizer;
+    struct token_list prompt = {0};
+    struct sequence *sequence;
+    TRY(engine_sequence_open(session->engine, &sequence));
+    int result = 0;
+    if (tokenizer_adds_bos(tokenizer) && tokenizer_bos(tokenizer) >= 0)
+        result = token_list_append(&prompt, tokenizer_bos(tokenizer));
+    if (result == 0) result = tokenizer_encode(tokenizer, text, strlen(text), true, &prompt);
+    if (result == 0) result = answer_generate(session, sequence, &prompt, opts, answer);
+    token_list_free(&prompt);
+    engine_sequence_close(session->engine, sequence);
+    return result;
+}
+
+static int answer_chat(struct session *session, const struct run_opts *opts, const char *text,
+                       struct answer *answer) {
+    struct conversation conversation;
+    TRY(conversation_open(&conversation, session, opts->system));
+    int result = conversation_ask(&conversation, text, &opts->answer, answer);
+    conversation_close(&conversation);
+    return result;
+}
+
+static int answer_once(struct session *session, const struct run_opts *opts, const char *text) {
+    struct answer answer;
+    int result = opts->is_raw ? answer_raw(session, text, &opts->answer, &answer)
+                              : answer_chat(session, opts, text, &answer);
+    TRY(result);
+    if (opts->is_json) {
+        print_json(opts, session, &answer);
+    } else {
+        putchar('\n');
+        fflush(stdout);
+        bill_print(&answer.bill, stderr);
+    }
+    answer_free(&answer);
+    return 0;
+}
+
+static int run(struct run_opts *opts) {
+    char *file_text = NULL;
+    if (opts->file != NULL) TRY(read_text(opts->file, &file_text));
+    const char *text = opts->prompt != NULL ? opts->prompt : file_text;
+    struct session session;
+    int result = session_open(&session, &opts->session);
+    if (result == 0) {
+        opts->answer.stream = opts->is_json ? NULL : stdout;
+        opts->answer.interrupt = &interrupted;
+        struct chat_opts chat = {.system = opts->system, .model = opts->session.model, .answer = opts->answer,
+                                 .interrupted = &interrupted};
+        result = text != NULL ? answer_once(&session, opts, text) : chat_loop(&session, &chat);
+        session_close(&session);
+    }
+    mem_free(file_text);
+    return result;
+}
+
+int cli_run(int argc, char **argv) {
+    struct run_opts opts = {.session = session_defaults(),
+                            .answer = {.sampling = sampler_defaults(), .max_output_tokens = UINT32_MAX}};
+    cli_parse(&argp, argc, argv, &opts);
+    if (!opts.has_seed && getrandom(&opts.answer.sampling.seed, 4, 0) != 4) opts.answer.sampling.seed = 1;
+    struct sigaction action = {.sa_handler = on_interrupt};
+    sigaction(SIGINT, &action, NULL);
+    return run(&opts) < 0 ? cli_fail() : EXIT_SUCCESS;
+}

@@ -1,0 +1,60 @@
+#include "cli/session.h"
+
+#include <inttypes.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "cli/cli.h"
+
+struct session_opts session_defaults(void) {
+    return (struct session_opts){.max_sequences = 1, .chunk_tokens = 512, .codec = CODEC_f16};
+}
+
+static int choose_memory(const struct session_opts *opts, uint64_t *bytes) {
+    uint64_t available = mem_available_bytes();
+    *bytes = opts->kv_memory_bytes != 0 ? opts->kv_memory_bytes : available / 2;
+    if (available == 0 || *bytes <= available) return 0;
+    char asked[CLI_BYTES_LENGTH], there[CLI_BYTES_LENGTH];
+    return ERR(NO_MEMORY, "--kv-memory asks for %s, this machine has %s free",
+               cli_format_bytes(asked, (double)*bytes), cli_format_bytes(there, (double)available));
+}
+
+static int open_parts(struct session *session, const struct session_opts *opts) {
+    char path[4096];
+    uint64_t kv_memory_bytes;
+    TRY(cli_model_path(opts->model, path, sizeof path));
+    TRY(choose_memory(opts, &kv_memory_bytes));
+    session->n_threads = opts->n_threads != 0 ? opts->n_threads : team_default_size();
+    TRY(team_open(&session->team, session->n_threads));
+    const struct kernel_set *kernels = kernel_set_get(NULL);
+    if (kernels == NULL) return ERR_UNSUPPORTED;
+    TRY(model_open(&session->model, path, kernels, session->team));
+    uint32_t trained = session->model.description.n_context;
+    session->max_tokens = opts->max_tokens != 0 ? opts->max_tokens : trained;
+    if (session->max_tokens > trained)
+        return ERR(INVALID, "--ctx %" PRIu32 " is longer than the model's own context of %" PRIu32,
+                   session->max_tokens, trained);
+    struct engine_opts engine_opts = {
+        .kv_memory_bytes = kv_memory_bytes,
+        .codec = opts->codec,
+        .max_sequences = opts->max_sequences,
+        .max_tokens = session->max_tokens,
+        .chunk_tokens = opts->chunk_tokens,
+        .clock = clock_monotonic(),
+    };
+    return engine_open(&session->engine, &session->model, session->team, &engine_opts);
+}
+
+int session_open(struct session *session, const struct session_opts *opts) {
+    *session = (struct session){0};
+    int result = open_parts(session, opts);
+    if (result < 0) session_close(session);
+    return result;
+}
+
+void session_close(struct session *session) {
+    engine_close(session->engine);
+    model_close(&session->model);
+    team_close(session->team);
+    *session = (struct session){0};
+}

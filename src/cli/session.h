@@ -1,0 +1,31 @@
+/* One model with a team and an engine, as the verbs that run a model need them. */
+#ifndef CABINET_CLI_SESSION_H
+#define CABINET_CLI_SESSION_H
+
+#include "engine/engine.h"
+
+struct session_opts {
+    const char *model;         /* a path or a short name */
+    unsigned n_threads;        /* 0: all cores */
+    uint64_t kv_memory_bytes;  /* 0: half of the free memory */
+    uint32_t max_tokens;       /* 0: the model's own context */
+    uint32_t max_sequences;
+    uint32_t chunk_tokens;
+    enum codec_id codec;
+};
+
+struct session {
+    struct team *team;
+    struct model model;
+    struct engine *engine;
+    uint32_t max_tokens;
+    unsigned n_threads;
+};
+
+/* Defaults: one sequence, f16, chunks of 512. */
+struct session_opts session_defaults(void);
+/* Opens all of it. Errors name what and how much. */
+int session_open(struct session *session, const struct session_opts *opts);
+void session_close(struct session *session);
+
+#endif

@@ -1,0 +1,105 @@
+#include "kernel/matmul.h"
+
+#include "base/err.h"
+
+enum {
+    /* Rows that are multiplied together: their codes, scales and sums stay in a core's second-level cache while
+     * the panels pass by. */
+    BLOCK_BYTES = 512 * 1024,
+    /* A piece of work holds this many bytes of weights, or this many multiplications, whichever comes first:
+     * long beside handing it out and beside waiting for its first line, short enough that no thread waits long
+     * for another's last. */
+    CHUNK_BYTES = 24 * 1024,
+    CHUNK_PRODUCTS = 1 << 19,
+    /* Below this much work another thread's wake-up costs more than it saves. */
+    ALONE_PRODUCTS = 1 << 16,
+};
+
+struct quantize_job {
+    const struct kernel_set *kernels;
+    struct activations *x;
+    struct team_cursor cursor;
+};
+
+static void quantize_rows(void *argument, unsigned rank, unsigned n_ranks) {
+    (void)rank;
+    (void)n_ranks;
+    struct quantize_job *job = argument;
+    size_t begin, end;
+    while (team_cursor_take(&job->cursor, &begin, &end))
+        for (size_t row = begin; row < end; row++) job->kernels->quantize_row(job->x, row);
+}
+
+void activations_quantize(const struct kernel_set *kernels, struct team *team, struct activations *x) {
+    struct quantize_job job = {.kernels = kernels, .x = x};
+    team_cursor_init(&job.cursor, x->n_rows, 4);
+    if (x->n_rows * x->n_cols < ALONE_PRODUCTS / 8) team = NULL;
+    team_run(team, quantize_rows, &job);
+}
+
+/* One piece of work is `chunk` panels of one matrix and one block of rows. Pieces are numbered block by block,
+ * in a block output by output, so that a block's rows are in the cache for all the matrices. */
+struct matmul_job {
+    const struct kernel_set *kernels;
+    const struct activations *x;
+    const struct matmul_output *outputs;
+    size_t n_outputs;
+    size_t rows_per_block, pieces_per_block;
+    struct team_cursor cursor;
+};
+
+static size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
+
+/* Panels of a piece: even, because kernels take them in pairs. */
+static size_t chunk_of(const struct matmul_job *job, const struct panel_matrix *w) {
+    size_t rows = job->x->n_rows < job->rows_per_block ? job->x->n_rows : job->rows_per_block;
+    size_t by_bytes = divide_up(CHUNK_BYTES, w->panel_bytes);
+    size_t by_products = divide_up(CHUNK_PRODUCTS, rows * w->n_cols * PANEL_ROWS);
+    size_t chunk = by_bytes < by_products ? by_bytes : by_products;
+    return (chunk + 1) / 2 * 2;
+}
+
+static void run_pieces(void *argument, unsigned rank, unsigned n_ranks) {
+    (void)rank;
+    (void)n_ranks;
+    struct matmul_job *job = argument;
+    size_t piece, end;
+    while (team_cursor_take(&job->cursor, &piece, &end)) {
+        size_t block = piece / job->pieces_per_block, left = piece % job->pieces_per_block;
+        const struct matmul_output *output = job->outputs;
+        size_t chunk = chunk_of(job, output->weight), n;
+        while (left >= (n = divide_up(output->weight->n_panels, chunk))) {
+            left -= n;
+            output++;
+            chunk = chunk_of(job, output->weight);
+        }
+        const struct panel_matrix *w = output->weight;
+        size_t first = left * chunk, last = first + chunk < w->n_panels ? first + chunk : w->n_panels;
+        size_t row = block * job->rows_per_block, row_end = row + job->rows_per_block;
+        if (row_end > job->x->n_rows) row_end = job->x->n_rows;
+        job->kernels->matmul[w->format](w, first, last, job->x, row, row_end, output->out, output->out_stride);
+    }
+}
+
+void matmul(const struct kernel_set *kernels, struct team *team, const struct activations *x,
+            const struct matmul_output *outputs, size_t n_outputs) {
+    ASSERT(x->n_cols > 0);
+    if (x->n_rows == 0) return;
+    struct matmul_job job = {.kernels = kernels, .x = x, .outputs = outputs, .n_outputs = n_outputs};
+    bool has_float = false;
+    size_t n_weights = 0;
+    for (size_t i = 0; i < n_outputs; i++) {
+        ASSERT(outputs[i].weight->n_cols == x->n_cols);
+        has_float |= !panel_is_quantised(outputs[i].weight->format);
+        n_weights += outputs[i].weight->n_panels * PANEL_ROWS * x->n_cols;
+    }
+    size_t row_bytes = has_float ? x->n_cols * sizeof(float) : x->n_groups * (PANEL_GROUP + 4 * sizeof(float));
+    size_t n_blocks = divide_up(x->n_rows * row_bytes, BLOCK_BYTES);
+    job.rows_per_block = divide_up(x->n_rows, n_blocks);
+    n_blocks = divide_up(x->n_rows, job.rows_per_block);
+    for (size_t i = 0; i < n_outputs; i++)
+        job.pieces_per_block += divide_up(outputs[i].weight->n_panels, chunk_of(&job, outputs[i].weight));
+    team_cursor_init(&job.cursor, n_blocks * job.pieces_per_block, 1);
+    if (n_weights * x->n_rows < ALONE_PRODUCTS) team = NULL;
+    team_run(team, run_pieces, &job);
+}

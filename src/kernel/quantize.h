@@ -1,0 +1,28 @@
+/* The rules by which a group of activations becomes int8: shared, so that codes and scales are the same bits in
+ * every kernel set.
+ *
+ * The scale is the largest magnitude / 127 with its last two significand bits cut: 3 * 2^22 * scale is then exact
+ * in f32, by which kernels turn an integer sum into `sum * scale` in a single fused operation (x86/matmul_avx512.c).
+ * Codes are x * (1 / scale) rounded to nearest even, which still ends within -127 .. 127. */
+#ifndef CABINET_KERNEL_QUANTIZE_H
+#define CABINET_KERNEL_QUANTIZE_H
+
+#include <math.h>
+
+#include "base/float16.h"
+
+struct quantize_scale {
+    float scale, inverse;
+};
+
+/* From the bits of the group's largest magnitude (as unsigned numbers, so that a NaN is larger than all). */
+static inline struct quantize_scale quantize_scale_of(uint32_t magnitude_bits) {
+    float magnitude = float_of_bits(magnitude_bits);
+    /* A number that is not finite, or absurd, must show in the result: NaN, and codes of 0. */
+    if (!(magnitude < 0x1p100f)) return (struct quantize_scale){NAN, 0};
+    if (magnitude < 0x1p-100f) return (struct quantize_scale){0, 0};
+    float scale = float_of_bits(bits_of_float(magnitude / 127.0f) & ~3u);
+    return (struct quantize_scale){scale, 1.0f / scale};
+}
+
+#endif

@@ -1,0 +1,9 @@
+#ifndef CABINET_KERNEL_MATMUL_AVX512_H
+#define CABINET_KERNEL_MATMUL_AVX512_H
+
+#include "kernel/kernel_set_define.h"
+
+KERNEL_SET_DECLARE_MATMUL(avx512);
+KERNEL_SET_DECLARE_VECTOR(avx512);
+
+#endif

@@ -1,0 +1,118 @@
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernel/quantize.h"
+#include "kernel/panel.h"
+#include "kernel/x86/matmul_avx2.h"
+
+/* A whole group, padded with zeros: in place, or copied to `padded`. */
+static inline const float *whole_group(const struct activations *x, size_t row, size_t g, float *padded) {
+    const float *source = x->f32 + row * x->n_cols + g * PANEL_GROUP;
+    size_t left = x->n_cols - g * PANEL_GROUP;
+    if (left >= PANEL_GROUP) return source;
+    memset(padded, 0, PANEL_GROUP * sizeof *padded);
+    memcpy(padded, source, left * sizeof *padded);
+    return padded;
+}
+
+static inline uint32_t largest_magnitude(const float *source) {
+    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+    __m256i largest = _mm256_setzero_si256();
+    for (int i = 0; i < PANEL_GROUP; i += 8) {
+        __m256i bits = _mm256_loadu_si256((const __m256i *)(source + i));
+        largest = _mm256_max_epu32(largest, _mm256_and_si256(bits, magnitude));
+    }
+    __m128i m = _mm_max_epu32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
+    m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0x4e));
+    return (uint32_t)_mm_cvtsi128_si32(_mm_max_epu32(m, _mm_shuffle_epi32(m, 0xb1)));
+}
+
+/* 16 codes; returns their sum. */
+static inline int32_t encode_half(const float *source, __m256 inverse, int8_t *codes) {
+    __m256i low = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(source), inverse));
+    __m256i high = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(source + 8), inverse));
+    __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+    __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128((__m128i *)codes, bytes);
+    __m128i eights = _mm_sad_epu8(_mm_xor_si128(bytes, _mm_set1_epi8(-128)), _mm_setzero_si128());
+    return _mm_cvtsi128_si32(eights) + _mm_extract_epi16(eights, 4) - 16 * 128;
+}
+
+void quantize_row_avx2(struct activations *x, size_t row) {
+    for (size_t g = 0; g < x->n_groups; g++) {
+        float padded[PANEL_GROUP];
+        const float *source = whole_group(x, row, g, padded);
+        size_t at = row * x->n_groups + g;
+        int8_t *codes = x->codes + at * PANEL_GROUP;
+        int32_t *half_sum = x->half_sum + at * 2;
+        struct quantize_scale q = quantize_scale_of(largest_magnitude(source));
+        if (q.inverse != 0) {
+            for (int i = 0; i < 2; i++)
+                half_sum[i] = encode_half(source + 16 * i, _mm256_set1_ps(q.inverse), codes + 16 * i);
+        } else { /* the numbers may be NaN */
+            memset(codes, 0, PANEL_GROUP);
+            half_sum[0] = half_sum[1] = 0;
+        }
+        x->scale[at] = q.scale;
+        x->scaled_sum[at] = q.scale * (float)(half_sum[0] + half_sum[1]);
+    }
+}
+
+/* Lanes that exist of the n left, for maskload and maskstore. */
+static inline __m256i mask_of(size_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n < 8 ? (int)n : 8), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+static inline float sum_lanes(__m256 v) {
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+
+void rmsnorm_avx2(float *out, const float *x, const float *weight, size_t n, float epsilon) {
+    __m256 sums = _mm256_setzero_ps();
+    for (size_t i = 0; i < n; i += 8) {
+        __m256 v = _mm256_maskload_ps(x + i, mask_of(n - i));
+        sums = _mm256_fmadd_ps(v, v, sums);
+    }
+    __m256 factor = _mm256_set1_ps(1.0f / sqrtf(sum_lanes(sums) / (float)n + epsilon));
+    for (size_t i = 0; i < n; i += 8) {
+        __m256i mask = mask_of(n - i);
+        __m256 v = _mm256_mul_ps(_mm256_maskload_ps(x + i, mask), factor);
+        _mm256_maskstore_ps(out + i, mask, _mm256_mul_ps(v, _mm256_maskload_ps(weight + i, mask)));
+    }
+}
+
+/* e^x: 2^n * e^r with |r| <= ln 2 / 2, and the Taylor polynomial of e^r to degree 7. Past +-87 it stays at the
+ * smallest and largest normal results; NaN stays NaN. */
+static inline __m256 exp_of(__m256 x) {
+    x = _mm256_min_ps(_mm256_set1_ps(88.0f), _mm256_max_ps(_mm256_set1_ps(-87.0f), x));
+    __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(0x1.715476p0f)), 8);
+    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0x1.62e4p-1f), x);
+    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0x1.7f7d1cp-20f), r);
+    __m256 p = _mm256_set1_ps(1.0f / 5040);
+    const float coefficients[] = {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+#pragma GCC unroll 7
+    for (int i = 0; i < 7; i++) p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(coefficients[i]));
+    __m256i exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    return _mm256_mul_ps(p, _mm256_castsi256_ps(exponent));
+}
+
+void silu_mul_avx2(float *out, const float *gate, const float *up, size_t n) {
+    const __m256 one = _mm256_set1_ps(1.0f);
+    for (size_t i = 0; i < n; i += 8) {
+        __m256i mask = mask_of(n - i);
+        __m256 g = _mm256_maskload_ps(gate + i, mask), u = _mm256_maskload_ps(up + i, mask);
+        __m256 e = exp_of(_mm256_sub_ps(_mm256_setzero_ps(), g));
+        _mm256_maskstore_ps(out + i, mask, _mm256_mul_ps(_mm256_div_ps(g, _mm256_add_ps(one, e)), u));
+    }
+}
+
+void add_avx2(float *x, const float *y, size_t n) {
+    for (size_t i = 0; i < n; i += 8) {
+        __m256i mask = mask_of(n - i);
+        __m256 sum = _mm256_add_ps(_mm256_maskload_ps(x + i, mask), _mm256_maskload_ps(y + i, mask));
+        _mm256_maskstore_ps(x + i, mask, sum);
+    }
+}

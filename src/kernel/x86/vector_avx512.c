@@ -1,0 +1,126 @@
+#include <immintrin.h>
+#include <math.h>
+
+#include "kernel/panel.h"
+#include "kernel/x86/matmul_avx512.h"
+
+enum { BATCH = 16 }; /* groups whose scales are computed side by side */
+
+static inline __mmask16 mask_of(size_t n) { return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1); }
+
+/* Largest magnitude of a group, as bits. */
+static inline uint32_t largest_magnitude(const float *source, size_t n) {
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    __m512i low = _mm512_castps_si512(_mm512_maskz_loadu_ps(mask_of(n), source));
+    __m512i high = _mm512_castps_si512(_mm512_maskz_loadu_ps(mask_of(n < 16 ? 0 : n - 16), source + 16));
+    return _mm512_reduce_max_epu32(
+        _mm512_max_epu32(_mm512_and_si512(low, magnitude), _mm512_and_si512(high, magnitude)));
+}
+
+/* quantize_scale_of (kernel/quantize.h) in 16 lanes. */
+static inline __m512 scales_of(__m512i largest, __m512 *inverse) {
+    __m512 magnitude = _mm512_castsi512_ps(largest);
+    __mmask16 is_sound = _mm512_cmp_ps_mask(magnitude, _mm512_set1_ps(0x1p100f), _CMP_LT_OQ);
+    __mmask16 is_large = _mm512_cmp_ps_mask(magnitude, _mm512_set1_ps(0x1p-100f), _CMP_GE_OQ);
+    __m512i cut = _mm512_and_si512(_mm512_castps_si512(_mm512_div_ps(magnitude, _mm512_set1_ps(127.0f))),
+                                   _mm512_set1_epi32(~3));
+    __m512 scale = _mm512_maskz_mov_ps(is_large, _mm512_castsi512_ps(cut));
+    *inverse = _mm512_maskz_div_ps(is_large & is_sound, _mm512_set1_ps(1.0f), scale);
+    return _mm512_mask_mov_ps(_mm512_set1_ps(NAN), is_sound, scale);
+}
+
+static inline __m128i codes_of(__m512 numbers, __m512 inverse, __mmask16 is_coded) {
+    return _mm512_cvtepi32_epi8(_mm512_maskz_cvtps_epi32(is_coded, _mm512_mul_ps(numbers, inverse)));
+}
+
+static inline void encode_group(const float *source, size_t n, float inverse, int8_t *codes) {
+    __mmask16 is_coded = inverse != 0 ? 0xffff : 0;
+    __m512 low = _mm512_maskz_loadu_ps(mask_of(n), source);
+    __m512 high = _mm512_maskz_loadu_ps(mask_of(n < 16 ? 0 : n - 16), source + 16);
+    _mm_storeu_si128((__m128i *)codes, codes_of(low, _mm512_set1_ps(inverse), is_coded));
+    _mm_storeu_si128((__m128i *)(codes + 16), codes_of(high, _mm512_set1_ps(inverse), is_coded));
+}
+
+/* Sums of both halves of a group's codes. */
+static inline void sum_halves(const int8_t *codes, int32_t half_sum[2]) {
+    /* psadbw adds unsigned bytes: codes + 128, eight at a time */
+    __m256i biased = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)codes), _mm256_set1_epi8(-128));
+    __m256i eights = _mm256_sad_epu8(biased, _mm256_setzero_si256());
+    __m256i halves = _mm256_add_epi64(eights, _mm256_unpackhi_epi64(eights, eights));
+    __m256i packed = _mm256_permutevar8x32_epi32(halves, _mm256_setr_epi32(0, 4, 0, 0, 0, 0, 0, 0));
+    _mm_storel_epi64((__m128i *)half_sum, _mm_sub_epi32(_mm256_castsi256_si128(packed), _mm_set1_epi32(16 * 128)));
+}
+
+void quantize_row_avx512(struct activations *x, size_t row) {
+    for (size_t first = 0; first < x->n_groups; first += BATCH) {
+        size_t n = x->n_groups - first < BATCH ? x->n_groups - first : BATCH, at = row * x->n_groups + first;
+        const float *source = x->f32 + row * x->n_cols + first * PANEL_GROUP;
+        size_t n_cols = x->n_cols - first * PANEL_GROUP;
+        uint32_t largest[BATCH] = {0};
+        float inverse[BATCH];
+        for (size_t g = 0; g < n; g++) {
+            size_t left = n_cols - g * PANEL_GROUP;
+            largest[g] = largest_magnitude(source + g * PANEL_GROUP, left < PANEL_GROUP ? left : PANEL_GROUP);
+        }
+        __m512 inverses, scale = scales_of(_mm512_loadu_si512(largest), &inverses);
+        _mm512_storeu_ps(inverse, inverses);
+        _mm512_mask_storeu_ps(x->scale + at, mask_of(n), scale);
+        int32_t sums[BATCH];
+        for (size_t g = 0; g < n; g++) {
+            size_t left = n_cols - g * PANEL_GROUP;
+            int8_t *codes = x->codes + (at + g) * PANEL_GROUP;
+            int32_t *half_sum = x->half_sum + (at + g) * 2;
+            encode_group(source + g * PANEL_GROUP, left < PANEL_GROUP ? left : PANEL_GROUP, inverse[g], codes);
+            sum_halves(codes, half_sum);
+            sums[g] = half_sum[0] + half_sum[1];
+        }
+        __m512 sum = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(mask_of(n), sums));
+        _mm512_mask_storeu_ps(x->scaled_sum + at, mask_of(n), _mm512_mul_ps(scale, sum));
+    }
+}
+
+void rmsnorm_avx512(float *out, const float *x, const float *weight, size_t n, float epsilon) {
+    __m512 sums[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for (size_t i = 0; i < n; i += 16) {
+        __m512 v = _mm512_maskz_loadu_ps(mask_of(n - i), x + i);
+        sums[i / 16 % 2] = _mm512_fmadd_ps(v, v, sums[i / 16 % 2]);
+    }
+    float sum = _mm512_reduce_add_ps(_mm512_add_ps(sums[0], sums[1]));
+    __m512 factor = _mm512_set1_ps(1.0f / sqrtf(sum / (float)n + epsilon));
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 mask = mask_of(n - i);
+        __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), factor);
+        _mm512_mask_storeu_ps(out + i, mask, _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, weight + i)));
+    }
+}
+
+/* e^x: 2^n * e^r with |r| <= ln 2 / 2, and the Taylor polynomial of e^r to degree 7 (error below half an ulp
+ * before rounding); overflow and underflow as scalef has them. */
+static inline __m512 exp_of(__m512 x) {
+    __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(0x1.715476p0f)), 8);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.62e4p-1f), x);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.7f7d1cp-20f), r);
+    __m512 p = _mm512_set1_ps(1.0f / 5040);
+    const float coefficients[] = {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+#pragma GCC unroll 7
+    for (int i = 0; i < 7; i++) p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(coefficients[i]));
+    return _mm512_scalef_ps(p, n);
+}
+
+void silu_mul_avx512(float *out, const float *gate, const float *up, size_t n) {
+    const __m512 one = _mm512_set1_ps(1.0f);
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 mask = mask_of(n - i);
+        __m512 g = _mm512_maskz_loadu_ps(mask, gate + i), u = _mm512_maskz_loadu_ps(mask, up + i);
+        __m512 e = exp_of(_mm512_sub_ps(_mm512_setzero_ps(), g));
+        _mm512_mask_storeu_ps(out + i, mask, _mm512_mul_ps(_mm512_div_ps(g, _mm512_add_ps(one, e)), u));
+    }
+}
+
+void add_avx512(float *x, const float *y, size_t n) {
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 mask = mask_of(n - i);
+        __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, x + i), _mm512_maskz_loadu_ps(mask, y + i));
+        _mm512_mask_storeu_ps(x + i, mask, sum);
+    }
+}

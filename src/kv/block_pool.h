@@ -1,0 +1,34 @@
+/* One group's blocks: their states, reference counts and free list, over the payloads of the shared arena. */
+#ifndef CABINET_KV_BLOCK_POOL_H
+#define CABINET_KV_BLOCK_POOL_H
+
+#include <stdbool.h>
+
+#include "kv/block.h"
+#include "kv/slab_arena.h"
+
+struct block_pool {
+    struct slab_arena *arena; /* borrowed */
+    uint32_t class_index;     /* of this group's payloads */
+    uint32_t n_blocks;
+    block_id first_free;
+    uint32_t n_in_state[BLOCK_STATE_COUNT];
+    struct block *blocks;
+};
+
+/* As many blocks as the arena could hold payloads of the class. */
+int block_pool_open(struct block_pool *pool, struct slab_arena *arena, uint32_t class_index);
+void block_pool_close(struct block_pool *pool);
+
+/* FREE -> OPEN with one reference; BLOCK_NONE if there is no payload for it. */
+block_id block_pool_take(struct block_pool *pool);
+/* OPEN -> SEALED */
+void block_pool_seal(struct block_pool *pool, block_id id);
+/* SEALED with a single reference -> OPEN */
+void block_pool_reopen(struct block_pool *pool, block_id id);
+/* Drops one reference; the last one frees block and payload. */
+void block_pool_unref(struct block_pool *pool, block_id id);
+/* Invariants 1 and 2 as far as they concern the pool itself. */
+bool block_pool_check(const struct block_pool *pool);
+
+#endif

@@ -1,0 +1,60 @@
+#include "model/model.h"
+
+#include <string.h>
+
+#include "base/err.h"
+
+/* A template is optional; its special tokens are given to it as text. */
+static int open_chat(struct model *model) {
+    struct gguf_string source;
+    int found = gguf_get_string(model->file, "tokenizer.chat_template", &source);
+    TRY(found);
+    if (found == 0) return 0;
+    char texts[2][TOKENIZER_STEP_MAX + 1] = {"", ""};
+    const token_id ids[2] = {tokenizer_bos(model->tokenizer), tokenizer_eos(model->tokenizer)};
+    for (int i = 0; i < 2; i++) {
+        if (ids[i] < 0) continue;
+        struct gguf_string piece = tokenizer_piece(model->tokenizer, ids[i]);
+        size_t length = piece.length > TOKENIZER_STEP_MAX ? TOKENIZER_STEP_MAX : piece.length;
+        memcpy(texts[i], piece.bytes, length);
+        texts[i][length] = '\0';
+    }
+    return chat_template_open(&model->chat, source.bytes, source.length, texts[0], texts[1]);
+}
+
+static int open_header_parts(struct model *model, const char *path) {
+    TRY(gguf_open(&model->file, path));
+    TRY(description_read(model->file, &model->description));
+    TRY(tokenizer_open(&model->tokenizer, model->file));
+    return open_chat(model);
+}
+
+static int open_parts(struct model *model, const char *path, const struct kernel_set *kernels, struct team *team) {
+    TRY(open_header_parts(model, path));
+    model->kernels = kernels;
+    TRY(weights_open(&model->weights, model->file, &model->description, team));
+    return rope_open(&model->rope, &model->description.rope, model->weights.rope_factors);
+}
+
+int model_open_header(struct model *model, const char *path) {
+    *model = (struct model){0};
+    int result = open_header_parts(model, path);
+    if (result < 0) model_close(model);
+    return result;
+}
+
+int model_open(struct model *model, const char *path, const struct kernel_set *kernels, struct team *team) {
+    *model = (struct model){0};
+    int result = open_parts(model, path, kernels, team);
+    if (result < 0) model_close(model);
+    return result;
+}
+
+void model_close(struct model *model) {
+    rope_close(&model->rope);
+    weights_close(&model->weights);
+    chat_template_close(model->chat);
+    tokenizer_close(model->tokenizer);
+    gguf_close(model->file);
+    *model = (struct model){0};
+}

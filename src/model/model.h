@@ -1,0 +1,31 @@
+/* A model: a file's weights ready to run, what they are, and the text side (tokenizer, chat template).
+ * Immutable once open; one model can serve any number of sequences. */
+#ifndef CABINET_MODEL_MODEL_H
+#define CABINET_MODEL_MODEL_H
+
+#include "base/team.h"
+#include "kernel/kernel_set.h"
+#include "model/chat_template.h"
+#include "model/description.h"
+#include "model/gguf.h"
+#include "model/rope.h"
+#include "model/tokenizer.h"
+#include "model/weights.h"
+
+struct model {
+    struct gguf *file;
+    struct description description;
+    struct tokenizer *tokenizer;
+    struct chat_template *chat; /* NULL when the file has none */
+    const struct kernel_set *kernels;
+    struct weights weights;
+    struct rope rope;
+};
+
+/* Opens everything of `path` but the weights: enough for inspect, cheap for any size of file. */
+int model_open_header(struct model *model, const char *path);
+/* Opens a model to run: as above, then repacks the weights for `kernels` on `team`. */
+int model_open(struct model *model, const char *path, const struct kernel_set *kernels, struct team *team);
+void model_close(struct model *model);
+
+#endif

@@ -1,0 +1,251 @@
+/* The forward pass. One layer is
+ *
+ *   x -> rmsnorm -> q, k, v -> (bias, head norm, RoPE) -> K and V into the cache -> attention -> output --+
+ *   x <------------------------------------------------------------------------------------------ add <--+
+ *   x -> rmsnorm -> gate, up -> silu(gate) * up -> down --+
+ *   x <------------------------------------------ add <---+
+ *
+ * Matrix products and attention spread over the team by themselves; the element-wise parts between them are done
+ * row by row, on the team when there are many rows and on the calling thread when there are few. Every part works on
+ * each row alone, so a row's numbers do not depend on the batch around it. */
+#include "model/transformer.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "kernel/attention.h"
+#include "kernel/matmul.h"
+
+struct step {
+    const struct model *model;
+    const struct description *d;
+    const struct kernel_set *kernels;
+    const struct kv_layout *layout;
+    uint8_t *arena;
+    struct workspace *w;
+    struct team *team;
+    const struct batch *batch;
+    uint32_t layer_index;
+    const struct layer_weights *layer;
+};
+
+/* ---- rows in parallel ---- */
+
+typedef void (*row_function)(struct step *step, size_t row);
+
+struct row_job {
+    struct step *step;
+    row_function function;
+    struct team_cursor cursor;
+};
+
+static void run_rows(void *argument, unsigned rank, unsigned n_ranks) {
+    (void)rank;
+    (void)n_ranks;
+    struct row_job *job = argument;
+    size_t begin, end;
+    while (team_cursor_take(&job->cursor, &begin, &end))
+        for (size_t row = begin; row < end; row++) job->function(job->step, row);
+}
+
+static void for_rows(struct step *step, size_t n_rows, row_function function) {
+    enum { FEW_ROWS = 6, ROWS_PER_TURN = 4 }; /* waking the team costs about as much as a few rows */
+    if (n_rows <= FEW_ROWS) {
+        for (size_t row = 0; row < n_rows; row++) function(step, row);
+        return;
+    }
+    struct row_job job = {.step = step, .function = function};
+    team_cursor_init(&job.cursor, n_rows, ROWS_PER_TURN);
+    team_run(step->team, run_rows, &job);
+}
+
+/* ---- the parts of a layer, for one row ---- */
+
+static void begin_row(struct step *step, size_t row) {
+    const struct description *d = step->d;
+    const struct gguf_tensor *embedding = step->model->weights.embedding;
+    int32_t token = step->batch->tokens[row];
+    ASSERT(token >= 0 && (uint32_t)token < d->n_vocab);
+    size_t row_bytes = embedding->bytes / d->n_vocab;
+    weight_dequantize((enum weight_type)embedding->type, embedding->data + (size_t)token * row_bytes,
+                      step->w->x + row * d->n_embd, d->n_embd);
+    rope_table(&step->model->rope, step->batch->positions[row], step->w->rope + row * d->rope.n_dims);
+}
+
+static void normalize_row(struct step *step, size_t row, const float *weight) {
+    size_t n = step->d->n_embd;
+    step->kernels->rmsnorm(step->w->normed + row * n, step->w->x + row * n, weight, n, step->d->rms_epsilon);
+    step->kernels->quantize_row(&step->w->of_embd, row);
+}
+
+static void add_projected(struct step *step, size_t row, const float *bias) {
+    size_t n = step->d->n_embd;
+    float *x = step->w->x + row * n;
+    if (bias != NULL) step->kernels->add(x, bias, n);
+    step->kernels->add(x, step->w->projected + row * n, n);
+}
+
+static void attention_input_row(struct step *step, size_t row) {
+    if (step->layer_index > 0) add_projected(step, row, NULL); /* what the layer before computed */
+    normalize_row(step, row, step->layer->attn_norm);
+}
+
+static void norm_heads(struct step *step, float *heads, unsigned n_heads, const float *weight) {
+    unsigned dim = step->d->head_dim;
+    for (unsigned h = 0; h < n_heads; h++)
+        step->kernels->rmsnorm(heads + h * dim, heads + h * dim, weight, dim, step->d->rms_epsilon);
+}
+
+/* Which sequence a row belongs to: the last one that begins at or before it. */
+static const struct batch_sequence *sequence_of(const struct batch *batch, size_t row) {
+    size_t low = 0, high = batch->n_sequences;
+    while (high - low > 1) {
+        size_t middle = (low + high) / 2;
+        if (batch->sequences[middle].first_row <= row)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &batch->sequences[low];
+}
+
+static void store_row(struct step *step, size_t row, const float *k, const float *v) {
+    const struct kv_layer *layer = &step->layout->layers[step->layer_index];
+    uint32_t position = step->batch->positions[row];
+    const uint64_t *payloads = sequence_of(step->batch, row)->payloads[layer->group];
+    uint8_t *payload = step->arena + payloads[position / BLOCK_TOKENS];
+    unsigned slot = position % BLOCK_TOKENS, dim = layer->head_dim;
+    for (unsigned head = 0; head < layer->n_kv_heads; head++) {
+        step->kernels->store_k[layer->codec](payload + kv_layer_k_offset(layer, head), slot, k + head * dim, dim);
+        step->kernels->store_v[layer->codec](payload + kv_layer_v_offset(layer, head), slot, v + head * dim, dim);
+    }
+}
+
+static void position_and_store_row(struct step *step, size_t row) {
+    const struct description *d = step->d;
+    const struct layer_weights *layer = step->layer;
+    size_t q_width = (size_t)d->n_heads * d->head_dim, kv_width = (size_t)d->n_kv_heads * d->head_dim;
+    float *q = step->w->q + row * q_width, *k = step->w->k + row * kv_width, *v = step->w->v + row * kv_width;
+    if (layer->q_bias != NULL) step->kernels->add(q, layer->q_bias, q_width);
+    if (layer->k_bias != NULL) step->kernels->add(k, layer->k_bias, kv_width);
+    if (layer->v_bias != NULL) step->kernels->add(v, layer->v_bias, kv_width);
+    if (d->has_qk_norm) {
+        norm_heads(step, q, d->n_heads, layer->q_norm);
+        norm_heads(step, k, d->n_kv_heads, layer->k_norm);
+    }
+    const float *table = step->w->rope + row * d->rope.n_dims;
+    rope_apply(&step->model->rope, table, q, d->n_heads, d->head_dim);
+    rope_apply(&step->model->rope, table, k, d->n_kv_heads, d->head_dim);
+    store_row(step, row, k, v);
+}
+
+static void quantize_attended_row(struct step *step, size_t row) { step->kernels->quantize_row(&step->w->of_heads, row); }
+
+static void ffn_input_row(struct step *step, size_t row) {
+    add_projected(step, row, step->layer->attn_output_bias);
+    normalize_row(step, row, step->layer->ffn_norm);
+}
+
+static void activate_row(struct step *step, size_t row) {
+    size_t n = step->d->n_ff;
+    float *gate = step->w->gate + row * n;
+    step->kernels->silu_mul(gate, gate, step->w->up + row * n, n);
+    step->kernels->quantize_row(&step->w->of_ff, row);
+}
+
+/* The wanted rows are gathered to the front of `normed`; row counts wanted rows here. */
+static void output_input_row(struct step *step, size_t row) {
+    size_t n = step->d->n_embd, source = step->batch->wanted[row];
+    add_projected(step, source, NULL);
+    step->kernels->rmsnorm(step->w->normed + row * n, step->w->x + source * n, step->model->weights.output_norm, n,
+                           step->d->rms_epsilon);
+    step->kernels->quantize_row(&step->w->of_embd, row);
+}
+
+/* ---- the layer ---- */
+
+static void attend(struct step *step) {
+    const struct description *d = step->d;
+    struct workspace *w = step->w;
+    const struct kv_layer *layer = &step->layout->layers[step->layer_index];
+    for (uint32_t i = 0; i < step->batch->n_sequences; i++) {
+        const struct batch_sequence *sequence = &step->batch->sequences[i];
+        w->sequences[i] = (struct attention_sequence){
+            .first_row = sequence->first_row,
+            .n_rows = sequence->n_rows,
+            .first_position = sequence->first_position,
+            .payloads = sequence->payloads[layer->group],
+        };
+    }
+    size_t q_width = (size_t)d->n_heads * d->head_dim;
+    struct attention_job job = {
+        .layer = layer,
+        .arena = step->arena,
+        .n_heads = d->n_heads,
+        .scale = 1 / sqrtf((float)d->head_dim),
+        .q = w->q,
+        .q_stride = q_width,
+        .out = w->attended,
+        .out_stride = q_width,
+        .sequences = w->sequences,
+        .n_sequences = step->batch->n_sequences,
+        .scratch = w->attention_scratch,
+    };
+    attention(step->kernels, step->team, &job);
+}
+
+static void forward_layer(struct step *step) {
+    const struct description *d = step->d;
+    const struct layer_weights *layer = step->layer;
+    struct workspace *w = step->w;
+    size_t n_rows = step->batch->n_rows;
+    size_t q_width = (size_t)d->n_heads * d->head_dim, kv_width = (size_t)d->n_kv_heads * d->head_dim;
+
+    for_rows(step, n_rows, attention_input_row);
+    const struct matmul_output qkv[] = {
+        {&layer->q, w->q, q_width}, {&layer->k, w->k, kv_width}, {&layer->v, w->v, kv_width}};
+    matmul(step->kernels, step->team, &w->of_embd, qkv, 3);
+    for_rows(step, n_rows, position_and_store_row);
+    attend(step);
+    for_rows(step, n_rows, quantize_attended_row);
+    const struct matmul_output output = {&layer->attn_output, w->projected, d->n_embd};
+    matmul(step->kernels, step->team, &w->of_heads, &output, 1);
+
+    for_rows(step, n_rows, ffn_input_row);
+    const struct matmul_output gate_up[] = {{&layer->gate, w->gate, d->n_ff}, {&layer->up, w->up, d->n_ff}};
+    matmul(step->kernels, step->team, &w->of_embd, gate_up, 2);
+    for_rows(step, n_rows, activate_row);
+    const struct matmul_output down = {&layer->down, w->projected, d->n_embd};
+    matmul(step->kernels, step->team, &w->of_ff, &down, 1);
+}
+
+void transformer_forward(const struct model *model, const struct kv_layout *layout, uint8_t *arena,
+                         struct workspace *w, struct team *team, const struct batch *batch) {
+    const struct description *d = &model->description;
+    ASSERT(batch->n_rows <= w->max_rows && batch->n_wanted <= w->max_wanted);
+    struct step step = {.model = model,
+                        .d = d,
+                        .kernels = model->kernels,
+                        .layout = layout,
+                        .arena = arena,
+                        .w = w,
+                        .team = team,
+                        .batch = batch};
+    w->of_embd.f32 = w->normed;
+    w->of_heads.f32 = w->attended;
+    w->of_ff.f32 = w->gate;
+    w->of_embd.n_rows = w->of_heads.n_rows = w->of_ff.n_rows = batch->n_rows;
+
+    for_rows(&step, batch->n_rows, begin_row);
+    for (uint32_t i = 0; i < d->n_layers; i++) {
+        step.layer_index = i;
+        step.layer = &model->weights.layers[i];
+        forward_layer(&step);
+    }
+    if (batch->n_wanted == 0) return;
+    for_rows(&step, batch->n_wanted, output_input_row);
+    w->of_embd.n_rows = batch->n_wanted;
+    const struct matmul_output logits = {&model->weights.output, w->logits, d->n_vocab};
+    matmul(model->kernels, team, &w->of_embd, &logits, 1);
+}

@@ -1,0 +1,174 @@
+#include "model/weights.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "kernel/weight_type.h"
+
+/* Binding walks the same list of tensors twice: first to check shapes and add up the bytes, then, with storage in
+ * place, to fill it. */
+struct binder {
+    const struct gguf *file;
+    struct weights *weights;
+    bool is_filling;
+    size_t panel_bytes, vector_bytes; /* so far in this walk */
+    struct pack_item {
+        struct panel_matrix *matrix;
+        const struct gguf_tensor *tensor;
+        size_t first_panel; /* in the sequence of all panels */
+    } *items;
+    size_t n_items, n_panels;
+};
+
+static size_t line_up(size_t bytes) { return (bytes + MEM_CACHE_LINE - 1) & ~(size_t)(MEM_CACHE_LINE - 1); }
+
+static int check_shape(const struct gguf_tensor *tensor, const char *name, uint64_t n_cols, uint64_t n_rows) {
+    if (tensor->n_dims > 2 || tensor->dims[0] != n_cols || tensor->dims[1] != n_rows)
+        return ERR(CORRUPT, "tensor %s is %" PRIu64 " x %" PRIu64 ", the metadata asks for %" PRIu64 " x %" PRIu64,
+                   name, tensor->dims[0], tensor->dims[1], n_cols, n_rows);
+    return 0;
+}
+
+static int find(const struct binder *binder, const char *name, uint64_t n_cols, uint64_t n_rows,
+                const struct gguf_tensor **tensor) {
+    *tensor = gguf_find_tensor(binder->file, name);
+    if (*tensor == NULL) return ERR(CORRUPT, "tensor %s is missing", name);
+    return check_shape(*tensor, name, n_cols, n_rows);
+}
+
+/* A required vector of n numbers, as f32. */
+static int bind_vector(struct binder *binder, const char *name, uint64_t n, const float **vector) {
+    const struct gguf_tensor *tensor;
+    TRY(find(binder, name, n, 1, &tensor));
+    if (binder->is_filling) {
+        float *storage = (float *)((char *)binder->weights->vectors + binder->vector_bytes);
+        weight_dequantize((enum weight_type)tensor->type, tensor->data, storage, n);
+        *vector = storage;
+    }
+    binder->vector_bytes += line_up(n * sizeof(float));
+    return 0;
+}
+
+static int bind_optional_vector(struct binder *binder, const char *name, uint64_t n, const float **vector) {
+    return gguf_find_tensor(binder->file, name) == NULL ? 0 : bind_vector(binder, name, n, vector);
+}
+
+static int bind_matrix(struct binder *binder, const char *name, uint64_t n_cols, uint64_t n_rows,
+                       struct panel_matrix *matrix) {
+    const struct gguf_tensor *tensor;
+    TRY(find(binder, name, n_cols, n_rows, &tensor));
+    enum weight_type type = (enum weight_type)tensor->type;
+    if (binder->is_filling) {
+        panel_matrix_init(matrix, type, n_rows, n_cols, (char *)binder->weights->panels + binder->panel_bytes);
+        binder->items[binder->n_items++] =
+            (struct pack_item){.matrix = matrix, .tensor = tensor, .first_panel = binder->n_panels};
+        binder->n_panels += matrix->n_panels;
+    }
+    binder->panel_bytes += line_up(panel_matrix_bytes(panel_format_of(type), n_rows, n_cols));
+    return 0;
+}
+
+static const char *layer_name(char *buffer, size_t size, uint32_t layer, const char *part) {
+    snprintf(buffer, size, "blk.%" PRIu32 ".%s", layer, part);
+    return buffer;
+}
+
+static int bind_layer(struct binder *binder, const struct description *d, uint32_t index) {
+    struct layer_weights *layer = &binder->weights->layers[index];
+    uint64_t q_width = (uint64_t)d->n_heads * d->head_dim, kv_width = (uint64_t)d->n_kv_heads * d->head_dim;
+    char name[64];
+#define NAME(part) layer_name(name, sizeof name, index, part)
+    TRY(bind_vector(binder, NAME("attn_norm.weight"), d->n_embd, &layer->attn_norm));
+    TRY(bind_matrix(binder, NAME("attn_q.weight"), d->n_embd, q_width, &layer->q));
+    TRY(bind_matrix(binder, NAME("attn_k.weight"), d->n_embd, kv_width, &layer->k));
+    TRY(bind_matrix(binder, NAME("attn_v.weight"), d->n_embd, kv_width, &layer->v));
+    TRY(bind_optional_vector(binder, NAME("attn_q.bias"), q_width, &layer->q_bias));
+    TRY(bind_optional_vector(binder, NAME("attn_k.bias"), kv_width, &layer->k_bias));
+    TRY(bind_optional_vector(binder, NAME("attn_v.bias"), kv_width, &layer->v_bias));
+    if (d->has_qk_norm) {
+        TRY(bind_vector(binder, NAME("attn_q_norm.weight"), d->head_dim, &layer->q_norm));
+        TRY(bind_vector(binder, NAME("attn_k_norm.weight"), d->head_dim, &layer->k_norm));
+    }
+    TRY(bind_matrix(binder, NAME("attn_output.weight"), q_width, d->n_embd, &layer->attn_output));
+    TRY(bind_optional_vector(binder, NAME("attn_output.bias"), d->n_embd, &layer->attn_output_bias));
+    TRY(bind_vector(binder, NAME("ffn_norm.weight"), d->n_embd, &layer->ffn_norm));
+    TRY(bind_matrix(binder, NAME("ffn_gate.weight"), d->n_embd, d->n_ff, &layer->gate));
+    TRY(bind_matrix(binder, NAME("ffn_up.weight"), d->n_embd, d->n_ff, &layer->up));
+    return bind_matrix(binder, NAME("ffn_down.weight"), d->n_ff, d->n_embd, &layer->down);
+#undef NAME
+}
+
+static int bind_all(struct binder *binder, const struct description *d) {
+    struct weights *weights = binder->weights;
+    binder->panel_bytes = binder->vector_bytes = binder->n_items = binder->n_panels = 0;
+    TRY(find(binder, "token_embd.weight", d->n_embd, d->n_vocab, &weights->embedding));
+    weights->is_tied = gguf_find_tensor(binder->file, "output.weight") == NULL;
+    for (uint32_t i = 0; i < d->n_layers; i++) TRY(bind_layer(binder, d, i));
+    TRY(bind_vector(binder, "output_norm.weight", d->n_embd, &weights->output_norm));
+    TRY(bind_optional_vector(binder, "rope_freqs.weight", d->rope.n_dims / 2, &weights->rope_factors));
+    const char *output = weights->is_tied ? "token_embd.weight" : "output.weight";
+    return bind_matrix(binder, output, d->n_embd, d->n_vocab, &weights->output);
+}
+
+struct pack_job {
+    const struct binder *binder;
+    struct team_cursor cursor;
+};
+
+static void pack_panels(void *argument, unsigned rank, unsigned n_ranks) {
+    (void)rank;
+    (void)n_ranks;
+    struct pack_job *job = argument;
+    size_t begin, end, item = 0;
+    while (team_cursor_take(&job->cursor, &begin, &end)) {
+        while (begin < end) {
+            const struct pack_item *items = job->binder->items;
+            while (begin >= items[item].first_panel + items[item].matrix->n_panels) item++;
+            struct panel_matrix *matrix = items[item].matrix;
+            size_t first = begin - items[item].first_panel, last = end - items[item].first_panel;
+            if (last > matrix->n_panels) last = matrix->n_panels;
+            panel_pack(matrix, (enum weight_type)items[item].tensor->type, items[item].tensor->data, first, last);
+            begin = items[item].first_panel + last;
+        }
+    }
+}
+
+static int open_parts(struct binder *binder, const struct description *d, struct team *team) {
+    struct weights *weights = binder->weights;
+    weights->layers = mem_alloc(d->n_layers, sizeof *weights->layers);
+    if (weights->layers == NULL) return ERR_NO_MEMORY;
+    TRY(bind_all(binder, d));
+    weights->panel_bytes = weights->panels_mapped = binder->panel_bytes;
+    weights->vectors_bytes = binder->vector_bytes;
+    weights->panels = mem_map(weights->panels_mapped);
+    weights->vectors = mem_alloc_aligned(weights->vectors_bytes, 1);
+    enum { MATRICES_PER_LAYER = 7 };
+    binder->items = mem_alloc((size_t)d->n_layers * MATRICES_PER_LAYER + 1, sizeof *binder->items);
+    if (!weights->panels || !weights->vectors || !binder->items) return ERR_NO_MEMORY;
+    binder->is_filling = true;
+    TRY(bind_all(binder, d));
+    struct pack_job job = {.binder = binder};
+    team_cursor_init(&job.cursor, binder->n_panels, 32);
+    team_run(team, pack_panels, &job);
+    return 0;
+}
+
+int weights_open(struct weights *weights, const struct gguf *file, const struct description *description,
+                 struct team *team) {
+    *weights = (struct weights){0};
+    struct binder binder = {.file = file, .weights = weights};
+    int result = open_parts(&binder, description, team);
+    mem_free(binder.items);
+    if (result < 0) weights_close(weights);
+    return result;
+}
+
+void weights_close(struct weights *weights) {
+    mem_unmap(weights->panels, weights->panels_mapped);
+    mem_free(weights->vectors);
+    mem_free(weights->layers);
+    *weights = (struct weights){0};
+}

@@ -1,0 +1,65 @@
+#include "base/err.h"
+#include "base/mem.h"
+#include "kernel/attention.h"
+#include "model/transformer.h"
+
+/* Hands out aligned pieces of one allocation; with base NULL it only adds up their bytes. */
+struct carver {
+    char *base;
+    size_t bytes;
+};
+
+static void *carve(struct carver *carver, size_t count, size_t size) {
+    void *piece = carver->base == NULL ? NULL : carver->base + carver->bytes;
+    carver->bytes += (count * size + MEM_CACHE_LINE - 1) & ~(size_t)(MEM_CACHE_LINE - 1);
+    return piece;
+}
+
+static void carve_activations(struct carver *carver, struct activations *x, size_t max_rows, size_t n_cols) {
+    size_t n_groups = (n_cols + PANEL_GROUP - 1) / PANEL_GROUP;
+    *x = (struct activations){.n_cols = n_cols, .n_groups = n_groups};
+    x->codes = carve(carver, max_rows * n_groups * PANEL_GROUP, 1);
+    x->scale = carve(carver, max_rows * n_groups, sizeof *x->scale);
+    x->scaled_sum = carve(carver, max_rows * n_groups, sizeof *x->scaled_sum);
+    x->half_sum = carve(carver, max_rows * n_groups * 2, sizeof *x->half_sum);
+}
+
+static void carve_all(struct workspace *w, struct carver *carver, const struct description *d,
+                      uint32_t max_sequences, size_t attention_bytes) {
+    size_t rows = w->max_rows, q_width = (size_t)d->n_heads * d->head_dim, kv_width = (size_t)d->n_kv_heads * d->head_dim;
+    w->x = carve(carver, rows * d->n_embd, sizeof(float));
+    w->normed = carve(carver, rows * d->n_embd, sizeof(float));
+    w->q = carve(carver, rows * q_width, sizeof(float));
+    w->k = carve(carver, rows * kv_width, sizeof(float));
+    w->v = carve(carver, rows * kv_width, sizeof(float));
+    w->attended = carve(carver, rows * q_width, sizeof(float));
+    w->projected = carve(carver, rows * d->n_embd, sizeof(float));
+    w->gate = carve(carver, rows * d->n_ff, sizeof(float));
+    w->up = carve(carver, rows * d->n_ff, sizeof(float));
+    w->rope = carve(carver, rows * d->rope.n_dims, sizeof(float));
+    w->logits = carve(carver, (size_t)w->max_wanted * d->n_vocab, sizeof(float));
+    carve_activations(carver, &w->of_embd, rows, d->n_embd);
+    carve_activations(carver, &w->of_heads, rows, q_width);
+    carve_activations(carver, &w->of_ff, rows, d->n_ff);
+    w->sequences = carve(carver, max_sequences, sizeof *w->sequences);
+    w->attention_scratch = carve(carver, attention_bytes, 1);
+}
+
+int workspace_open(struct workspace *workspace, const struct model *model, uint32_t max_rows, uint32_t max_sequences,
+                   uint32_t max_wanted, uint32_t max_tokens, unsigned n_threads) {
+    const struct description *d = &model->description;
+    *workspace = (struct workspace){.max_rows = max_rows, .max_wanted = max_wanted};
+    size_t attention_bytes = attention_scratch_bytes(n_threads, max_rows, max_tokens, d->n_heads, d->head_dim);
+    struct carver carver = {0};
+    carve_all(workspace, &carver, d, max_sequences, attention_bytes);
+    workspace->storage = mem_alloc_aligned(carver.bytes, 1);
+    if (workspace->storage == NULL) return ERR_NO_MEMORY;
+    carver = (struct carver){.base = workspace->storage};
+    carve_all(workspace, &carver, d, max_sequences, attention_bytes);
+    return 0;
+}
+
+void workspace_close(struct workspace *workspace) {
+    mem_free(workspace->storage);
+    *workspace = (struct workspace){0};
+}

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Writes the seed corpora of the fuzz targets: tests/fuzz/corpus/<target>/<seed>.
+
+Python's standard library only; the same bytes on every run. Each seed is a small file that gets far into the parser
+or fails at one particular check. What a fuzzer found later is added beside them by hand, named `found-...`, and this
+script leaves it alone.
+"""
+
+import os
+import struct
+
+U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
+PACK = {U8: "<B", I8: "<b", U16: "<H", I16: "<h", U32: "<I", I32: "<i", F32: "<f", BOOL: "<B", U64: "<Q", I64: "<q",
+        F64: "<d"}
+# number: elements and bytes of a group
+WEIGHTS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 8: (32, 34), 12: (256, 144), 14: (256, 210),
+           30: (1, 2)}
+
+
+def string(text):
+    data = text if isinstance(text, bytes) else text.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def value(kind, content):
+    if kind == STRING:
+        return string(content)
+    if kind == ARRAY:
+        element, items = content
+        return struct.pack("<IQ", element, len(items)) + b"".join(value(element, item) for item in items)
+    return struct.pack(PACK[kind], content)
+
+
+def key(name, kind, content):
+    return string(name) + struct.pack("<I", kind) + value(kind, content)
+
+
+def tensor(name, kind, dims, offset):
+    return (string(name) + struct.pack("<I", len(dims)) + b"".join(struct.pack("<Q", d) for d in dims) +
+            struct.pack("<IQ", kind, offset))
+
+
+def gguf(values=(), tensors=(), data=b"", version=3, alignment=32, n_tensors=None, n_values=None):
+    n_tensors = len(tensors) if n_tensors is None else n_tensors
+    n_values = len(values) if n_values is None else n_values
+    head = b"GGUF" + struct.pack("<IQQ", version, n_tensors, n_values) + b"".join(values) + b"".join(tensors)
+    return head + bytes(-len(head) % alignment) + data if data else head
+
+
+def bytes_of(n):
+    return bytes(i % 251 for i in range(n))
+
+
+def scalars():
+    return [key("u8", U8, 255), key("i8", I8, -128), key("u16", U16, 65535), key("i16", I16, -1),
+            key("u32", U32, 2**32 - 1), key("i32", I32, -(2**31)), key("f32", F32, 1e-5), key("bool", BOOL, 1),
+            key("string", STRING, "text"), key("u64", U64, 2**64 - 1), key("i64", I64, -(2**63)),
+            key("f64", F64, -0.5), key("nan", F32, float("nan")), key("inf", F64, float("inf"))]
+
+
+def arrays():
+    numbers = [key("array %d" % kind, ARRAY, (kind, [0, 1, 1])) for kind in PACK]
+    return numbers + [key("strings", ARRAY, (STRING, ["", "a", "bc"])), key("no strings", ARRAY, (STRING, [])),
+                      key("no numbers", ARRAY, (I64, []))]
+
+
+def all_weights():
+    tensors, offset = [], 0
+    for kind, (elements, size) in WEIGHTS.items():
+        tensors.append(tensor("weight.%d" % kind, kind, [2 * elements, 2], offset))
+        offset += -(-4 * size // 32) * 32
+    return gguf(tensors=tensors, data=bytes_of(offset))
+
+
+def vocabulary():
+    pieces = ["<unk>", "<s>", "</s>"] + ["%c" % c for c in range(33, 60)]
+    return gguf([key("general.architecture", STRING, "llama"), key("tokenizer.ggml.model", STRING, "gpt2"),
+                 key("tokenizer.ggml.tokens", ARRAY, (STRING, pieces)),
+                 key("tokenizer.ggml.scores", ARRAY, (F32, [-float(i) for i in range(len(pieces))])),
+                 key("tokenizer.ggml.token_type", ARRAY, (I32, [3] * 3 + [1] * (len(pieces) - 3))),
+                 key("tokenizer.ggml.merges", ARRAY, (STRING, ["a b", "b c"]))])
+
+
+def one_tensor(kind=0, dims=(8,), offset=0, data=32, **rest):
+    return gguf(tensors=[tensor("weight", kind, dims, offset)], data=bytes_of(data), **rest)
+
+
+def gguf_seeds():
+    small = gguf([key("general.alignment", U32, 64), key("strings", ARRAY, (STRING, ["a", ""]))],
+                 [tensor("a", 0, [2, 2], 0), tensor("b", 8, [32], 64)], bytes_of(64 + 34), alignment=64)
+    seeds = {
+        "empty": b"", "magic": b"GGUF", "head-cut": b"GGUF\3\0\0\0\0", "no-entries": gguf(),
+        "version-1": gguf(version=1), "version-2": gguf(scalars(), version=2), "version-4": gguf(version=4),
+        "big-endian": b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "big-endian-magic": b"FUGG" + bytes(20),
+        "lfs-pointer": b"version https://git-lfs.github.com/spec/v1\n", "zip": b"PK\3\4", "web-page": b"<html>",
+        "scalars": gguf(scalars()), "arrays": gguf(arrays()), "vocabulary": vocabulary(),
+        "weights": all_weights(), "small": small, "small-v2": small[:4] + b"\2" + small[5:],
+        "dims-4": one_tensor(dims=(2, 2, 2, 1)), "dims-0": one_tensor(dims=()), "dims-5": one_tensor(dims=(1,) * 5),
+        "dim-zero": one_tensor(dims=(8, 0)), "dims-overflow": one_tensor(dims=(2**32, 2**32)),
+        "bytes-overflow": one_tensor(dims=(2**62,)), "type-q5_1": one_tensor(7, (32,)),
+        "type-unknown": one_tensor(2**32 - 1), "part-of-group": one_tensor(2, (48, 2), data=100),
+        "offset-odd": one_tensor(offset=1, data=64), "offset-wraps": one_tensor(offset=2**64 - 32),
+        "data-short": one_tensor(data=31), "data-absent": one_tensor(data=0),
+        "many-tensors": gguf(n_tensors=2**60), "many-keys": gguf(n_values=2**60),
+        "key-twice": gguf([key("k", U8, 1), key("k", U8, 2)]), "key-empty": gguf([key("", U64, 1)]),
+        "key-hostile": gguf([string(b"\x1b[2J\n\xff\xe2\x80\xae") + struct.pack("<IQ", 99, 0)]),
+        "key-too-long": gguf([string(b"k" * 300) + struct.pack("<IQ", 77, 0)]),
+        "tensor-twice": gguf(tensors=[tensor("t", 0, [1], 0)] * 2, data=bytes(4)),
+        "bool-2": gguf([key("b", BOOL, 2)]), "bools-2": gguf([key("b", ARRAY, (BOOL, [0, 1, 2]))]),
+        "array-nested": gguf([key("n", ARRAY, (ARRAY, [(U8, [1])]))]),
+        "array-of-unknown": gguf([string("n") + struct.pack("<IIQ", ARRAY, 55, 0)]),
+        "array-too-long": gguf([string("n") + struct.pack("<IIQ", ARRAY, U64, 2**61)]),
+        "strings-too-many": gguf([string("n") + struct.pack("<IIQ", ARRAY, STRING, 2**61)]),
+        "string-too-long": gguf([string("n") + struct.pack("<IQ", STRING, 2**64 - 1)]),
+    }
+    for alignment in (0, 1, 8, 24, 4096, 2**31):
+        padding = alignment if alignment in (8, 4096) else 32
+        seeds["alignment-%d" % alignment] = gguf([key("general.alignment", U32, alignment)],
+                                                 [tensor("t", 1, [4], 0)], bytes_of(8), alignment=padding)
+    seeds["alignment-text"] = gguf([key("general.alignment", STRING, "32")])
+    return seeds
+
+
+def main():
+    corpora = {"gguf": gguf_seeds}
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
+    for target, seeds in corpora.items():
+        os.makedirs(os.path.join(root, target), exist_ok=True)
+        for name, data in seeds().items():
+            with open(os.path.join(root, target, name), "wb") as file:
+                file.write(data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+/* Random weights and activations for the tests and the benchmark of the matrix kernels. */
+#ifndef CABINET_TESTS_MATMUL_CASE_H
+#define CABINET_TESTS_MATMUL_CASE_H
+
+#include "kernel/matmul.h"
+
+extern const enum weight_type case_types[];
+extern const size_t n_case_types;
+
+/* A matrix of one type: as in a file, packed, and (if wanted) as numbers. */
+struct case_matrix {
+    enum weight_type type;
+    struct panel_matrix packed;
+    uint8_t *source;
+    float *numbers; /* (n_rows, n_cols) */
+};
+struct case_matrix case_matrix_new(enum weight_type type, size_t n_rows, size_t n_cols, uint64_t seed);
+void case_matrix_free(struct case_matrix *matrix);
+
+/* What kind of numbers the input rows hold. */
+enum case_input { INPUT_NORMAL, INPUT_OUTLIER, INPUT_ZERO, INPUT_DENORMAL, INPUT_HUGE, INPUT_COUNT };
+struct activations case_activations_new(size_t n_rows, size_t n_cols, enum case_input kind, uint64_t seed);
+void case_activations_free(struct activations *x);
+/* A copy without codes, scales and sums, which share nothing with x's; the f32 rows are shared. */
+struct activations case_activations_like(const struct activations *x);
+
+/* Arguments: threads (default: cores), then a kernel set or "model" to leave the rest out. */
+int bench_matmul(int argc, char **argv);
+
+#endif

@@ -1,0 +1,382 @@
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "attention_case.h"
+#include "base/float16.h"
+#include "base/rng.h"
+
+int bench_attention(void);
+
+#define FOR_EACH_SET(set)                                                                                    \
+    for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++)                        \
+        if ((*set)->is_supported())
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* ---- against plain softmax attention in double precision ---- */
+
+/* One head of one row; `tolerance` is how far f32 may be off in one number. */
+static void naive_row(const struct attention_case *c, size_t sequence, size_t position, unsigned head, double *out,
+                      double *tolerance) {
+    const unsigned dim = c->shape.head_dim, kv_head = head / (c->shape.n_heads / c->shape.n_kv_heads);
+    const float *q = c->q + ((c->first_key[sequence] + position) * c->shape.n_heads + head) * dim;
+    size_t at = ((size_t)kv_head * c->total_keys + c->first_key[sequence]) * dim;
+    double *scores = calloc(position + 1, sizeof *scores), max = -INFINITY, sum = 0, span = 0, largest = 0;
+    for (size_t key = 0; key <= position; key++) {
+        double magnitude = 0;
+        for (unsigned d = 0; d < dim; d++) {
+            double product = (double)q[d] * (double)c->scale * (double)c->k[at + key * dim + d];
+            scores[key] += product;
+            magnitude += fabs(product);
+            if (fabs((double)c->v[at + key * dim + d]) > largest) largest = fabs((double)c->v[at + key * dim + d]);
+        }
+        if (scores[key] > max) max = scores[key];
+        if (magnitude > span) span = magnitude;
+    }
+    memset(out, 0, dim * sizeof *out);
+    for (size_t key = 0; key <= position; key++) {
+        double p = exp(scores[key] - max);
+        sum += p;
+        for (unsigned d = 0; d < dim; d++) out[d] += p * (double)c->v[at + key * dim + d];
+    }
+    for (unsigned d = 0; d < dim; d++) out[d] /= sum;
+    *tolerance = largest * (4e-6 + span * sqrt(dim) * 0x1p-23);
+    free(scores);
+}
+
+static void assert_near_naive(const struct attention_case *c, const struct attention_chunk *chunks, size_t n_chunks,
+                              unsigned n_threads) {
+    const unsigned dim = c->shape.head_dim;
+    float *results[8], *at[8];
+    size_t n_sets = 0;
+    FOR_EACH_SET(set) {
+        at[n_sets] = results[n_sets] = case_run(c, *set, n_threads, chunks, n_chunks);
+        n_sets++;
+    }
+    double *expected = malloc(dim * sizeof *expected), tolerance;
+    for (size_t i = 0; i < n_chunks; i++)
+        for (size_t position = chunks[i].begin; position < chunks[i].end; position++)
+            for (unsigned head = 0; head < c->shape.n_heads; head++) {
+                naive_row(c, chunks[i].sequence, position, head, expected, &tolerance);
+                for (size_t set = 0; set < n_sets; set++, at[set - 1] += dim)
+                    for (unsigned d = 0; d < dim; d++)
+                        if (!(fabs((double)at[set][d] - expected[d]) <= tolerance))
+                            fail_msg("set %zu codec %d dim %u heads %u/%u position %zu head %u [%u]: %g not %g +- %g",
+                                     set, c->shape.codec, dim, c->shape.n_heads, c->shape.n_kv_heads, position, head,
+                                     d, (double)at[set][d], expected[d], tolerance);
+            }
+    for (size_t set = 0; set < n_sets; set++) free(results[set]);
+    free(expected);
+}
+
+static const unsigned head_dims[] = {8, 16, 32, 64, 80, 96, 128, 256};
+static const unsigned groups[] = {1, 3, 4, 9};
+static const size_t lengths[] = {1, 31, 32, 33, 127, 128, 129, 511, 512, 513, 1300};
+
+static void every_shape_is_softmax_attention(void **state) {
+    (void)state;
+    static const size_t row_counts[] = {1, 2, 5, 17, 3, 1, 40};
+    size_t n = 0;
+    for (int codec = 0; codec < CODEC_COUNT; codec++)
+        for (size_t d = 0; d < COUNT(head_dims); d++)
+            for (size_t g = 0; g < COUNT(groups); g++)
+                for (size_t l = 0; l < COUNT(lengths); l++, n++) {
+                    unsigned n_kv_heads = 1 + n % 2;
+                    struct attention_shape shape = {codec,        groups[g] * n_kv_heads, n_kv_heads,
+                                                    head_dims[d], 1 + (unsigned)n % 3,    1,
+                                                    {lengths[l]}};
+                    struct attention_case c;
+                    case_open(&c, &shape, 1);
+                    size_t n_rows = row_counts[n % COUNT(row_counts)];
+                    size_t begin = lengths[l] > n_rows ? lengths[l] - n_rows : 0;
+                    assert_near_naive(&c, &(struct attention_chunk){0, begin, lengths[l]}, 1, 1 + n % 2);
+                    case_close(&c);
+                }
+}
+
+static void mixed_batches_are_softmax_attention(void **state) {
+    (void)state;
+    for (int codec = 0; codec < CODEC_COUNT; codec++) {
+        struct attention_shape shape = {codec, 9, 3, 64, 2, 5, {700, 1, 40, 1300, 130}};
+        struct attention_case c;
+        case_open(&c, &shape, 1);
+        const struct attention_chunk chunks[] = {{0, 699, 700}, {1, 0, 1}, {2, 0, 40}, {3, 1299, 1300}, {4, 100, 130}};
+        for (unsigned n_threads = 1; n_threads <= 3; n_threads++)
+            assert_near_naive(&c, chunks, COUNT(chunks), n_threads);
+        case_close(&c);
+    }
+}
+
+static void extreme_scores_stay_right(void **state) {
+    (void)state;
+    static const float q_sizes[] = {0, 1e4f, 1e-6f};
+    for (int codec = 0; codec < CODEC_COUNT; codec++)
+        for (size_t i = 0; i < COUNT(q_sizes); i++) {
+            struct attention_shape shape = {codec, 3, 1, 64, 1, 1, {600}};
+            struct attention_case c;
+            case_open(&c, &shape, 1);
+            for (size_t j = 0; j < c.total_keys * 3 * 64; j++) c.q[j] *= q_sizes[i];
+            assert_near_naive(&c, &(struct attention_chunk){0, 520, 600}, 1, 1);
+            case_close(&c);
+        }
+}
+
+/* Scores of -infinity are keys that do not exist; a row of nothing else attends to nothing. */
+static void infinite_scores_weigh_nothing(void **state) {
+    (void)state;
+    struct attention_shape shape = {CODEC_f32, 1, 1, 8, 1, 1, {600}};
+    FOR_EACH_SET(set) {
+        struct attention_case c;
+        case_open(&c, &shape, 1);
+        for (size_t i = 0; i < 600 * 8; i++) c.q[i] = 3e38f;
+        c.scale = 1;
+        for (size_t key = 0; key < 600; key++) {
+            const float gone[8] = {-9, -9, -9, -9, -9, -9, -9, -9}, seen[8] = {0};
+            codec_get(CODEC_f32)->encode_k(c.arena + c.payloads[0][key / 32], key % 32, key == 300 ? seen : gone, 8);
+        }
+        const struct attention_chunk chunks[] = {{0, 299, 300}, {0, 599, 600}};
+        float *out = case_run(&c, *set, 2, chunks, 2);
+        for (unsigned d = 0; d < 8; d++) {
+            assert_true(out[d] == 0);
+            assert_true(out[8 + d] == c.v[300 * 8 + d]);
+        }
+        free(out);
+        case_close(&c);
+    }
+}
+
+/* ---- the same bits whichever way ---- */
+
+static void assert_same_bits(const float *a, const float *b, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (bits_of_float(a[i]) != bits_of_float(b[i]))
+            fail_msg("number %zu of %zu: %a is not %a", i, n, (double)a[i], (double)b[i]);
+}
+
+/* Each position of sequence 0 computed all at once on one thread: what everything else must equal. */
+static float *all_at_once(const struct attention_case *c, const struct kernel_set *set) {
+    return case_run(c, set, 1, &(struct attention_chunk){0, 0, c->shape.n_keys[0]}, 1);
+}
+
+static void chunks_do_not_change_bits(void **state) {
+    (void)state;
+    static const size_t chunk_sizes[] = {1, 5, 64, 333};
+    for (int codec = 0; codec < CODEC_COUNT; codec++) {
+        struct attention_shape shape = {codec, codec == CODEC_f16 ? 9 : 4, codec == CODEC_f16 ? 3 : 1,
+                                        codec == CODEC_bf16 ? 40 : 64, 2, 1, {codec == CODEC_f16 ? 700 : 150}};
+        struct attention_case c;
+        case_open(&c, &shape, 1);
+        const size_t row = (size_t)shape.n_heads * shape.head_dim, n_keys = shape.n_keys[0];
+        FOR_EACH_SET(set) {
+            float *expected = all_at_once(&c, *set);
+            for (size_t i = 0; i < COUNT(chunk_sizes); i++)
+                for (size_t begin = 0; begin < n_keys; begin += chunk_sizes[i]) {
+                    size_t end = begin + chunk_sizes[i] < n_keys ? begin + chunk_sizes[i] : n_keys;
+                    float *out = case_run(&c, *set, 1, &(struct attention_chunk){0, begin, end}, 1);
+                    assert_same_bits(out, expected + begin * row, (end - begin) * row);
+                    free(out);
+                }
+            free(expected);
+        }
+        case_close(&c);
+    }
+}
+
+/* Teams cut long items into splits, one thread walks them in order: a job of one row and one of many show both. */
+static void threads_do_not_change_bits(void **state) {
+    (void)state;
+    for (int codec = 0; codec < CODEC_COUNT; codec++) {
+        struct attention_shape shape = {codec, 9, 3, 64, 1, 1, {1300}};
+        struct attention_case c;
+        case_open(&c, &shape, 1);
+        const struct attention_chunk chunks[] = {{0, 1299, 1300}, {0, 1290, 1300}, {0, 1000, 1100}, {0, 510, 514}};
+        FOR_EACH_SET(set) {
+            for (size_t i = 0; i < COUNT(chunks); i++) {
+                size_t n = (chunks[i].end - chunks[i].begin) * 9 * 64;
+                float *expected = case_run(&c, *set, 1, &chunks[i], 1);
+                for (unsigned n_threads = 2; n_threads <= 4; n_threads++) {
+                    float *out = case_run(&c, *set, n_threads, &chunks[i], 1);
+                    assert_same_bits(out, expected, n);
+                    free(out);
+                }
+                free(expected);
+            }
+        }
+        case_close(&c);
+    }
+}
+
+static void neighbours_do_not_change_bits(void **state) {
+    (void)state;
+    struct attention_shape shape = {CODEC_f16, 9, 3, 64, 2, 33, {1100, 800, 70}};
+    for (size_t s = 3; s < 33; s++) shape.n_keys[s] = 1 + s * 7;
+    struct attention_case c;
+    case_open(&c, &shape, 1);
+    struct attention_chunk chunks[33] = {{0, 1099, 1100}, {1, 700, 800}, {2, 0, 70}};
+    for (size_t s = 3; s < 33; s++) chunks[s] = (struct attention_chunk){s, shape.n_keys[s] - 1, shape.n_keys[s]};
+    FOR_EACH_SET(set) {
+        for (unsigned n_threads = 1; n_threads <= 4; n_threads++) {
+            float *together = case_run(&c, *set, n_threads, chunks, 33), *at = together;
+            for (size_t s = 0; s < 33; s++) {
+                size_t n = (chunks[s].end - chunks[s].begin) * 9 * 64;
+                float *alone = case_run(&c, *set, 1, &chunks[s], 1);
+                assert_same_bits(at, alone, n);
+                free(alone);
+                at += n;
+            }
+            free(together);
+        }
+    }
+    case_close(&c);
+}
+
+/* ---- one tile ---- */
+
+enum { TILE_DIM = 72 };
+
+struct tile_state {
+    float q[ATTENTION_MAX_ROWS][TILE_DIM], max[ATTENTION_MAX_ROWS], sum[ATTENTION_MAX_ROWS],
+        out[ATTENTION_MAX_ROWS][TILE_DIM];
+};
+
+static struct attention_rows rows_of(struct tile_state *state, unsigned first, unsigned n_rows) {
+    return (struct attention_rows){.n_rows = n_rows,
+                                   .head_dim = TILE_DIM,
+                                   .q = state->q[first],
+                                   .max = state->max + first,
+                                   .sum = state->sum + first,
+                                   .out = state->out[first]};
+}
+
+/* Rows of any visibility side by side equal the same rows alone, also when keys that only a neighbour sees are
+ * not numbers; rows that see nothing keep their bits; blocks past the last visible key are not touched. */
+static void rows_of_a_tile_are_independent(void **test_state) {
+    (void)test_state;
+    for (int codec = 0; codec < CODEC_COUNT; codec++) {
+        struct attention_shape shape = {codec, 1, 1, TILE_DIM, 1, 1, {ATTENTION_TILE}};
+        struct attention_case c;
+        case_open(&c, &shape, 1);
+        float infinite[TILE_DIM];
+        for (unsigned d = 0; d < TILE_DIM; d++) infinite[d] = d % 2 ? INFINITY : -1;
+        const size_t area = c.layout.layers[0].area_bytes;
+        codec_get(codec)->encode_v(c.arena + c.payloads[0][2] + area, 28, infinite, TILE_DIM);
+        FOR_EACH_SET(set) {
+            for (unsigned n_rows = 1; n_rows <= ATTENTION_MAX_ROWS; n_rows++) {
+                static struct tile_state together, alone;
+                uint32_t n_visible[ATTENTION_MAX_ROWS], most = 0;
+                for (unsigned r = 0; r < n_rows; r++) {
+                    uint64_t random = rng_u64(n_rows, r);
+                    n_visible[r] = n_rows % 3 == 0 ? 90 + r % 5 : (uint32_t)(random % (ATTENTION_TILE + 1));
+                    if (random % 5 == 0) n_visible[r] = 0;
+                    if (n_visible[r] > most) most = n_visible[r];
+                    together.max[r] = 0.5f;
+                    together.sum[r] = 2;
+                    for (unsigned d = 0; d < TILE_DIM; d++) {
+                        together.q[r][d] = case_random(n_rows, r * TILE_DIM + d);
+                        together.out[r][d] = n_visible[r] == 0 ? NAN : r % 4 == 0 ? -0.0f : case_random(9, d);
+                    }
+                }
+                alone = together;
+                struct tile_state before = together;
+                struct attention_tile tile = {.n_visible = n_visible};
+                for (unsigned block = 0; block * BLOCK_TOKENS < most; block++) {
+                    tile.k[block] = c.arena + c.payloads[0][block];
+                    tile.v[block] = (const uint8_t *)tile.k[block] + area;
+                }
+                struct attention_rows rows = rows_of(&together, 0, n_rows);
+                (*set)->attend_tile[codec](&rows, &tile);
+                for (unsigned r = 0; r < n_rows; r++) {
+                    tile.n_visible = n_visible + r;
+                    rows = rows_of(&alone, r, 1);
+                    if (n_visible[r] > 0) (*set)->attend_tile[codec](&rows, &tile);
+                }
+                assert_memory_equal(&together, &alone, sizeof together);
+                for (unsigned r = 0; r < n_rows; r++)
+                    if (n_visible[r] > 0) assert_true(together.sum[r] > 0 && together.sum[r] != before.sum[r]);
+            }
+        }
+        case_close(&c);
+    }
+}
+
+static void merging_nothing_changes_nothing(void **test_state) {
+    (void)test_state;
+    FOR_EACH_SET(set) {
+        static struct tile_state state, part;
+        for (unsigned r = 0; r < 5; r++) {
+            state.max[r] = 1;
+            state.sum[r] = 3;
+            part.max[r] = -INFINITY;
+            part.sum[r] = 0;
+            for (unsigned d = 0; d < TILE_DIM; d++) state.out[r][d] = -0.0f, part.out[r][d] = 0;
+        }
+        part.max[4] = 2;
+        part.sum[4] = 5;
+        struct tile_state before = state;
+        struct attention_rows rows = rows_of(&state, 0, 5), part_rows = rows_of(&part, 0, 5);
+        (*set)->attend_merge(&rows, &part_rows);
+        assert_memory_equal(state.out, before.out, 4 * sizeof *state.out);
+        assert_memory_equal(state.sum, before.sum, 4 * sizeof *state.sum);
+        assert_memory_equal(state.max, before.max, 4 * sizeof *state.max);
+        assert_true(state.max[4] == 2);
+        assert_true(fabs((double)state.sum[4] - (5 + 3 * exp(-1))) < 1e-6);
+    }
+}
+
+/* ---- storing ---- */
+
+static void stored_rows_are_the_codecs(void **state) {
+    (void)state;
+    static const float specials[] = {0,       -0.0f,   INFINITY, -INFINITY, NAN,     65504,   65520,  1e-40f,
+                                     -1e-41f, 6.1e-5f, 5.9e-8f,  3e-8f,     2.9e-8f, 3.4e38f, -3e38f, 1.00048828125f};
+    enum { BYTES = 256 * BLOCK_TOKENS * 4 };
+    static uint8_t area[BYTES + 64], expected[BYTES + 64];
+    FOR_EACH_SET(set)
+    for (int codec = 0; codec < CODEC_COUNT; codec++)
+        for (size_t i = 0; i < COUNT(head_dims) + 1; i++) {
+            unsigned dim = i < COUNT(head_dims) ? head_dims[i] : 22;
+            for (unsigned slot = 0; slot < BLOCK_TOKENS; slot++) {
+                float row[256];
+                for (unsigned d = 0; d < dim; d++) {
+                    uint64_t random = rng_u64(slot, d);
+                    row[d] = random % 4 == 0   ? specials[(random >> 8) % COUNT(specials)]
+                             : random % 4 == 1 ? float_of_bits((uint32_t)(random >> 8))
+                                               : case_random(slot, d);
+                }
+                for (int is_v = 0; is_v < 2; is_v++) {
+                    memset(area, 0xa5, sizeof area);
+                    memset(expected, 0xa5, sizeof expected);
+                    if (is_v) {
+                        (*set)->store_v[codec](area, slot, row, dim);
+                        codec_get(codec)->encode_v(expected, slot, row, dim);
+                    } else {
+                        (*set)->store_k[codec](area, slot, row, dim);
+                        codec_get(codec)->encode_k(expected, slot, row, dim);
+                    }
+                    assert_memory_equal(area, expected, sizeof area);
+                }
+            }
+        }
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench_attention();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stored_rows_are_the_codecs),
+        cmocka_unit_test(rows_of_a_tile_are_independent),
+        cmocka_unit_test(merging_nothing_changes_nothing),
+        cmocka_unit_test(every_shape_is_softmax_attention),
+        cmocka_unit_test(mixed_batches_are_softmax_attention),
+        cmocka_unit_test(extreme_scores_stay_right),
+        cmocka_unit_test(infinite_scores_weigh_nothing),
+        cmocka_unit_test(chunks_do_not_change_bits),
+        cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(neighbours_do_not_change_bits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,371 @@
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "base/float16.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "matmul_case.h"
+
+enum { GUARD = 24 };
+static const uint32_t GUARD_BITS = 0x7fa5a5a5;
+
+/* An output matrix whose rows have guard numbers before, between and after them. */
+struct guarded {
+    float *memory, *out;
+    size_t n_rows, n_cols, stride;
+};
+
+static struct guarded guarded_new(size_t n_rows, size_t n_cols) {
+    struct guarded g = {.n_rows = n_rows, .n_cols = n_cols, .stride = n_cols + GUARD};
+    size_t n = n_rows * g.stride + GUARD;
+    g.memory = mem_alloc_aligned(n, sizeof *g.memory);
+    assert_non_null(g.memory);
+    for (size_t i = 0; i < n; i++) g.memory[i] = float_of_bits(GUARD_BITS);
+    g.out = g.memory + GUARD;
+    return g;
+}
+
+/* Every guard is whole, and every number was written. */
+static void guarded_check(const struct guarded *g) {
+    for (size_t i = 0; i < GUARD; i++) assert_int_equal(bits_of_float(g->memory[i]), GUARD_BITS);
+    for (size_t r = 0; r < g->n_rows; r++)
+        for (size_t c = 0; c < g->stride; c++)
+            assert_true((bits_of_float(g->out[r * g->stride + c]) == GUARD_BITS) == (c >= g->n_cols));
+}
+
+static void assert_same_bits(const struct guarded *a, size_t row_a, const struct guarded *b, size_t row_b) {
+    for (size_t c = 0; c < a->n_cols; c++) {
+        float left = a->out[row_a * a->stride + c], right = b->out[row_b * b->stride + c];
+        if (bits_of_float(left) != bits_of_float(right))
+            fail_msg("output %zu of row %zu: %a, expected %a", c, row_a, (double)left, (double)right);
+    }
+}
+
+static void quantize_all(const struct kernel_set *set, struct activations *x) {
+    for (size_t r = 0; r < x->n_rows; r++) set->quantize_row(x, r);
+}
+
+/* Column counts that the type can have, odd numbers of groups among them. */
+static size_t columns_of(enum weight_type type, size_t i) {
+    static const size_t of_floats[] = {1, 31, 100, 577}, of_runs[] = {32, 96, 576, 608}, of_k[] = {256, 512, 768, 1280};
+    size_t group = weight_format_get(type)->group_elements;
+    return group == 1 ? of_floats[i] : group == 32 ? of_runs[i] : of_k[i];
+}
+static const size_t output_counts[] = {1, 16, 33, 70};
+static const size_t row_counts[] = {1, 2, 3, 5, 8, 9, 12, 13, 17, 24, 33};
+enum { N_SHAPES = 4, N_ROW_COUNTS = sizeof row_counts / sizeof *row_counts };
+
+/* The scalar set against weights as numbers and double precision.
+ *
+ * Stated bound: of the exact sum over k of w[k] * x[k], with x as its codes say it, the result is off by at most
+ * (3 * groups + 3) half-ulps of the sum of magnitudes, where a group's magnitude is |x| * 3 * max|w|: a code's and
+ * a minimum's share of a weight may be larger than their sum. Of float weights: n_cols + 1 of them. */
+static void check_row_against_double(const struct case_matrix *m, const struct activations *x, size_t row,
+                                     const struct guarded *y) {
+    size_t n = x->n_cols;
+    bool is_float = !panel_is_quantised(m->packed.format);
+    for (size_t o = 0; o < m->packed.n_rows; o++) {
+        double sum = 0, magnitude = 0, largest = 0, steps = is_float ? (double)n + 1 : 3 * (double)x->n_groups + 3;
+        for (size_t k = 0; k < n; k++) {
+            size_t g = row * x->n_groups + k / PANEL_GROUP;
+            double w = (double)m->numbers[o * n + k];
+            double input = is_float ? (double)x->f32[row * n + k]
+                                    : (double)x->scale[g] * x->codes[g * PANEL_GROUP + k % PANEL_GROUP];
+            sum += w * input;
+            magnitude += is_float ? fabs(w * input) : fabs(input);
+            largest = fmax(largest, fabs(w));
+        }
+        if (!is_float) magnitude *= 3 * largest;
+        double error = fabs((double)y->out[row * y->stride + o] - sum);
+        assert_true(error <= steps * 0x1p-24 * magnitude + (double)n * 0x1p-149);
+    }
+}
+
+static void scalar_agrees_with_double_precision(void **state) {
+    (void)state;
+    const struct kernel_set *set = &kernel_set_scalar;
+    for (size_t t = 0; t < n_case_types; t++)
+        for (size_t shape = 0; shape < N_SHAPES; shape++)
+            for (int kind = 0; kind < INPUT_COUNT; kind++) {
+                struct case_matrix m = case_matrix_new(case_types[t], output_counts[shape],
+                                                       columns_of(case_types[t], shape), 7 * shape + t);
+                struct activations x = case_activations_new(3, m.packed.n_cols, (enum case_input)kind, shape + 50);
+                struct guarded y = guarded_new(x.n_rows, m.packed.n_rows);
+                quantize_all(set, &x);
+                set->matmul[m.packed.format](&m.packed, 0, m.packed.n_panels, &x, 0, x.n_rows, y.out, y.stride);
+                guarded_check(&y);
+                for (size_t r = 0; r < x.n_rows; r++) check_row_against_double(&m, &x, r, &y);
+                mem_free(y.memory);
+                case_activations_free(&x);
+                case_matrix_free(&m);
+            }
+}
+
+/* Every step of a product is defined to the bit, so the other sets must give the scalar set's bits, for any
+ * number of rows together. */
+static void check_set(const struct kernel_set *set, enum weight_type type, size_t shape, enum case_input kind) {
+    size_t most = row_counts[N_ROW_COUNTS - 1];
+    struct case_matrix m = case_matrix_new(type, output_counts[shape], columns_of(type, shape), shape * 31 + type);
+    struct activations x = case_activations_new(most, m.packed.n_cols, kind, shape + 99);
+    struct guarded expected = guarded_new(most, m.packed.n_rows);
+    quantize_all(&kernel_set_scalar, &x);
+    kernel_set_scalar.matmul[m.packed.format](&m.packed, 0, m.packed.n_panels, &x, 0, most, expected.out,
+                                              expected.stride);
+    for (size_t i = 0; i < N_ROW_COUNTS; i++) {
+        size_t n_rows = row_counts[i];
+        struct guarded y = guarded_new(n_rows, m.packed.n_rows);
+        set->matmul[m.packed.format](&m.packed, 0, m.packed.n_panels, &x, 0, n_rows, y.out, y.stride);
+        guarded_check(&y);
+        for (size_t r = 0; r < n_rows; r++) assert_same_bits(&y, r, &expected, r);
+        mem_free(y.memory);
+    }
+    mem_free(expected.memory);
+    case_activations_free(&x);
+    case_matrix_free(&m);
+}
+
+static void sets_agree_with_scalar_bit_for_bit(void **state) {
+    (void)state;
+    for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++) {
+        if (!(*set)->is_supported()) continue;
+        for (size_t t = 0; t < n_case_types; t++)
+            for (size_t shape = 0; shape < N_SHAPES; shape++)
+                for (int kind = 0; kind < INPUT_COUNT; kind++)
+                    check_set(*set, case_types[t], shape, (enum case_input)kind);
+    }
+}
+
+/* A row alone, and as any row of any run of rows and panels: the same bits. */
+static void rows_do_not_depend_on_their_neighbours(void **state) {
+    (void)state;
+    enum { N_ROWS = 40, N_OUTPUTS = 50 };
+    for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++) {
+        if (!(*set)->is_supported()) continue;
+        for (size_t t = 0; t < n_case_types; t++) {
+            struct case_matrix m = case_matrix_new(case_types[t], N_OUTPUTS, columns_of(case_types[t], 2), t);
+            struct activations x = case_activations_new(N_ROWS, m.packed.n_cols, INPUT_NORMAL, 5);
+            matmul_function *function = (*set)->matmul[m.packed.format];
+            struct guarded alone = guarded_new(N_ROWS, N_OUTPUTS);
+            quantize_all(*set, &x);
+            for (size_t r = 0; r < N_ROWS; r++)
+                for (size_t p = 0; p < m.packed.n_panels; p++)
+                    function(&m.packed, p, p + 1, &x, r, r + 1, alone.out, alone.stride);
+            guarded_check(&alone);
+            for (size_t n = 1; n <= N_ROWS; n++) {
+                struct guarded y = guarded_new(N_ROWS, N_OUTPUTS);
+                for (size_t r = 0; r < N_ROWS; r += n)
+                    function(&m.packed, 0, m.packed.n_panels, &x, r, r + n < N_ROWS ? r + n : N_ROWS, y.out,
+                             y.stride);
+                guarded_check(&y);
+                for (size_t r = 0; r < N_ROWS; r++) assert_same_bits(&y, r, &alone, r);
+                mem_free(y.memory);
+            }
+            mem_free(alone.memory);
+            case_activations_free(&x);
+            case_matrix_free(&m);
+        }
+    }
+}
+
+static void check_team(const struct kernel_set *set, struct team *team, size_t n_rows, size_t n_cols) {
+    static const enum weight_type types[] = {WEIGHT_Q4_1, WEIGHT_Q8_0, WEIGHT_F16};
+    static const size_t outputs[] = {576, 200, 33};
+    struct case_matrix m[3];
+    struct guarded y[3], expected[3];
+    struct matmul_output job[3];
+    struct activations x = case_activations_new(n_rows, n_cols, INPUT_NORMAL, n_rows);
+    struct activations alone = case_activations_like(&x);
+    quantize_all(set, &alone);
+    activations_quantize(set, team, &x);
+    size_t n_groups = n_rows * x.n_groups;
+    assert_memory_equal(x.codes, alone.codes, n_groups * PANEL_GROUP);
+    assert_memory_equal(x.scale, alone.scale, n_groups * sizeof *x.scale);
+    for (size_t i = 0; i < 3; i++) {
+        m[i] = case_matrix_new(types[i], outputs[i], n_cols, i);
+        y[i] = guarded_new(n_rows, outputs[i]);
+        expected[i] = guarded_new(n_rows, outputs[i]);
+        job[i] = (struct matmul_output){&m[i].packed, y[i].out, y[i].stride};
+        set->matmul[m[i].packed.format](&m[i].packed, 0, m[i].packed.n_panels, &x, 0, n_rows, expected[i].out,
+                                        expected[i].stride);
+    }
+    matmul(set, team, &x, job, 3);
+    for (size_t i = 0; i < 3; i++) {
+        guarded_check(&y[i]);
+        for (size_t r = 0; r < n_rows; r++) assert_same_bits(&y[i], r, &expected[i], r);
+        mem_free(y[i].memory);
+        mem_free(expected[i].memory);
+        case_matrix_free(&m[i]);
+    }
+    alone.f32 = NULL;
+    case_activations_free(&alone);
+    case_activations_free(&x);
+}
+
+static void teams_of_any_size_agree(void **state) {
+    (void)state;
+    const struct kernel_set *set = kernel_set_get(NULL);
+    for (unsigned n_threads = 1; n_threads <= 3; n_threads++) {
+        struct team *team;
+        assert_int_equal(team_open(&team, n_threads), 0);
+        check_team(set, team, 1, 32);
+        check_team(set, team, 1, 576);
+        check_team(set, team, 7, 576);
+        check_team(set, team, 301, 576);   /* several blocks of rows, because of the float matrix */
+        team_close(team);
+    }
+}
+
+/* ---- activations ---- */
+
+static void check_group(const float *source, size_t n, const int8_t *codes, float scale, float scaled_sum,
+                        const int32_t half_sum[2]) {
+    float largest = 0;
+    int32_t sums[2] = {0, 0};
+    for (size_t k = 0; k < n; k++) largest = fmaxf(largest, fabsf(source[k]));
+    assert_true(fabsf(scale - largest / 127) <= scale * 0x1p-21f || largest < 0x1p-100f);
+    assert_int_equal(bits_of_float(scale) & 3, 0);
+    for (size_t k = 0; k < PANEL_GROUP; k++) {
+        double value = k < n ? (double)source[k] : 0;
+        assert_true(fabs(value - (double)scale * codes[k]) <= 0.5001 * (double)scale || largest < 0x1p-100f);
+        assert_true(codes[k] >= -127);
+        sums[k / 16] += codes[k];
+    }
+    assert_int_equal(half_sum[0], sums[0]);
+    assert_int_equal(half_sum[1], sums[1]);
+    assert_true(scaled_sum == scale * (float)(sums[0] + sums[1]));
+}
+
+static void quantised_rows_are_the_same_in_every_set(void **state) {
+    (void)state;
+    for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++) {
+        if (!(*set)->is_supported()) continue;
+        for (size_t n_cols = 1; n_cols <= 1200; n_cols += n_cols < 80 ? 1 : 111)
+            for (int kind = 0; kind < INPUT_COUNT; kind++) {
+                struct activations x = case_activations_new(2, n_cols, (enum case_input)kind, n_cols);
+                struct activations expected = case_activations_like(&x);
+                memset(x.codes, 0x55, 2 * x.n_groups * PANEL_GROUP);
+                quantize_all(&kernel_set_scalar, &expected);
+                quantize_all(*set, &x);
+                size_t n = 2 * x.n_groups;
+                assert_memory_equal(x.codes, expected.codes, n * PANEL_GROUP);
+                assert_memory_equal(x.scale, expected.scale, n * sizeof *x.scale);
+                assert_memory_equal(x.scaled_sum, expected.scaled_sum, n * sizeof *x.scaled_sum);
+                assert_memory_equal(x.half_sum, expected.half_sum, 2 * n * sizeof *x.half_sum);
+                for (size_t i = 0; i < n; i++) {
+                    size_t first = i % x.n_groups * PANEL_GROUP, left = n_cols - first;
+                    check_group(x.f32 + i / x.n_groups * n_cols + first, left < PANEL_GROUP ? left : PANEL_GROUP,
+                                x.codes + i * PANEL_GROUP, x.scale[i], x.scaled_sum[i], x.half_sum + 2 * i);
+                }
+                expected.f32 = NULL;
+                case_activations_free(&expected);
+                case_activations_free(&x);
+            }
+    }
+}
+
+/* A fault upstream must show in the result and stay in its group's row. */
+static void numbers_that_are_not_finite_give_nan(void **state) {
+    (void)state;
+    static const float bad[] = {NAN, INFINITY, -INFINITY, 0x1p101f};
+    for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++) {
+        if (!(*set)->is_supported()) continue;
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+            for (size_t n_rows = 1; n_rows <= 13; n_rows += 6) {
+                struct case_matrix m = case_matrix_new(WEIGHT_Q8_0, 32, 96, 1);
+                struct activations x = case_activations_new(n_rows, 96, INPUT_NORMAL, 2);
+                struct guarded y = guarded_new(n_rows, 32);
+                ((float *)x.f32)[40] = bad[i];
+                quantize_all(*set, &x);
+                assert_true(isnan(x.scale[1]) && isnan(x.scaled_sum[1]));
+                for (size_t k = 32; k < 64; k++) assert_int_equal(x.codes[k], 0);
+                (*set)->matmul[PANEL_Q8](&m.packed, 0, 2, &x, 0, n_rows, y.out, y.stride);
+                for (size_t r = 0; r < n_rows; r++)
+                    for (size_t o = 0; o < 32; o++) assert_true(isnan(y.out[r * y.stride + o]) == (r == 0));
+                mem_free(y.memory);
+                case_activations_free(&x);
+                case_matrix_free(&m);
+            }
+    }
+}
+
+/* ---- vectors ---- */
+
+static void assert_near(float value, double expected, double bound) {
+    if (!(fabs((double)value - expected) <= bound)) fail_msg("%a, expected %a", (double)value, expected);
+}
+
+static void check_vectors(const struct kernel_set *set, size_t n, float size) {
+    struct guarded x = guarded_new(1, n), y = guarded_new(1, n), out = guarded_new(1, n);
+    double squares = 0;
+    for (size_t i = 0; i < n; i++) {
+        x.out[i] = size * (float)(rng_uniform(n, i) - 0.5);
+        y.out[i] = (float)rng_uniform(n + 1, i);
+        squares += (double)x.out[i] * (double)x.out[i];
+    }
+    set->rmsnorm(out.out, x.out, y.out, n, 1e-5f);
+    guarded_check(&out);
+    for (size_t i = 0; i < n; i++) {
+        double expected = (double)x.out[i] / sqrt(squares / (double)n + 1e-5) * (double)y.out[i];
+        assert_near(out.out[i], expected, fabs(expected) * 0x1p-24 * (double)(n + 8) + 0x1p-149);
+    }
+    set->silu_mul(out.out, x.out, y.out, n);
+    for (size_t i = 0; i < n; i++) {
+        double gate = (double)x.out[i], expected = gate / (1 + exp(-gate)) * (double)y.out[i];
+        assert_near(out.out[i], expected, fabs(expected) * 1e-6 + 1e-34);
+    }
+    set->silu_mul(x.out, x.out, y.out, n); /* in place */
+    for (size_t i = 0; i < n; i++) assert_true(x.out[i] == out.out[i]);
+    set->add(out.out, y.out, n);
+    guarded_check(&out);
+    for (size_t i = 0; i < n; i++) assert_true(out.out[i] == x.out[i] + y.out[i]);
+    set->rmsnorm(out.out, x.out, y.out, n, 1e-5f);
+    set->rmsnorm(x.out, x.out, y.out, n, 1e-5f); /* in place */
+    guarded_check(&x);
+    for (size_t i = 0; i < n; i++) assert_true(x.out[i] == out.out[i]);
+    mem_free(x.memory);
+    mem_free(y.memory);
+    mem_free(out.memory);
+}
+
+static void vectors_are_near_double_precision(void **state) {
+    (void)state;
+    for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++) {
+        if (!(*set)->is_supported()) continue;
+        for (size_t n = 1; n <= 100; n++) {
+            check_vectors(*set, n, 10);
+            check_vectors(*set, n, 300);
+            check_vectors(*set, n, 1e-12f);
+        }
+    }
+}
+
+static void sets_are_found_by_name(void **state) {
+    (void)state;
+    assert_ptr_equal(kernel_set_get("scalar"), &kernel_set_scalar);
+    assert_non_null(kernel_set_get(NULL));
+    assert_true(kernel_set_get(NULL)->is_supported());
+    assert_null(kernel_set_get("sse1"));
+    assert_non_null(strstr(err_message(), "scalar"));
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench_matmul(argc - 2, argv + 2);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sets_are_found_by_name),
+        cmocka_unit_test(scalar_agrees_with_double_precision),
+        cmocka_unit_test(sets_agree_with_scalar_bit_for_bit),
+        cmocka_unit_test(rows_do_not_depend_on_their_neighbours),
+        cmocka_unit_test(teams_of_any_size_agree),
+        cmocka_unit_test(quantised_rows_are_the_same_in_every_set),
+        cmocka_unit_test(numbers_that_are_not_finite_give_nan),
+        cmocka_unit_test(vectors_are_near_double_precision),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
