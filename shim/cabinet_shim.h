@@ -1,8 +1,8 @@
 /* The C interface of libcabinet_shim.a: Rust crates that Cabinet uses rather than writing its own.
  *
  * Every function that can fail returns a negative code and leaves one line of text in the caller's `error`
- * buffer (NUL-terminated, cut to size). No panic crosses this border. Texts that come out are UTF-8 with a NUL
- * behind them, owned by the caller, and go back through cabinet_shim_free. */
+ * buffer (NUL-terminated, cut to size). No panic crosses this border. Texts that come out are UTF-8 with a
+ * NUL behind them, owned by the caller, and go back through cabinet_shim_free. */
 #ifndef CABINET_SHIM_H
 #define CABINET_SHIM_H
 

@@ -20,6 +20,10 @@ use crate::Failure;
 /// nested values, whose depth the fuel bounds, and compiling long expressions, bounded by the template's length.
 const STACK_BYTES: usize = 256 << 20;
 
+/// Time is counted, not measured, so that the same template passes on any machine: 1 for an allocation, and 1 more
+/// for each so many bytes of it.
+const WORK_BYTES: usize = 64;
+
 const RUNNING: u8 = 0;
 const DONE: u8 = 1;
 const REASONS: [(u8, &str); 3] = [(2, "more memory"), (3, "more time"), (4, "deeper nesting")];
@@ -32,13 +36,13 @@ struct Signal {
 struct Meter {
     signal: Cell<*const Signal>, // null outside of bounded()
     bytes_left: Cell<usize>,
-    calls_left: Cell<usize>,
+    work_left: Cell<usize>,
     stack_floor: Cell<usize>,
 }
 
 thread_local! {
     static METER: Meter = const {
-        Meter { signal: Cell::new(null()), bytes_left: Cell::new(0), calls_left: Cell::new(0), stack_floor: Cell::new(0) }
+        Meter { signal: Cell::new(null()), bytes_left: Cell::new(0), work_left: Cell::new(0), stack_floor: Cell::new(0) }
     };
 }
 
@@ -52,13 +56,16 @@ impl Meter {
         if self.signal.get().is_null() {
             return;
         }
-        let exceeded = match (self.bytes_left.get().checked_sub(bytes), self.calls_left.get().checked_sub(1)) {
+        let exceeded = match (
+            self.bytes_left.get().checked_sub(bytes),
+            self.work_left.get().checked_sub(1 + bytes / WORK_BYTES),
+        ) {
             (None, _) => 2,
             (_, None) => 3,
             _ if stack_address() < self.stack_floor.get() => 4,
-            (Some(bytes_left), Some(calls_left)) => {
+            (Some(bytes_left), Some(work_left)) => {
                 self.bytes_left.set(bytes_left);
-                self.calls_left.set(calls_left);
+                self.work_left.set(work_left);
                 return;
             }
         };
@@ -105,7 +112,7 @@ unsafe impl GlobalAlloc for Metered {
 /// What `work` returns, or a failure that says which bound it broke; then `spent` is set.
 pub(crate) fn bounded<T: Send + 'static>(
     max_bytes: usize,
-    max_allocations: usize,
+    max_work: usize,
     spent: &mut bool,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
@@ -114,7 +121,7 @@ pub(crate) fn bounded<T: Send + 'static>(
     let body = move || {
         METER.with(|meter| {
             meter.bytes_left.set(max_bytes);
-            meter.calls_left.set(max_allocations);
+            meter.work_left.set(max_work);
             meter.stack_floor.set(stack_address().saturating_sub(STACK_BYTES / 2));
             meter.signal.set(Arc::as_ptr(&shared));
         });

@@ -25,7 +25,8 @@ fn open(history: Option<PathBuf>) -> Result<LineEditor, ReadlineError> {
 /// The next line, remembered at once, so that a crash loses nothing.
 fn read(editor: &mut LineEditor, prompt: &str) -> Result<String, ReadlineError> {
     let line = editor.editor.readline(prompt)?;
-    if !line.trim().is_empty() && editor.editor.add_history_entry(line.as_str())?
+    if !line.trim().is_empty()
+        && editor.editor.add_history_entry(line.as_str())?
         && let Some(path) = &editor.history
     {
         editor.editor.append_history(path)?;
@@ -85,6 +86,13 @@ pub unsafe extern "C" fn cabinet_editor_read(
 pub unsafe extern "C" fn cabinet_editor_close(editor: *mut LineEditor) {
     if !editor.is_null() {
         let close = || drop(unsafe { Box::from_raw(editor) });
-        unsafe { guard(std::ptr::null_mut(), 0, || Ok({ close(); 0 })) };
+        unsafe {
+            guard(std::ptr::null_mut(), 0, || {
+                Ok({
+                    close();
+                    0
+                })
+            })
+        };
     }
 }

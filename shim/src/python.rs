@@ -1,5 +1,6 @@
 //! Where a template can tell Python from Rust: methods of values, and how values print.
 
+use minijinja::value::ValueKind;
 use minijinja::{Error, State, Value};
 
 /// Python methods on texts, lists and maps: minijinja's own collection, behind a bound for the two whose result
@@ -24,6 +25,16 @@ pub fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> R
         }
     }
     minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
+}
+
+/// Jinja2's test: unlike in minijinja, `none` is not iterable.
+pub fn is_iterable(value: &Value) -> bool {
+    !value.is_none() && value.try_iter().is_ok()
+}
+
+/// Jinja2's test: what has a length and can be indexed, texts and maps too.
+pub fn is_sequence(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map)
 }
 
 /// Python's `repr` of a float; `special` are its names for NaN and infinity.

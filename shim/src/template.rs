@@ -12,10 +12,10 @@ use crate::{Failure, guard, python, text_in, text_out, to_json};
 
 /// The engine charges 1 fuel an instruction, and 1 for each 64 bytes that it makes or reads. What a template may
 /// spend grows with the conversation, so that a long one passes and a short one cannot occupy a core for long.
-const FUEL: usize = 2_000_000;
+const FUEL: usize = 1_000_000;
 const FUEL_PER_MESSAGE: usize = 10_000;
-const FUEL_PER_BYTE: usize = 4;
-const ALLOCATIONS_PER_FUEL: usize = 4;
+const FUEL_PER_BYTE: usize = 16;
+const WORK_PER_FUEL: usize = 4;
 const MEMORY_BYTES: usize = 256 << 20;
 const MEMORY_PER_BYTE: usize = 64;
 const SOURCE_BYTES: usize = 256 << 10;
@@ -28,6 +28,7 @@ pub struct Template {
 
 fn one_line(error: &Error) -> String {
     let mut line = match error.detail() {
+        _ if error.kind() == ErrorKind::OutOfFuel => "out of fuel: it loops for too long or makes too much".into(),
         Some(detail) if error.kind() == ErrorKind::InvalidOperation => detail.to_string(),
         Some(detail) => format!("{}: {detail}", error.kind()),
         None => error.kind().to_string(),
@@ -89,6 +90,10 @@ fn compile(source: &str, bos: &str, eos: &str) -> Result<Environment<'static>, E
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     environment.add_filter("tojson", to_json::to_json);
+    environment.remove_filter("pprint"); // takes cubic time on nested values
+    environment.remove_global("debug");
+    environment.add_test("iterable", python::is_iterable);
+    environment.add_test("sequence", python::is_sequence);
     environment.add_global("bos_token", bos);
     environment.add_global("eos_token", eos);
     environment.add_global("tools", ());
@@ -103,7 +108,7 @@ fn open(source: &str, bos: &str, eos: &str) -> Result<Template, Failure> {
     }
     let (source, bos, eos) = (source.to_string(), bos.to_string(), eos.to_string());
     let work = move || compile(&source, &bos, &eos).map_err(|e| Failure::refused(one_line(&e)));
-    let environment = bounded(MEMORY_BYTES, ALLOCATIONS_PER_FUEL * FUEL, &mut false, work)??;
+    let environment = bounded(MEMORY_BYTES, WORK_PER_FUEL * FUEL, &mut false, work)??;
     Ok(Template { environment, spent: AtomicBool::new(false) })
 }
 
@@ -122,9 +127,9 @@ fn render(template: &Template, texts: &[&str], add_generation_prompt: bool) -> R
         let context = context! { messages, add_generation_prompt };
         template.and_then(|template| template.render(context)).map_err(|e| Failure::refused(one_line(&e)))
     };
-    let (memory, allocations) = (MEMORY_BYTES + MEMORY_PER_BYTE * n_bytes, ALLOCATIONS_PER_FUEL * fuel);
+    let (memory, work_units) = (MEMORY_BYTES + MEMORY_PER_BYTE * n_bytes, WORK_PER_FUEL * fuel);
     let mut spent = false;
-    let rendered = bounded(memory, allocations, &mut spent, work);
+    let rendered = bounded(memory, work_units, &mut spent, work);
     template.spent.fetch_or(spent, Ordering::Relaxed);
     rendered?
 }
@@ -180,6 +185,13 @@ pub unsafe extern "C" fn cabinet_template_render(
 pub unsafe extern "C" fn cabinet_template_close(chat: *mut Template) {
     if !chat.is_null() {
         let close = || drop(unsafe { Box::from_raw(chat) });
-        unsafe { guard(std::ptr::null_mut(), 0, || Ok({ close(); 0 })) };
+        unsafe {
+            guard(std::ptr::null_mut(), 0, || {
+                Ok({
+                    close();
+                    0
+                })
+            })
+        };
     }
 }

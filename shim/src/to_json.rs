@@ -23,12 +23,7 @@ fn refused(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::BadSerialization, text.into())
 }
 
-pub fn to_json(
-    state: &State,
-    value: &Value,
-    ensure_ascii: Option<bool>,
-    options: Kwargs,
-) -> Result<Value, Error> {
+pub fn to_json(state: &State, value: &Value, ensure_ascii: Option<bool>, options: Kwargs) -> Result<Value, Error> {
     let ensure_ascii = options.get::<Option<bool>>("ensure_ascii")?.or(ensure_ascii).unwrap_or(false);
     let indent = options.get::<Option<usize>>("indent")?;
     let separators = options.get::<Option<Vec<String>>>("separators")?;

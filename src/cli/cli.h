@@ -12,7 +12,8 @@
 
 #define VERB_LIST(X)                                                                                         \
     X(run, "answer a prompt, or chat")                                                                       \
-    X(inspect, "what a model is, and what its memory will cost")
+    X(inspect, "what a model is, and what its memory will cost")                                              \
+    X(bench, "speed, beside this machine's own limits")
 
 #define X(name, summary) int cli_##name(int argc, char **argv);
 VERB_LIST(X)

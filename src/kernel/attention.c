@@ -162,17 +162,19 @@ static void take_next(struct worker *w) {
     while (number >= w->next_share->end_unit) w->next_share++;
     const struct share *share = w->next_share;
     const struct attention_sequence *s = share->sequence;
-    /* Counted from the last unit of the share: late tiles see the most keys. Heads are innermost: they lie side
-     * by side in memory. */
+    /* Counted from the share's last unit, as late tiles see the most keys. Tiles of one head follow each other, so
+     * that its K and V may stay in the core's cache; the heads of one split lie side by side in memory. */
     size_t left = share->end_unit - 1 - number, n_kv_heads = w->plan->job->layer->n_kv_heads;
-    w->next = (struct unit){.share = share, .kv_head = (unsigned)(n_kv_heads - 1 - left % n_kv_heads)};
-    left /= n_kv_heads;
-    if (share->n_splits > 0) {
-        w->next.split = share->n_splits - 1 - (unsigned)(left % share->n_splits);
-        left /= share->n_splits;
+    w->next = (struct unit){.share = share};
+    if (share->n_splits == 0) {
+        w->next.tile = (unsigned)(left % share->n_tiles);
+        w->next.kv_head = (unsigned)(left / share->n_tiles);
+    } else {
+        w->next.kv_head = (unsigned)(n_kv_heads - 1 - left % n_kv_heads);
+        w->next.split = share->n_splits - 1 - (unsigned)(left / n_kv_heads % share->n_splits);
+        w->next.tile = (unsigned)(left / n_kv_heads / share->n_splits);
     }
-    w->next.tile = (unsigned)left;
-    size_t end_row = min_size((left + 1) * share->rows_per_tile, s->n_rows * w->plan->group);
+    size_t end_row = min_size(((size_t)w->next.tile + 1) * share->rows_per_tile, s->n_rows * w->plan->group);
     w->next.end_key = s->first_position + (end_row - 1) / w->plan->group + 1;
 }
 

@@ -52,14 +52,14 @@ void bpe_work_free(struct bpe_work *work) {
     *work = (struct bpe_work){0};
 }
 
-/* Room for n symbols. Their pairs and two new pairs for each of the n - 1 merges are all that is ever queued.
- */
+/* Room for n symbols. At most n - 1 pairs are queued at first; each of the at most n - 1 merges takes one out
+ * and puts two in. */
 static int reserve(struct bpe_work *work, size_t n) {
     if (n <= work->capacity) return 0;
     size_t capacity = n < 256 ? 256 : n;
     bpe_work_free(work);
     work->symbols = mem_alloc(capacity, sizeof *work->symbols);
-    work->queue = mem_alloc(capacity, 3 * sizeof *work->queue);
+    work->queue = mem_alloc(capacity, 2 * sizeof *work->queue);
     if (work->symbols == NULL || work->queue == NULL) {
         bpe_work_free(work);
         return ERR_NO_MEMORY;

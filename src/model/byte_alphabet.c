@@ -46,8 +46,8 @@ size_t byte_alphabet_read(const char *spelled, size_t length, uint8_t *bytes) {
         unsigned character = (uint8_t)spelled[i];
         if (character >= 0x80) {
             unsigned low = i + 1 < length ? (uint8_t)spelled[i + 1] : 0;
-            /* c2..c5 lead U+0080 .. U+017f; anything else is no letter of the alphabet */
-            if (character < 0xc2 || character > 0xc5 || (low & 0xc0) != 0x80) return SIZE_MAX;
+            /* no character of the alphabet is longer than two bytes */
+            if (character < 0xc2 || character > 0xdf || (low & 0xc0) != 0x80) return SIZE_MAX;
             character = (character & 0x1f) << 6 | (low & 0x3f);
             i++;
         }

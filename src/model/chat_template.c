@@ -9,6 +9,13 @@ struct chat_template {
     struct cabinet_template *compiled;
 };
 
+static int failure(int code, const char *error, int refused) {
+    if (code == CABINET_SHIM_PANIC) return ERR(INTERNAL, "chat template: %s", error);
+    if (code == CABINET_SHIM_IO) return ERR(IO, "chat template: %s", error);
+    if (refused == ERR_CORRUPT) return ERR(CORRUPT, "chat template: %s", error);
+    return ERR(INVALID, "chat template: %s", error);
+}
+
 int chat_template_open(struct chat_template **chat, const char *source, size_t length, const char *bos,
                        const char *eos) {
     char error[400];
@@ -17,8 +24,7 @@ int chat_template_open(struct chat_template **chat, const char *source, size_t l
     int code = cabinet_template_open(&opened->compiled, source, length, bos, eos, error, sizeof error);
     if (code < 0) {
         mem_free(opened);
-        if (code == CABINET_SHIM_PANIC) return ERR(INTERNAL, "chat template: %s", error);
-        return ERR(CORRUPT, "chat template: %s", error);
+        return failure(code, error, ERR_CORRUPT);
     }
     *chat = opened;
     return 0;
@@ -30,8 +36,8 @@ void chat_template_close(struct chat_template *chat) {
     mem_free(chat);
 }
 
-int chat_template_render(const struct chat_template *chat, const struct chat_message *messages, size_t n_messages,
-                         bool add_generation_prompt, char **text, size_t *length) {
+int chat_template_render(const struct chat_template *chat, const struct chat_message *messages,
+                         size_t n_messages, bool add_generation_prompt, char **text, size_t *length) {
     char error[400];
     const char **texts = mem_alloc(n_messages, 2 * sizeof *texts);
     if (texts == NULL) return ERR_NO_MEMORY;
@@ -42,9 +48,9 @@ int chat_template_render(const struct chat_template *chat, const struct chat_mes
     int code = cabinet_template_render(chat->compiled, texts, n_messages, add_generation_prompt, text, length,
                                        error, sizeof error);
     mem_free(texts);
-    if (code == CABINET_SHIM_PANIC) return ERR(INTERNAL, "chat template: %s", error);
-    if (code < 0) return ERR(INVALID, "chat template: %s", error);
-    return 0;
+    return code < 0 ? failure(code, error, ERR_INVALID) : 0;
 }
 
-void chat_template_text_free(char *text, size_t length) { cabinet_shim_free(text, length); }
+void chat_template_text_free(char *text, size_t length) {
+    cabinet_shim_free(text, length);
+}

@@ -22,14 +22,12 @@
 
 /* The end of a long path says more than its beginning. */
 static void set_name(struct gguf *file, const char *name) {
-    size_t length = strlen(name), room = sizeof file->name;
+    size_t length = strlen(name), room = sizeof file->name, skip = 1;
     if (gguf_printable(file->name, room, (struct gguf_string){name, length})) return;
     memcpy(file->name, "...", 3);
-    size_t skip = length > room - 4 ? length - (room - 4) : 0;
-    do {
+    /* Never from the middle of a character: its rest would be written as \xNN and not fit. */
+    while (!gguf_printable(file->name + 3, room - 3, (struct gguf_string){name + skip, length - skip}))
         skip++;
-        while (((unsigned char)name[skip] & 0xc0) == 0x80) skip++; /* not from the middle of a character */
-    } while (!gguf_printable(file->name + 3, room - 3, (struct gguf_string){name + skip, length - skip}));
 }
 
 static int new_file(struct gguf **file, const char *name) {

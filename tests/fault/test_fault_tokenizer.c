@@ -1,5 +1,5 @@
-/* Opening a tokenizer and encoding with it while the n-th allocation fails, once or from then on, for n = 1, 2, ...
- * until a run sees no fault. Leaks are the address sanitizer's to find. */
+/* Opening a tokenizer and encoding with it while the n-th allocation fails, once or from then on, for n = 1,
+ * 2, ... until a run sees no fault. Leaks are the address sanitizer's to find. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -58,7 +58,8 @@ static unsigned fail_each_open(enum fault_mode mode) {
 
 static void every_allocation_of_open_may_fail(void **state) {
     (void)state;
-    /* nine of ours; PCRE2's own: a general context, and for each of two expressions a context and the code at least */
+    /* nine of ours; PCRE2's own: a general context, and for each of two expressions a context and the code at
+     * least */
     assert_true(fail_each_open(FAULT_ONCE) >= 9 + 1 + 2 * 2);
     assert_true(fail_each_open(FAULT_FROM_THEN_ON) >= 9 + 1 + 2 * 2);
 }

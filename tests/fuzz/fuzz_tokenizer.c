@@ -1,6 +1,6 @@
-/* Arbitrary text through a tiny vocabulary: refused as no UTF-8, or encoded and decoded to the same text. The first
- * byte says which rule and whether special tokens are parsed. Then the same bytes as token ids: any stream decodes to
- * whole characters. */
+/* Arbitrary text through a tiny vocabulary: refused as no UTF-8, or encoded and decoded to the same text. The
+ * first byte says which rule and whether special tokens are parsed. Then the same bytes as token ids: any
+ * stream decodes to whole characters. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,7 +41,8 @@ static void check_ids(const struct tokenizer *tokenizer, const struct token_list
         bool is_named = kind == TOKEN_CONTROL || kind == TOKEN_UNKNOWN;
         ASSERT(!is_named || parse_special);
         struct gguf_string part = is_named ? tokenizer_piece(tokenizer, id) : tokenizer_bytes(tokenizer, id);
-        ASSERT(part.length > 0 && part.length <= length - at && memcmp(part.bytes, text + at, part.length) == 0);
+        ASSERT(part.length > 0 && part.length <= length - at &&
+               memcmp(part.bytes, text + at, part.length) == 0);
         at += part.length;
     }
     ASSERT(at == length);

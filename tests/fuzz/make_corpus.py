@@ -117,6 +117,10 @@ def gguf_seeds():
         padding = alignment if alignment in (8, 4096) else 32
         seeds["alignment-%d" % alignment] = gguf([key("general.alignment", U32, alignment)],
                                                  [tensor("t", 1, [4], 0)], bytes_of(8), alignment=padding)
+    for end in (60, 90, 130, len(small) - 1):
+        seeds["cut-%d" % end] = small[:end]
+    for missing in (1, 2):  # the last string ends that many bytes behind the file
+        seeds["last-string-%d" % missing] = gguf([key("k", STRING, "text")])[:-missing]
     seeds["alignment-text"] = gguf([key("general.alignment", STRING, "32")])
     return seeds
 

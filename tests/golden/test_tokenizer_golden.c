@@ -1,4 +1,5 @@
-/* 10,000 random texts, encoded as the `tokenizers` library encodes them (make_tokenizer.py), and decoded again.
+/* 10,000 random texts, encoded as the `tokenizers` library encodes them (make_tokenizer.py), and decoded
+ * again.
  *
  * The first argument is tokenizer_smollm2.bin; the model is models/SmolLM2-135M-Instruct.Q4_1.gguf in
  * CABINET_TEST_DATA. A missing file is a failure, not a skip. */
@@ -70,8 +71,8 @@ static void ids_equal_those_of_the_library(void **state) {
         assert_int_equal(tokenizer_encode(tokenizer, text.text, text.length, text.parse_special, &list), 0);
         for (size_t k = 0; k < text.n_ids && k < list.n; k++)
             if (list.ids[k] != golden_id(&text, k))
-                fail_msg("text %u '%.*s': id %zu is %d, not %d", i, (int)text.length, text.text, k, list.ids[k],
-                         golden_id(&text, k));
+                fail_msg("text %u '%.*s': id %zu is %d, not %d", i, (int)text.length, text.text, k,
+                         list.ids[k], golden_id(&text, k));
         assert_int_equal(list.n, text.n_ids);
         for (size_t k = 0; k < list.n && !text.parse_special; k++)
             assert_int_not_equal(tokenizer_kind(tokenizer, list.ids[k]), TOKEN_CONTROL);
@@ -80,7 +81,8 @@ static void ids_equal_those_of_the_library(void **state) {
     token_list_free(&list);
 }
 
-/* The text without the bytes that SmolLM2 has no token for (\x04 and the like; its library leaves them out too). */
+/* The text without the bytes that SmolLM2 has no token for (\x04 and the like; its library leaves them out
+ * too). */
 static size_t representable(const struct golden_text *text, char *out) {
     size_t n = 0;
     for (size_t i = 0; i < text->length; i++)
@@ -101,7 +103,8 @@ static void decoding_gives_the_text_back(void **state) {
             token_id id = golden_id(&text, k);
             bool control = tokenizer_kind(tokenizer, id) == TOKEN_CONTROL;
             if (control) assert_int_equal(tokenizer_bytes(tokenizer, id).length, 0);
-            struct gguf_string part = control ? tokenizer_piece(tokenizer, id) : tokenizer_bytes(tokenizer, id);
+            struct gguf_string part =
+                control ? tokenizer_piece(tokenizer, id) : tokenizer_bytes(tokenizer, id);
             memcpy(whole + n_whole, part.bytes, part.length);
             n_whole += part.length;
         }

@@ -1,6 +1,6 @@
-/* The vocabularies that llama.cpp tests itself with (models/ggml-vocab-*.gguf there, with .inp and .out): every text
- * must become exactly the listed ids. The directory with these files is the first argument, or vocab/ in
- * CABINET_TEST_DATA. A missing file is a failure, not a skip. */
+/* The vocabularies that llama.cpp tests itself with (models/ggml-vocab-*.gguf there, with .inp and .out):
+ * every text must become exactly the listed ids. The directory with these files is the first argument, or
+ * vocab/ in CABINET_TEST_DATA. A missing file is a failure, not a skip. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,7 +36,8 @@ static void check_text(const struct tokenizer *tokenizer, const char *text, size
     char *end;
     for (long id; id = strtol(ids, &end, 10), end != ids; ids = end, n++) {
         if (n >= list.n || list.ids[n] != id)
-            fail_msg("'%.*s': id %zu is %d, not %ld", (int)length, text, n, n < list.n ? list.ids[n] : -1, id);
+            fail_msg("'%.*s': id %zu is %d, not %ld", (int)length, text, n, n < list.n ? list.ids[n] : -1,
+                     id);
     }
     assert_int_equal(n, list.n);
     token_list_free(&list);
@@ -48,7 +49,8 @@ static void check_vocabulary(const char *name) {
     snprintf(path, sizeof path, "%s/ggml-vocab-%s.gguf", directory, name);
     struct gguf *file;
     struct tokenizer *tokenizer;
-    if (gguf_open(&file, path) < 0 || tokenizer_open(&tokenizer, file) < 0) fail_msg("%s: %s", path, err_message());
+    if (gguf_open(&file, path) < 0 || tokenizer_open(&tokenizer, file) < 0)
+        fail_msg("%s: %s", path, err_message());
     char *texts = read_text(name, ".inp"), *ids = read_text(name, ".out");
     char *line = ids, *next;
     unsigned n_texts = 0;
@@ -87,8 +89,10 @@ static void qwen2_vocabulary(void **state) {
 
 int main(int argc, char **argv) {
     const char *data = getenv("CABINET_TEST_DATA");
-    if (argc > 1) snprintf(directory, sizeof directory, "%s", argv[1]);
-    else snprintf(directory, sizeof directory, "%s/vocab", data == NULL ? "." : data);
+    if (argc > 1)
+        snprintf(directory, sizeof directory, "%s", argv[1]);
+    else
+        snprintf(directory, sizeof directory, "%s/vocab", data == NULL ? "." : data);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gpt2_vocabulary),
         cmocka_unit_test(llama3_vocabulary),

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -94,7 +95,7 @@ static void reads_every_scalar_type(void **state) {
 /* Three elements of every type but string: 1, 0 and the value whose bytes are all 1 (a bool has no such). */
 static void put_number_arrays(void) {
     static const uint8_t sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-    put_header(&writer, 3, 0, 11);
+    put_header(&writer, 3, 0, 12);
     for (uint32_t type = 0; type < 13; type++) {
         if (type == 8 || type == 9) continue;
         char key[] = {'a', (char)('a' + type), '\0'};
@@ -114,6 +115,7 @@ static void put_number_arrays(void) {
             put_bytes(&writer, &ones, sizes[type]);
         }
     }
+    put_u32_value(&writer, "after", 77);
 }
 
 static void reads_every_array_type(void **state) {
@@ -138,6 +140,7 @@ static void reads_every_array_type(void **state) {
         assert_int_equal(gguf_array_int(array, 1), 0);
         assert_int_equal(gguf_array_int(array, 2), last[type]);
     }
+    assert_int_equal(value_of(file, "after", GGUF_U32)->u, 77);
     gguf_close(file);
 }
 
@@ -320,6 +323,24 @@ static void alignment_is_the_files(void **state) {
     }
 }
 
+/* Headers of every length: padding of 31 down to 0 bytes. */
+static void data_begin_at_the_first_aligned_byte(void **state) {
+    (void)state;
+    char name[34] = "";
+    for (size_t i = 0; i < 33; i++) {
+        name[i] = 'n';
+        put_header(&writer, 3, 1, 0);
+        put_tensor(&writer, name, 0, 1, 1, 0);
+        put_padding(&writer, 32);
+        put_u32(&writer, 0xab);
+        put_padding(&writer, 32);
+        put_u32(&writer, 0xcd);
+        struct gguf *file = open_written();
+        assert_int_equal(gguf_find_tensor(file, name)->data[0], 0xab);
+        gguf_close(file);
+    }
+}
+
 static void names_are_found_among_many(void **state) {
     (void)state;
     enum { N = 3000 };
@@ -360,7 +381,11 @@ static void a_mapped_file_reads_as_its_bytes_do(void **state) {
     assert_non_null(tensor);
     assert_int_equal(tensor->bytes, 6);
     assert_memory_equal(tensor->data, writer.bytes + writer.length - 6, 6);
+    void *page = (void *)((uintptr_t)tensor->data & ~(uintptr_t)(sysconf(_SC_PAGESIZE) - 1));
+    unsigned char resident;
+    assert_int_equal(mincore(page, 1, &resident), 0);
     gguf_close(file);
+    assert_int_equal(mincore(page, 1, &resident), -1); /* the mapping is gone */
 }
 
 int main(void) {
@@ -374,6 +399,7 @@ int main(void) {
         cmocka_unit_test(tensors_lie_where_the_file_says),
         cmocka_unit_test(one_to_four_dimensions),
         cmocka_unit_test(alignment_is_the_files),
+        cmocka_unit_test(data_begin_at_the_first_aligned_byte),
         cmocka_unit_test(names_are_found_among_many),
         cmocka_unit_test(a_mapped_file_reads_as_its_bytes_do),
     };

@@ -280,6 +280,10 @@ static void tensor_places(void **state) {
     put_data(&writer, 40);
     REFUSED(CORRUPT, "name of tensor 1 of 1", "past the end");
     put_header(&writer, 3, 1, 0);
+    put_tensor(&writer, "some.weight", 0, 1, 1, 0);
+    writer.length -= 1;
+    REFUSED(CORRUPT, "the description of tensor 'some.weight'", "past the end");
+    put_header(&writer, 3, 1, 0);
     put_tensor(&writer, "", 0, 1, 1, 0);
     REFUSED(CORRUPT, "tensor 1 of 1", "empty name");
 }
@@ -347,23 +351,53 @@ static uint64_t walk(const struct gguf *file) {
     return sum;
 }
 
+/* What is written opens; cut anywhere it is refused. */
+static void cut_everywhere(void) {
+    for (size_t length = 0; length <= writer.length; length++) {
+        uint8_t *bytes = exact_copy(writer.bytes, length);
+        struct gguf *file = NULL;
+        int result = gguf_open_bytes(&file, bytes, length, "cut.gguf");
+        if (length == writer.length) {
+            assert_int_equal(result, 0);
+            (void)walk(file);
+        } else {
+            assert_failure(result, ERR_CORRUPT, (const char *const[]){"cut.gguf: "}, 1);
+        }
+        gguf_close(file);
+        free(bytes);
+    }
+}
+
 static void cut_at_every_byte(void **state) {
     (void)state;
     for (uint32_t version = 2; version <= 3; version++) {
         put_small_file(&writer, version);
-        for (size_t length = 0; length <= writer.length; length++) {
-            uint8_t *bytes = exact_copy(writer.bytes, length);
-            struct gguf *file = NULL;
-            int result = gguf_open_bytes(&file, bytes, length, "cut.gguf");
-            if (length == writer.length) {
-                assert_int_equal(result, 0);
-                (void)walk(file);
-            } else {
-                assert_failure(result, ERR_CORRUPT, (const char *const[]){"cut.gguf: "}, 1);
-            }
-            gguf_close(file);
-            free(bytes);
+        cut_everywhere();
+    }
+}
+
+/* With nothing behind the value that could be missed instead. */
+static void last_value_cut_at_every_byte(void **state) {
+    (void)state;
+    static const size_t sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+    for (uint32_t type = 0; type < 13; type++) {
+        put_header(&writer, 3, 0, 1);
+        put_key(&writer, "last", type);
+        if (type == 9) { /* an empty array */
+            put_u32(&writer, 0);
+            put_u64(&writer, 0);
         }
+        if (type == 8) put_string(&writer, "text");
+        for (size_t i = 0; i < sizes[type]; i++) put_u8(&writer, 0);
+        cut_everywhere();
+        if (type == 9) continue;
+        put_header(&writer, 3, 0, 1);
+        put_array(&writer, "last", type, 2);
+        for (size_t i = 0; i < 2; i++) {
+            if (type == 8) put_string(&writer, "text");
+            for (size_t j = 0; j < sizes[type]; j++) put_u8(&writer, 0);
+        }
+        cut_everywhere();
     }
 }
 
@@ -442,6 +476,7 @@ int main(void) {
         cmocka_unit_test(hostile_names_become_one_printable_line),
         cmocka_unit_test(long_paths_keep_their_end),
         cmocka_unit_test(cut_at_every_byte),
+        cmocka_unit_test(last_value_cut_at_every_byte),
         cmocka_unit_test(every_byte_changed),
         cmocka_unit_test(paths_that_are_no_files),
     };

@@ -33,14 +33,16 @@ static void assert_rule_cuts(const struct pretokenizer_rule *rule, const char *t
     struct pretokenizer *pretokenizer;
     struct words words = {.left = -1};
     assert_int_equal(pretokenizer_open(&pretokenizer, rule), 0);
-    if (pretokenizer_cut(pretokenizer, text, strlen(text), take_word, &words) < 0) fail_msg("%s", err_message());
+    if (pretokenizer_cut(pretokenizer, text, strlen(text), take_word, &words) < 0)
+        fail_msg("%s", err_message());
     assert_string_equal(words.text, expected);
     pretokenizer_close(pretokenizer);
 }
 
 static void assert_cuts(const char *name, const char *text, const char *expected) {
     const char *spelling;
-    const struct pretokenizer_rule *rule = pretokenizer_find((struct gguf_string){name, strlen(name)}, &spelling);
+    const struct pretokenizer_rule *rule =
+        pretokenizer_find((struct gguf_string){name, strlen(name)}, &spelling);
     assert_non_null(rule);
     assert_string_equal(spelling, name);
     assert_rule_cuts(rule, text, expected);
@@ -61,16 +63,29 @@ static void rules_cut_words(void **state) {
 /* White space is Unicode's: U+0085 and U+3000 are, U+180E and U+200B are not. */
 static void white_space_is_what_the_library_takes_for_it(void **state) {
     (void)state;
-    assert_cuts("gpt-2", "a\xc2\x85\xe3\x80\x80" "b", "a|\xc2\x85|\xe3\x80\x80|b|");
-    assert_cuts("gpt-2", "a\xe1\xa0\x8e\xe1\xa0\x8e" "b", "a|\xe1\xa0\x8e\xe1\xa0\x8e|b|");
-    assert_cuts("gpt-2", "a\xe2\x80\x8b\xe2\x80\x8b" "b", "a|\xe2\x80\x8b\xe2\x80\x8b|b|");
-    assert_cuts("qwen2", "'\xc5\xbf'\xc5\xbf" "a", "'\xc5\xbf|'\xc5\xbf|a|"); /* the long s folds to s */
+    assert_cuts("gpt-2",
+                "a\xc2\x85\xe3\x80\x80"
+                "b",
+                "a|\xc2\x85|\xe3\x80\x80|b|");
+    assert_cuts("gpt-2",
+                "a\xe1\xa0\x8e\xe1\xa0\x8e"
+                "b",
+                "a|\xe1\xa0\x8e\xe1\xa0\x8e|b|");
+    assert_cuts("gpt-2",
+                "a\xe2\x80\x8b\xe2\x80\x8b"
+                "b",
+                "a|\xe2\x80\x8b\xe2\x80\x8b|b|");
+    assert_cuts("qwen2",
+                "'\xc5\xbf'\xc5\xbf"
+                "a",
+                "'\xc5\xbf|'\xc5\xbf|a|"); /* the long s folds to s */
 }
 
 static void expressions_see_one_piece_each(void **state) {
     (void)state;
     /* the second may not look over the border that the first one cut */
-    assert_rule_cuts(&(struct pretokenizer_rule){.patterns = {"-", "a(?!-)|b(?=-)"}}, "aa-ab-b", "a|a|-|a|b|-|b|");
+    assert_rule_cuts(&(struct pretokenizer_rule){.patterns = {"-", "a(?!-)|b(?=-)"}}, "aa-ab-b",
+                     "a|a|-|a|b|-|b|");
     assert_rule_cuts(&(struct pretokenizer_rule){.patterns = {"x"}}, "aaxxb", "aa|x|x|b|");
     assert_rule_cuts(&(struct pretokenizer_rule){.patterns = {"x"}}, "", "");
     /* an empty match is a border */
@@ -128,13 +143,15 @@ static void every_byte_has_its_character(void **state) {
     const struct {
         uint8_t byte;
         const char *character;
-    } known[] = {{' ', "Ġ"}, {'\n', "Ċ"}, {0, "Ā"}, {0x7f, "ġ"}, {0xa0, "ł"}, {0xad, "Ń"}, {0xc3, "Ã"}, {'~', "~"}};
+    } known[] = {{' ', "Ġ"},  {'\n', "Ċ"}, {0, "Ā"},    {0x7f, "ġ"},
+                 {0xa0, "ł"}, {0xad, "Ń"}, {0xc3, "Ã"}, {'~', "~"}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         assert_int_equal(byte_alphabet_spell(&known[i].byte, 1, line), strlen(known[i].character));
         assert_memory_equal(line, known[i].character, strlen(known[i].character));
     }
-    const char *const others[] = {" ", "a\n", "\x7f", "\xc2\xa0", "\xc2\xad", "\xc5\x84", "\xe2\x82\xac", "a\xc4", "\xc4z",
-                                  "\xc1\xa1", "\xff", "\xc2\x80"};
+    const char *const others[] = {" ",        "a\n",          "\x7f",    "\xc2\xa0", "\xc2\xad",
+                                  "\xc5\x84", "\xe2\x82\xac", "a\xc4",   "\xc4z",    "\xc1\xa1",
+                                  "\xff",     "\xc2\x80",     "\xe3\xa1"};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         assert_true(byte_alphabet_read(others[i], strlen(others[i]), read) == SIZE_MAX);
 }

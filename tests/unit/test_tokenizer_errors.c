@@ -108,8 +108,10 @@ static void tokens_whose_text_is_too_long(void **state) {
     char piece[2049];
     memset(piece, 'x', sizeof piece);
     piece[TOKENIZER_STEP_MAX - 3 + 1] = '\0';
-    REFUSED(UNSUPPORTED, FIELDS(.piece_of_hole = piece, .kind_of_hole = 4), "token 272", "1022 bytes", "1024");
-    for (size_t i = 0; i < 1024; i++) memcpy(piece + 2 * i, "\xc3\xbf", 2); /* byte 0xff, as the alphabet spells it */
+    REFUSED(UNSUPPORTED, FIELDS(.piece_of_hole = piece, .kind_of_hole = 4), "token 272", "1022 bytes",
+            "1024");
+    for (size_t i = 0; i < 1024; i++)
+        memcpy(piece + 2 * i, "\xc3\xbf", 2); /* byte 0xff, as the alphabet spells it */
     piece[2 * 341] = '\0';
     REFUSED(UNSUPPORTED, FIELDS(.piece_of_hole = piece, .kind_of_hole = 1), "token 272", "341 bytes");
 }

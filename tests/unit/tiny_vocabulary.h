@@ -13,8 +13,11 @@
     X(BCD, "bcd", 1)                                                                                         \
     X(AA, "aa", 1)                                                                                           \
     X(AAAA, "aaaa", 1)                                                                                       \
-    X(SPACE_A, "\xc4\xa0" "a", 1)                                                                            \
-    X(XYZ, "xyz", 1) /* no merge leads here */                                                               \
+    X(SPACE_A,                                                                                               \
+      "\xc4\xa0"                                                                                             \
+      "a",                                                                                                   \
+      1)                                                                                                     \
+    X(XYZ, "xyz", 1)             /* no merge leads here */                                                   \
     X(PLAIN, "\xe2\x82\xac!", 1) /* a euro sign: not in the byte alphabet */                                 \
     X(UNK, "<unk>", 2)                                                                                       \
     X(BOS, "<s>", 3)                                                                                         \
@@ -32,7 +35,7 @@ enum tiny_id {
 #define X(name, piece, kind) TINY_##name,
     TINY_PIECES(X)
 #undef X
-    TINY_N
+        TINY_N
 };
 
 /* What a test wants otherwise. NULL, or 0 where nothing else is said, is the usual. */
@@ -41,8 +44,8 @@ struct tiny_vocabulary {
     const char *first_merge;
     const char *piece_of_hole; /* spelling of TINY_HOLE */
     int kind_of_hole;
-    int n_types_off;           /* added to the length of token_type */
-    int no_byte;               /* this byte has no token */
+    int n_types_off; /* added to the length of token_type */
+    int no_byte;     /* this byte has no token */
     uint32_t bos_plus_1, eos_plus_1;
     uint32_t tokens_type, merges_type, types_type; /* another element type, with no elements */
 };
@@ -70,8 +73,10 @@ static inline void tiny_tokens(struct gguf_writer *writer, const struct tiny_voc
     for (int id = 0; id < TINY_N; id++) {
         char spelled[8] = {0};
         const char *piece = spelled;
-        if (id > TINY_BYTES) piece = pieces[id - TINY_BYTES - 1];
-        else (void)byte_alphabet_spell(&(uint8_t){(uint8_t)id}, 1, spelled);
+        if (id > TINY_BYTES)
+            piece = pieces[id - TINY_BYTES - 1];
+        else
+            (void)byte_alphabet_spell(&(uint8_t){(uint8_t)id}, 1, spelled);
         if (id == TINY_HOLE && tiny->piece_of_hole != NULL) piece = tiny->piece_of_hole;
         if (tiny->no_byte != 0 && id == tiny->no_byte) piece = "(none)";
         put_string(writer, piece);
@@ -99,10 +104,14 @@ static inline void put_tiny_vocabulary(struct gguf_writer *writer, const struct 
     put_string(writer, tiny->model != NULL ? tiny->model : "gpt2");
     tiny_key(writer, tiny, "tokenizer.ggml.pre", 8);
     put_string(writer, tiny->pre != NULL ? tiny->pre : "gpt-2");
-    if (tiny->tokens_type != 0) tiny_array(writer, tiny, "tokenizer.ggml.tokens", tiny->tokens_type, 0);
-    else tiny_tokens(writer, tiny);
-    if (tiny->types_type != 0) tiny_array(writer, tiny, "tokenizer.ggml.token_type", tiny->types_type, 0);
-    else tiny_kinds(writer, tiny);
+    if (tiny->tokens_type != 0)
+        tiny_array(writer, tiny, "tokenizer.ggml.tokens", tiny->tokens_type, 0);
+    else
+        tiny_tokens(writer, tiny);
+    if (tiny->types_type != 0)
+        tiny_array(writer, tiny, "tokenizer.ggml.token_type", tiny->types_type, 0);
+    else
+        tiny_kinds(writer, tiny);
     if (tiny->merges_type != 0) {
         tiny_array(writer, tiny, "tokenizer.ggml.merges", tiny->merges_type, 0);
     } else {
@@ -110,8 +119,10 @@ static inline void put_tiny_vocabulary(struct gguf_writer *writer, const struct 
         put_string(writer, tiny->first_merge != NULL ? tiny->first_merge : "b c");
         for (size_t i = 0; i < sizeof merges / sizeof merges[0]; i++) put_string(writer, merges[i]);
     }
-    put_u32_value(writer, "tokenizer.ggml.bos_token_id", tiny->bos_plus_1 != 0 ? tiny->bos_plus_1 - 1 : TINY_BOS);
-    put_u32_value(writer, "tokenizer.ggml.eos_token_id", tiny->eos_plus_1 != 0 ? tiny->eos_plus_1 - 1 : TINY_EOS);
+    put_u32_value(writer, "tokenizer.ggml.bos_token_id",
+                  tiny->bos_plus_1 != 0 ? tiny->bos_plus_1 - 1 : TINY_BOS);
+    put_u32_value(writer, "tokenizer.ggml.eos_token_id",
+                  tiny->eos_plus_1 != 0 ? tiny->eos_plus_1 - 1 : TINY_EOS);
 }
 
 #endif

@@ -6,6 +6,7 @@
 /* 3 rows x 4 vectors of accumulators, 3 factors and a vector of B: all 16 registers. */
 #define TILE_ROWS 3
 #define FOR_TILE_ROWS X(1) X(2) X(3)
+#define TILE_STRIPS 1
 #define VEC_WIDTH 8
 
 typedef __m256 vec;

@@ -3,16 +3,17 @@
  * The file that includes this has defined
  *   SET(name)                name_<set>
  *   TILE_ROWS, FOR_TILE_ROWS rows of one register tile, and the list 1 .. TILE_ROWS as X(n)
- *   vec, VEC_WIDTH           a vector of f32, and vec_{load,store,broadcast,zero,add,sub,mul,fma,max}
+ *   TILE_STRIPS              strips of 32 columns of one register tile: 1 or 2
+ *   vec, VEC_WIDTH           a vector of f32, and vec_{load,store,broadcast,zero,add,sub,fma,max}
  *   vec_max_across, vec_sum_across     to one float, in a fixed order
  *   vec_widen_{f16,bf16}, vec_narrow_{f16,bf16}    load from, store to 16-bit floats
  *   vec_scale2(p, y)         p * 2^n for the integer n in the low bits of y's mantissa
  *   vec_keep_from(p, t, at)  p where t >= at or t is NaN, else 0
  *
  * Scores (q times K) and the weighted sum (probabilities times V) are the same product
- * C[rows][32] += A[rows][k] * B[k][32]: B is a K area as it lies, k = dimensions, or 32 dimensions of V rows,
- * k = keys. Every element of C is one chain of FMAs in order of k whatever the number of rows, so a row's bits
- * do not depend on its neighbours. */
+ * C[rows][32] += A[rows][k] * B[k][32]: a *strip* of B is a K area as it lies, k = dimensions, or 32 dimensions of
+ * V rows, k = keys. Every element of C is one chain of FMAs in order of k whatever the number of rows and strips,
+ * so a row's bits do not depend on its neighbours. */
 #include <math.h>
 #include <stdbool.h>
 
@@ -22,23 +23,27 @@
 #define UNROLL _Pragma("GCC unroll 16")
 
 enum {
-    COLUMNS = 32,                      /* of a product: the slots of a block, or 32 dimensions */
-    COLUMN_VECS = COLUMNS / VEC_WIDTH, /* vectors of one row of C */
-    DEPTH = 128                        /* most steps of k in one product, and the stride of A */
+    COLUMNS = 32,                                    /* of a strip: the slots of a block, or 32 dimensions */
+    STRIP_VECS = COLUMNS / VEC_WIDTH,                /* vectors of one row of a strip */
+    DEPTH = 128                                      /* most steps of k in one product, and the stride of A */
 };
-_Static_assert(BLOCK_TOKENS == COLUMNS, "a K area is a product's B operand as it lies");
+_Static_assert(BLOCK_TOKENS == COLUMNS, "a K area is a strip as it lies");
 _Static_assert((int)ATTENTION_TILE == (int)DEPTH, "a row of scores is a product's A operand as it lies");
 
-/* B[k][32]: segments of 2^segment_shift steps each, the rows of a segment stride_bytes apart. Every step also
- * prefetches as many bytes as it reads from `ahead`, memory that is needed soon. */
-struct operand {
+/* One strip of B: segments of 2^segment_shift steps of k each. `ahead` is memory that is needed soon, as much as the
+ * segment has: prefetching it is spread over the work, as a burst would wait for the core's few line buffers. */
+struct strip {
     const char *segment[ATTENTION_TILE_BLOCKS], *ahead[ATTENTION_TILE_BLOCKS];
-    size_t stride_bytes;
+};
+struct operand {
+    struct strip strips[TILE_STRIPS];
+    size_t stride_bytes; /* from step to step in a segment */
     unsigned segment_shift;
 };
 
-/* The element types of B: the codecs', and f32 that was widened by us and needs no prefetch. */
-enum element { ELEMENT_f32, ELEMENT_f16, ELEMENT_bf16, ELEMENT_wide };
+/* What B consists of: the codecs' numbers, with a prefetch in every step, or f32 without one. The latter serves
+ * several groups of rows, each of which prefetches its share before it begins. */
+enum element { ELEMENT_f32, ELEMENT_f16, ELEMENT_bf16, ELEMENT_quiet };
 
 INLINE size_t element_bytes(enum element type) { return type == ELEMENT_f16 || type == ELEMENT_bf16 ? 2 : 4; }
 
@@ -48,85 +53,102 @@ INLINE vec load_element(enum element type, const char *p) {
     return vec_load((const float *)p);
 }
 
-/* C += A * B for steps begin .. end of k; `accumulate` false starts from zero. n_rows and type are constants. */
-INLINE void product(unsigned n_rows, enum element type, const float *a, const struct operand *b, unsigned begin,
-                    unsigned end, bool accumulate, float *c, size_t c_stride) {
-    vec acc[TILE_ROWS][COLUMN_VECS];
+/* C += A * B for steps begin .. end of k; `accumulate` false starts from zero. n_rows, n_strips and type are
+ * constants. */
+INLINE void product(unsigned n_rows, unsigned n_strips, enum element type, const float *a, const struct operand *b,
+                    unsigned begin, unsigned end, bool accumulate, float *c, size_t c_stride) {
+    enum { MOST_VECS = TILE_STRIPS * STRIP_VECS };
+    const unsigned n_vecs = n_strips * STRIP_VECS;
+    vec acc[TILE_ROWS][MOST_VECS];
     const float *c_row = c;
     if (accumulate) {
         UNROLL for (unsigned r = 0; r < n_rows; r++, c_row += c_stride) {
-            UNROLL for (unsigned v = 0; v < COLUMN_VECS; v++) acc[r][v] = vec_load(c_row + v * VEC_WIDTH);
+            UNROLL for (unsigned v = 0; v < n_vecs; v++) acc[r][v] = vec_load(c_row + v * VEC_WIDTH);
         }
     } else {
         UNROLL for (unsigned r = 0; r < n_rows; r++) {
-            UNROLL for (unsigned v = 0; v < COLUMN_VECS; v++) acc[r][v] = vec_zero();
+            UNROLL for (unsigned v = 0; v < n_vecs; v++) acc[r][v] = vec_zero();
         }
     }
-    const size_t step_bytes = COLUMNS * element_bytes(type), stride_bytes = b->stride_bytes;
+    const size_t stride_bytes = b->stride_bytes, step_bytes = COLUMNS * element_bytes(type);
     for (unsigned k = begin; k < end;) {
         unsigned segment = k >> b->segment_shift, first = segment << b->segment_shift;
         unsigned stop = first + (1u << b->segment_shift) < end ? first + (1u << b->segment_shift) : end;
-        const char *row = b->segment[segment] + (k - first) * stride_bytes;
-        const char *ahead = type == ELEMENT_wide ? NULL : b->ahead[segment] + (k - first) * step_bytes;
+        const char *row[TILE_STRIPS], *ahead[TILE_STRIPS] = {NULL};
+        UNROLL for (unsigned s = 0; s < n_strips; s++) {
+            row[s] = b->strips[s].segment[segment] + (k - first) * stride_bytes;
+            if (type != ELEMENT_quiet) ahead[s] = b->strips[s].ahead[segment] + (k - first) * step_bytes;
+        }
         const float *a_k = a + k, *a_stop = a + stop;
-        for (; a_k != a_stop; a_k++, row += stride_bytes) {
+        for (; a_k != a_stop; a_k++) {
             /* The shorter side of the tile is loaded first and stays in registers: the order is the compiler's
              * hint not to spill. */
-            vec factor[TILE_ROWS], column[COLUMN_VECS];
-            if (TILE_ROWS < COLUMN_VECS) {
+            vec factor[TILE_ROWS], column[MOST_VECS];
+            if ((unsigned)TILE_ROWS < (unsigned)MOST_VECS) {
                 UNROLL for (unsigned r = 0; r < n_rows; r++) factor[r] = vec_broadcast(a_k + r * DEPTH);
-                UNROLL for (unsigned v = 0; v < COLUMN_VECS; v++) {
-                    column[v] = load_element(type, row + v * VEC_WIDTH * element_bytes(type));
+                UNROLL for (unsigned v = 0; v < n_vecs; v++) {
+                    column[v] = load_element(type, row[v / STRIP_VECS] +
+                                                       v % STRIP_VECS * VEC_WIDTH * element_bytes(type));
                     UNROLL for (unsigned r = 0; r < n_rows; r++) acc[r][v] = vec_fma(factor[r], column[v], acc[r][v]);
                 }
             } else {
-                UNROLL for (unsigned v = 0; v < COLUMN_VECS; v++)
-                    column[v] = load_element(type, row + v * VEC_WIDTH * element_bytes(type));
+                UNROLL for (unsigned v = 0; v < n_vecs; v++)
+                    column[v] = load_element(type, row[v / STRIP_VECS] +
+                                                       v % STRIP_VECS * VEC_WIDTH * element_bytes(type));
                 UNROLL for (unsigned r = 0; r < n_rows; r++) {
                     factor[r] = vec_broadcast(a_k + r * DEPTH);
-                    UNROLL for (unsigned v = 0; v < COLUMN_VECS; v++)
-                        acc[r][v] = vec_fma(factor[r], column[v], acc[r][v]);
+                    UNROLL for (unsigned v = 0; v < n_vecs; v++) acc[r][v] = vec_fma(factor[r], column[v], acc[r][v]);
                 }
             }
-            if (type != ELEMENT_wide) {
-                __builtin_prefetch(ahead, 0, 2);
-                if (type == ELEMENT_f32) __builtin_prefetch(ahead + 64, 0, 2);
-                ahead += step_bytes;
+            UNROLL for (unsigned s = 0; s < n_strips; s++) {
+                row[s] += stride_bytes;
+                if (type == ELEMENT_quiet) continue;
+                __builtin_prefetch(ahead[s], 0, 2);
+                if (type == ELEMENT_f32) __builtin_prefetch(ahead[s] + 64, 0, 2);
+                ahead[s] += step_bytes;
             }
         }
         k = stop;
     }
-    /* Forget the row addresses of the beginning: computing them again is cheaper than 12 live registers. */
+    /* Forget the row addresses of the beginning: computing them again is cheaper than keeping them. */
     __asm__("" : "+r"(c), "+r"(c_stride));
     UNROLL for (unsigned r = 0; r < n_rows; r++, c += c_stride) {
-        UNROLL for (unsigned v = 0; v < COLUMN_VECS; v++) vec_store(c + v * VEC_WIDTH, acc[r][v]);
+        UNROLL for (unsigned v = 0; v < n_vecs; v++) vec_store(c + v * VEC_WIDTH, acc[r][v]);
     }
 }
 
 typedef void product_function(const float *a, const struct operand *b, unsigned begin, unsigned end,
                               bool accumulate, float *c, size_t c_stride);
 
-#define PRODUCT_DEFINE(type, n)                                                                              \
-    static void product_##type##_##n(const float *a, const struct operand *b, unsigned begin, unsigned end,  \
-                                     bool accumulate, float *c, size_t c_stride) {                           \
-        product(n, ELEMENT_##type, a, b, begin, end, accumulate, c, c_stride);                               \
+#define PRODUCT_DEFINE(type, n, strips)                                                                      \
+    static void product_##type##_##n##_##strips(const float *a, const struct operand *b, unsigned begin,     \
+                                                unsigned end, bool accumulate, float *c, size_t c_stride) {  \
+        product(n, strips, ELEMENT_##type, a, b, begin, end, accumulate, c, c_stride);                       \
     }
-#define X(n) PRODUCT_DEFINE(f32, n) PRODUCT_DEFINE(f16, n) PRODUCT_DEFINE(bf16, n) PRODUCT_DEFINE(wide, n)
+#define PRODUCTS_DEFINE(n, strips)                                                                           \
+    PRODUCT_DEFINE(f32, n, strips)                                                                           \
+    PRODUCT_DEFINE(f16, n, strips)                                                                           \
+    PRODUCT_DEFINE(bf16, n, strips)                                                                          \
+    PRODUCT_DEFINE(quiet, n, strips)
+#define PRODUCTS_LIST(n, strips)                                                                             \
+    [ELEMENT_f32][strips - 1][n] = product_f32_##n##_##strips,                                               \
+    [ELEMENT_f16][strips - 1][n] = product_f16_##n##_##strips,                                               \
+    [ELEMENT_bf16][strips - 1][n] = product_bf16_##n##_##strips,                                             \
+    [ELEMENT_quiet][strips - 1][n] = product_quiet_##n##_##strips,
+#if TILE_STRIPS == 2
+#define FOR_STRIPS(MACRO, n) MACRO(n, 1) MACRO(n, 2)
+#else
+#define FOR_STRIPS(MACRO, n) MACRO(n, 1)
+#endif
+
+#define X(n) FOR_STRIPS(PRODUCTS_DEFINE, n)
 FOR_TILE_ROWS
 #undef X
 
-static product_function *const products[][TILE_ROWS + 1] = {
-#define X(n) [n] = product_f32_##n,
-    [ELEMENT_f32] = {FOR_TILE_ROWS},
-#undef X
-#define X(n) [n] = product_f16_##n,
-    [ELEMENT_f16] = {FOR_TILE_ROWS},
-#undef X
-#define X(n) [n] = product_bf16_##n,
-    [ELEMENT_bf16] = {FOR_TILE_ROWS},
-#undef X
-#define X(n) [n] = product_wide_##n,
-    [ELEMENT_wide] = {FOR_TILE_ROWS},
+/* By element, strips - 1, rows. */
+static product_function *const products[][TILE_STRIPS][TILE_ROWS + 1] = {
+#define X(n) FOR_STRIPS(PRODUCTS_LIST, n)
+    FOR_TILE_ROWS
 #undef X
 };
 
@@ -147,6 +169,13 @@ INLINE vec vec_exp(vec t) {
 }
 
 INLINE float exp_one(float t) { return vec_sum_across(vec_first(vec_exp(vec_set(t)))); }
+
+/* Short runs: a call of memcpy costs more than the copy. */
+INLINE void copy(float *to, const float *from, unsigned n) {
+    unsigned i = 0;
+    for (; i + VEC_WIDTH <= n; i += VEC_WIDTH) vec_store(to + i, vec_load(from + i));
+    for (; i < n; i++) to[i] = from[i];
+}
 
 INLINE void scale_row(float *row, unsigned n, float factor) {
     for (unsigned i = 0; i < n; i++) row[i] *= factor;
@@ -183,40 +212,54 @@ static void soften_row(struct attention_rows *rows, unsigned r, float *scores, u
         soften(rows, r, scores, n_vecs);
 }
 
-/* B[0 .. n_rows)[0 .. n_columns) of `from` as f32, zeros in the columns past n_columns. */
-INLINE void widen(enum element type, const struct operand *from, unsigned n_rows, unsigned n_columns,
-                  float (*wide)[COLUMNS]) {
-    const unsigned n_vecs = n_columns / VEC_WIDTH;
-    for (unsigned k = 0; k < n_rows; k++) {
-        unsigned segment = k >> from->segment_shift, in_segment = k - (segment << from->segment_shift);
-        const char *row = from->segment[segment] + in_segment * from->stride_bytes;
-        __builtin_prefetch(from->ahead[segment] + in_segment * COLUMNS * element_bytes(type), 0, 2);
-        if (n_columns == COLUMNS) {
-            UNROLL for (unsigned v = 0; v < COLUMN_VECS; v++)
-                vec_store(wide[k] + v * VEC_WIDTH,
-                          load_element(type, row + v * VEC_WIDTH * element_bytes(type)));
+/* The first n of a row's elements as f32, zeros up to COLUMNS. */
+INLINE void widen_row(enum element type, const char *row, unsigned n, float *wide) {
+    for (unsigned i = 0; i < COLUMNS; i += VEC_WIDTH) {
+        if (i + VEC_WIDTH <= n) {
+            vec_store(wide + i, load_element(type, row + i * element_bytes(type)));
             continue;
         }
-        for (unsigned v = 0; v < n_vecs; v++)
-            vec_store(wide[k] + v * VEC_WIDTH, load_element(type, row + v * VEC_WIDTH * element_bytes(type)));
-        for (unsigned i = n_vecs * VEC_WIDTH; i < COLUMNS; i++) {
-            if (i >= n_columns)
-                wide[k][i] = 0;
+        for (unsigned j = i; j < i + VEC_WIDTH; j++) {
+            if (j >= n)
+                wide[j] = 0;
             else if (type == ELEMENT_f16)
-                wide[k][i] = f16_to_f32(((const f16_bits *)row)[i]);
+                wide[j] = f16_to_f32(((const f16_bits *)row)[j]);
             else if (type == ELEMENT_bf16)
-                wide[k][i] = bf16_to_f32(((const bf16_bits *)row)[i]);
+                wide[j] = bf16_to_f32(((const bf16_bits *)row)[j]);
             else
-                wide[k][i] = ((const float *)row)[i];
+                wide[j] = ((const float *)row)[j];
         }
     }
 }
 
-/* Makes `operand` point to the widened copy of itself. */
-INLINE void use_wide(enum element type, struct operand *operand, unsigned n_rows, unsigned n_columns,
-                     float (*wide)[COLUMNS]) {
-    widen(type, operand, n_rows, n_columns, wide);
-    *operand = (struct operand){.segment = {(const char *)wide}, .stride_bytes = sizeof *wide, .segment_shift = 31};
+typedef float wide_strip[DEPTH][COLUMNS];
+
+/* Replaces B[0 .. n_rows)[0 .. n_columns) of each strip by a copy in f32. */
+INLINE void widen(enum element type, struct operand *b, unsigned n_strips, unsigned n_rows, unsigned n_columns,
+                  wide_strip *wide) {
+    for (unsigned s = 0; s < n_strips; s++) {
+        float(*to)[COLUMNS] = wide[s];
+        for (unsigned segment = 0, k = 0; k < n_rows; segment++) {
+            const char *row = b->strips[s].segment[segment];
+            unsigned n = 1u << b->segment_shift;
+            if (n > n_rows - k) n = n_rows - k;
+            b->strips[s].segment[segment] = (const char *)to;
+            for (float(*stop)[COLUMNS] = to + n; to != stop; to++, row += b->stride_bytes)
+                widen_row(type, row, n_columns, *to);
+            k += n;
+        }
+    }
+    b->stride_bytes = COLUMNS * sizeof(float);
+}
+
+/* Prefetches the g-th of n shares of what lies ahead, `bytes` in each segment. */
+INLINE void prefetch_share(const struct operand *b, unsigned n_strips, unsigned n_segments, size_t bytes, unsigned g,
+                           unsigned n) {
+    if (n == 1) return; /* the product itself does it */
+    const size_t begin = bytes * g / n & ~(size_t)63, end = bytes * (g + 1) / n & ~(size_t)63;
+    for (unsigned s = 0; s < n_strips; s++)
+        for (unsigned segment = 0; segment < n_segments; segment++)
+            for (size_t i = begin; i < end; i += 64) __builtin_prefetch(b->strips[s].ahead[segment] + i, 0, 2);
 }
 
 /* Where a tile's rows are worked on: a group of at most TILE_ROWS at a time. */
@@ -226,7 +269,7 @@ struct row_group {
 struct tile_work {
     _Alignas(64) float scores[ATTENTION_MAX_ROWS][ATTENTION_TILE]; /* then probabilities */
     _Alignas(64) float q[ATTENTION_MAX_ROWS][DEPTH];               /* DEPTH dimensions of the queries */
-    _Alignas(64) float wide[DEPTH][COLUMNS];
+    _Alignas(64) wide_strip wide[TILE_STRIPS];
     _Alignas(64) float partial[TILE_ROWS][COLUMNS]; /* out columns when fewer than COLUMNS are left */
     struct row_group groups[(ATTENTION_MAX_ROWS + TILE_ROWS - 1) / TILE_ROWS];
     unsigned n_groups, max_visible;
@@ -251,65 +294,85 @@ INLINE void score(enum element type, struct tile_work *work, const struct attent
                   const struct attention_tile *tile) {
     /* Widening once pays as soon as two groups of rows meet the same keys. */
     const bool widens = work->n_groups > 1 && type != ELEMENT_f32;
+    const unsigned n_blocks = (work->max_visible + COLUMNS - 1) / COLUMNS;
+    const size_t row_bytes = COLUMNS * element_bytes(type);
+    product_function *const(*product_of)[TILE_ROWS + 1] = products[work->n_groups > 1 ? ELEMENT_quiet : type];
     for (unsigned d = 0; d < rows->head_dim; d += DEPTH) {
-        unsigned depth = rows->head_dim - d < DEPTH ? rows->head_dim - d : DEPTH;
-        for (unsigned r = 0; r < rows->n_rows; r++)
-            memcpy(work->q[r], rows->q + (size_t)r * rows->head_dim + d, depth * sizeof(float));
-        for (unsigned block = 0; block * COLUMNS < work->max_visible; block++) {
-            const size_t row_bytes = COLUMNS * element_bytes(type), offset = d * row_bytes;
-            struct operand k = {.segment = {(const char *)tile->k[block] + offset},
-                                .ahead = {(const char *)tile->v[block] + offset},
-                                .stride_bytes = row_bytes,
-                                .segment_shift = 31};
-            if (widens) use_wide(type, &k, depth, COLUMNS, work->wide);
+        unsigned depth = rows->head_dim - d < DEPTH ? rows->head_dim - d : DEPTH, n_strips;
+        for (unsigned r = 0; r < rows->n_rows; r++) copy(work->q[r], rows->q + (size_t)r * rows->head_dim + d, depth);
+        for (unsigned block = 0; block < n_blocks; block += n_strips) {
+            n_strips = n_blocks - block < TILE_STRIPS ? n_blocks - block : TILE_STRIPS;
+            struct operand k = {.stride_bytes = row_bytes, .segment_shift = 31};
+            for (unsigned s = 0; s < n_strips; s++) {
+                k.strips[s].segment[0] = (const char *)tile->k[block + s] + d * row_bytes;
+                k.strips[s].ahead[0] = (const char *)tile->v[block + s] + d * row_bytes;
+            }
+            if (widens) widen(type, &k, n_strips, depth, COLUMNS, work->wide);
             for (unsigned g = 0; g < work->n_groups; g++) {
                 const struct row_group *group = &work->groups[g];
-                if (group->max_visible <= block * COLUMNS) continue;
-                products[widens ? ELEMENT_wide : type][group->n_rows](
-                    work->q[group->first], &k, 0, depth, d > 0, work->scores[group->first] + block * COLUMNS,
-                    ATTENTION_TILE);
-                k.ahead[0] = k.segment[0]; /* once is enough */
+                prefetch_share(&k, n_strips, 1, depth * row_bytes, g, work->n_groups);
+                if (group->max_visible > block * COLUMNS)
+                    product_of[n_strips - 1][group->n_rows](work->q[group->first], &k, 0, depth, d > 0,
+                                                            work->scores[group->first] + block * COLUMNS,
+                                                            ATTENTION_TILE);
             }
         }
     }
 }
 
-/* out += probabilities * V: for the keys that all rows of a group see together, then for each row alone. */
+/* c += probabilities * V for a group: the keys that all its rows see together, then each row's others alone. */
+INLINE void weigh_group(product_function *const *product_of, const struct tile_work *work,
+                        const struct row_group *group, const struct operand *v, const uint32_t *n_visible, float *c,
+                        size_t c_stride) {
+    const unsigned common = group->min_visible;
+    if (common > 0) product_of[group->n_rows](work->scores[group->first], v, 0, common, true, c, c_stride);
+    if (common == group->max_visible) return;
+    for (unsigned r = group->first; r < group->first + group->n_rows; r++, c += c_stride)
+        if (n_visible[r] > common) product_of[1](work->scores[r], v, common, n_visible[r], true, c, 0);
+}
+
+/* Dimensions d .. of V, in strips; what follows in memory order of the next K areas is prefetched. */
+INLINE struct operand v_operand(enum element type, const struct tile_work *work, const struct attention_tile *tile,
+                                unsigned head_dim, unsigned d, unsigned n_strips) {
+    struct operand v = {.stride_bytes = head_dim * element_bytes(type),
+                        .segment_shift = 5};
+    for (unsigned s = 0; s < n_strips; s++, d += COLUMNS)
+        for (unsigned block = 0; block * COLUMNS < work->max_visible; block++) {
+            const char *row = (const char *)tile->v[block] + d * element_bytes(type), *next = tile->next_k[block];
+            v.strips[s].segment[block] = row;
+            v.strips[s].ahead[block] = next == NULL ? row : next + d * COLUMNS * element_bytes(type);
+        }
+    return v;
+}
+
+/* out += probabilities * V. */
 INLINE void weigh(enum element type, struct tile_work *work, struct attention_rows *rows,
                   const struct attention_tile *tile) {
-    for (unsigned d = 0; d < rows->head_dim; d += COLUMNS) {
-        const unsigned n_columns = rows->head_dim - d < COLUMNS ? rows->head_dim - d : COLUMNS;
-        const bool widens = n_columns < COLUMNS || (work->n_groups > 1 && type != ELEMENT_f32);
-        struct operand v = {.stride_bytes = rows->head_dim * element_bytes(type), .segment_shift = 5};
-        for (unsigned block = 0; block * COLUMNS < work->max_visible; block++) {
-            v.segment[block] = (const char *)tile->v[block] + d * element_bytes(type);
-            v.ahead[block] = tile->next_k[block] == NULL
-                                 ? v.segment[block]
-                                 : (const char *)tile->next_k[block] + d * COLUMNS * element_bytes(type);
-        }
-        if (widens) use_wide(type, &v, work->max_visible, n_columns, work->wide);
-        product_function *const *product_of = products[widens ? ELEMENT_wide : type];
+    const unsigned head_dim = rows->head_dim, n_blocks = (work->max_visible + COLUMNS - 1) / COLUMNS;
+    for (unsigned d = 0, n_strips; d < head_dim; d += n_strips * COLUMNS) {
+        n_strips = head_dim - d < TILE_STRIPS * COLUMNS ? 1 : TILE_STRIPS;
+        const unsigned n_columns = head_dim - d < COLUMNS ? head_dim - d : COLUMNS;
+        const bool is_partial = n_columns < COLUMNS, widens = is_partial || (work->n_groups > 1 && type != ELEMENT_f32);
+        struct operand v = v_operand(type, work, tile, head_dim, d, n_strips);
+        if (widens && is_partial)
+            widen(type, &v, n_strips, work->max_visible, n_columns, work->wide);
+        else if (widens)
+            widen(type, &v, n_strips, work->max_visible, COLUMNS, work->wide);
+        product_function *const *product_of =
+            products[widens || work->n_groups > 1 ? ELEMENT_quiet : type][n_strips - 1];
         for (unsigned g = 0; g < work->n_groups; g++) {
             const struct row_group *group = &work->groups[g];
-            float *out = rows->out + (size_t)group->first * rows->head_dim + d, *c = out;
-            size_t c_stride = rows->head_dim;
-            if (n_columns < COLUMNS) {
-                c = work->partial[0];
-                c_stride = COLUMNS;
+            float *out = rows->out + (size_t)group->first * head_dim + d;
+            prefetch_share(&v, n_strips, n_blocks, COLUMNS * COLUMNS * element_bytes(type), g, work->n_groups);
+            if (is_partial) {
                 for (unsigned r = 0; r < group->n_rows; r++)
-                    memcpy(work->partial[r], out + (size_t)r * rows->head_dim, n_columns * sizeof(float));
+                    copy(work->partial[r], out + (size_t)r * head_dim, n_columns);
+                weigh_group(product_of, work, group, &v, tile->n_visible, work->partial[0], COLUMNS);
+                for (unsigned r = 0; r < group->n_rows; r++)
+                    copy(out + (size_t)r * head_dim, work->partial[r], n_columns);
+            } else {
+                weigh_group(product_of, work, group, &v, tile->n_visible, out, head_dim);
             }
-            if (group->min_visible > 0)
-                product_of[group->n_rows](work->scores[group->first], &v, 0, group->min_visible, true, c, c_stride);
-            for (unsigned r = 0; r < group->n_rows; r++) {
-                unsigned n_visible = tile->n_visible[group->first + r];
-                if (n_visible > group->min_visible)
-                    product_of[1](work->scores[group->first + r], &v, group->min_visible, n_visible, true,
-                                  c + r * c_stride, 0);
-            }
-            for (unsigned r = 0; n_columns < COLUMNS && r < group->n_rows; r++)
-                memcpy(out + (size_t)r * rows->head_dim, work->partial[r], n_columns * sizeof(float));
-            memcpy(v.ahead, v.segment, sizeof v.ahead);
         }
     }
 }

@@ -1,0 +1,58 @@
+/* Logits against independent implementations: arguments are pairs of a model and its golden file (README.md here).
+ * Full files come from f32 arithmetic over small models with float weights; compact ones from a peer that, like this
+ * engine, quantises activations, so the bounds differ. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "forward_run.h"
+#include "logits_file.h"
+
+static char **arguments;
+static int n_arguments;
+
+static void compare(const char *model, const char *golden, const struct kernel_set *kernels) {
+    struct logits_file file;
+    if (logits_file_read(&file, golden) < 0) fail_msg("%s: %s", golden, err_message());
+    struct forward_run run;
+    struct forward_opts opts = {.path = model, .kernels = kernels, .n_threads = 2,
+                                .codec = file.n_top == 0 ? CODEC_f32 : CODEC_f16,
+                                .max_rows = file.n_tokens, .max_sequences = 1, .max_tokens = file.n_tokens};
+    if (forward_open(&run, &opts) < 0) fail_msg("%s: %s", model, err_message());
+    assert_int_equal(run.model.description.n_vocab, file.n_vocab);
+    float *logits = malloc((size_t)file.n_tokens * file.n_vocab * sizeof *logits);
+    assert_non_null(logits);
+    assert_int_equal(forward_all(&run, file.tokens, file.n_tokens, file.n_tokens, logits), 0);
+    struct logits_compare compare = {.margin = 0.05};
+    assert_int_equal(logits_compare_all(&compare, &file, logits), 0);
+    printf("%-8s %-28s KL mean %.2e max %.2e, largest difference %.2e, top 1 %zu of %zu\n", kernels->name, model,
+           compare.kl_mean, compare.kl_max, compare.max_abs_diff, compare.top1_equal, compare.n);
+    assert_int_equal(compare.n_not_finite, 0);
+    assert_int_equal(compare.top1_wrong_beyond_margin, 0);
+    assert_true(compare.kl_mean < (file.n_top == 0 ? 1e-9 : 1e-3));
+    if (file.n_top == 0) assert_true(compare.max_abs_diff < 2e-3);
+    free(logits);
+    forward_close(&run);
+    logits_file_free(&file);
+}
+
+static void logits_agree_with_the_golden_files(void **state) {
+    (void)state;
+    for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++) {
+        if (!(*set)->is_supported()) continue;
+        for (int i = 1; i + 1 < n_arguments; i += 2) compare(arguments[i], arguments[i + 1], *set);
+    }
+}
+
+int main(int argc, char **argv) {
+    arguments = argv;
+    n_arguments = argc;
+    const struct CMUnitTest tests[] = {cmocka_unit_test(logits_agree_with_the_golden_files)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
