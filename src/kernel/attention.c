@@ -8,12 +8,12 @@
 
 /* A *share* is one sequence's work: its query rows, flattened as (position, head of the KV head's group), are
  * cut into tiles of at most ATTENTION_MAX_ROWS; a tile and a KV head make an *item*. Usually an item is one
- * *unit*, the piece that a thread takes: it walks its splits in order. An item that would keep one thread busy
- * while others wait gets narrower tiles, and is then cut into one unit a split, each of which leaves its partial
- * in scratch; whoever finishes an item's last unit merges them in order. Both ways run the same operations on
- * the same numbers. */
+ * *unit*, the piece that a thread takes: it walks its splits in order. An item that would keep one thread
+ * busy while others wait gets narrower tiles, and is then cut into one unit a split, each of which leaves its
+ * partial in scratch; whoever finishes an item's last unit merges them in order. Both ways run the same
+ * operations on the same numbers. */
 enum {
-    ROWS_STEP = 12,      /* tiles get narrower in steps of this; only tiles of at most this are cut into splits */
+    ROWS_STEP = 12, /* tiles get narrower in steps of this; only tiles of at most this are cut into splits */
     UNITS_PER_THREAD = 4 /* no unit should cost more than 1 / (threads * this) of the job */
 };
 _Static_assert(ATTENTION_MAX_ROWS % ROWS_STEP == 0, "widest tile");
@@ -22,10 +22,10 @@ _Static_assert(ATTENTION_SPLIT % ATTENTION_TILE == 0, "a split is whole tiles");
 struct share {
     const struct attention_sequence *sequence;
     unsigned n_tiles, rows_per_tile;
-    unsigned n_splits;         /* of the whole sequence, if its items are cut into splits; else 0 */
-    size_t end_unit;           /* units before the next share */
-    _Atomic unsigned *n_left;  /* (n_tiles, n_kv_heads) units of the item that are not done yet */
-    float *partials;           /* (n_tiles, n_kv_heads, n_splits, partial_floats) */
+    unsigned n_splits;        /* of the whole sequence, if its items are cut into splits; else 0 */
+    size_t end_unit;          /* units before the next share */
+    _Atomic unsigned *n_left; /* (n_tiles, n_kv_heads) units of the item that are not done yet */
+    float *partials;          /* (n_tiles, n_kv_heads, n_splits, partial_floats) */
 };
 
 struct plan {
@@ -55,12 +55,20 @@ struct worker {
     size_t row_end[ATTENTION_MAX_ROWS]; /* keys that each row sees */
 };
 
-static size_t align_line(size_t bytes) { return (bytes + MEM_CACHE_LINE - 1) / MEM_CACHE_LINE * MEM_CACHE_LINE; }
-static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+static size_t align_line(size_t bytes) {
+    return (bytes + MEM_CACHE_LINE - 1) / MEM_CACHE_LINE * MEM_CACHE_LINE;
+}
+static size_t min_size(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+static size_t ceil_div(size_t a, size_t b) {
+    return (a + b - 1) / b;
+}
 
 /* Floats of max, sum and out of n_rows rows. */
-static size_t partial_floats(size_t n_rows, unsigned head_dim) { return n_rows * (head_dim + 2u); }
+static size_t partial_floats(size_t n_rows, unsigned head_dim) {
+    return n_rows * (head_dim + 2u);
+}
 
 /* A thread's gathered q, its total and its part. */
 static size_t thread_bytes(unsigned head_dim) {
@@ -68,8 +76,11 @@ static size_t thread_bytes(unsigned head_dim) {
     return align_line(floats * sizeof(float));
 }
 
-/* Items that may be cut into splits: as each costs more than its part of the job there cannot be many more. */
-static size_t max_cut_items(unsigned n_threads) { return n_threads == 1 ? 0 : 5 * (size_t)n_threads; }
+/* Items that may be cut into splits: as each costs more than its part of the job there cannot be many more.
+ */
+static size_t max_cut_items(unsigned n_threads) {
+    return n_threads == 1 ? 0 : 5 * (size_t)n_threads;
+}
 
 size_t attention_scratch_bytes(unsigned n_threads, size_t max_rows, size_t max_tokens, unsigned n_heads,
                                unsigned head_dim) {
@@ -81,20 +92,27 @@ size_t attention_scratch_bytes(unsigned n_threads, size_t max_rows, size_t max_t
 
 /* ---- planning ---- */
 
-static size_t last_key(const struct attention_sequence *s) { return s->first_position + s->n_rows; }
+static size_t last_key(const struct attention_sequence *s) {
+    return s->first_position + s->n_rows;
+}
 
 /* Time of an item, roughly: reading a key costs as much as 4 rows' arithmetic. */
-static size_t item_cost(size_t n_rows, size_t n_keys) { return (n_rows + 4) * n_keys; }
+static size_t item_cost(size_t n_rows, size_t n_keys) {
+    return (n_rows + 4) * n_keys;
+}
 
 static size_t sequence_cost(const struct attention_sequence *s, unsigned group) {
     size_t n_rows = s->n_rows * group;
-    return ceil_div(n_rows, ATTENTION_MAX_ROWS) * item_cost(min_size(n_rows, ATTENTION_MAX_ROWS), last_key(s));
+    return ceil_div(n_rows, ATTENTION_MAX_ROWS) *
+           item_cost(min_size(n_rows, ATTENTION_MAX_ROWS), last_key(s));
 }
 
-static unsigned cost_class(size_t cost) { return cost == 0 ? 0 : 63u - (unsigned)__builtin_clzl(cost); }
+static unsigned cost_class(size_t cost) {
+    return cost == 0 ? 0 : 63u - (unsigned)__builtin_clzl(cost);
+}
 
-/* Puts the sequences into plan->shares by falling magnitude of cost, so that the long ones start first; returns
- * the cost of all. */
+/* Puts the sequences into plan->shares by falling magnitude of cost, so that the long ones start first;
+ * returns the cost of all. */
 static size_t order_shares(struct plan *plan) {
     const struct attention_job *job = plan->job;
     size_t counts[64] = {0}, total = 0;
@@ -103,7 +121,7 @@ static size_t order_shares(struct plan *plan) {
         total += cost * job->layer->n_kv_heads;
         counts[cost_class(cost)]++;
     }
-    for (size_t class = 64, first = 0; class-- > 0;) {
+    for (size_t class = 64, first = 0; class --> 0;) {
         size_t count = counts[class];
         counts[class] = first;
         first += count;
@@ -162,8 +180,9 @@ static void take_next(struct worker *w) {
     while (number >= w->next_share->end_unit) w->next_share++;
     const struct share *share = w->next_share;
     const struct attention_sequence *s = share->sequence;
-    /* Counted from the share's last unit, as late tiles see the most keys. Tiles of one head follow each other, so
-     * that its K and V may stay in the core's cache; the heads of one split lie side by side in memory. */
+    /* Counted from the share's last unit, as late tiles see the most keys. Tiles of one head follow each
+     * other, so that its K and V may stay in the core's cache; the heads of one split lie side by side in
+     * memory. */
     size_t left = share->end_unit - 1 - number, n_kv_heads = w->plan->job->layer->n_kv_heads;
     w->next = (struct unit){.share = share};
     if (share->n_splits == 0) {
@@ -187,7 +206,8 @@ static const uint8_t *k_area(const struct worker *w, const struct unit *unit, si
 static void find_k_areas(const struct worker *w, const struct unit *unit, size_t first_key,
                          const void *k[ATTENTION_TILE_BLOCKS]) {
     for (size_t i = 0; i < ATTENTION_TILE_BLOCKS; i++)
-        k[i] = first_key + i * BLOCK_TOKENS < unit->end_key ? k_area(w, unit, first_key / BLOCK_TOKENS + i) : NULL;
+        k[i] = first_key + i * BLOCK_TOKENS < unit->end_key ? k_area(w, unit, first_key / BLOCK_TOKENS + i)
+                                                            : NULL;
 }
 
 static void clear(struct attention_rows *rows) {

@@ -193,22 +193,43 @@ uint64_t kv_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq) {
     return bytes;
 }
 
+/* Tokens whose blocks find payloads in n_slabs free slabs and, for group g, room[g] payloads of slabs already cut.
+ * Every token takes a slot in each group, and the groups draw on the same free slabs. */
+static uint64_t tokens_that_fit(const struct kv_cache *kv, uint32_t n_slabs, const uint64_t *room) {
+    const struct slab_class *classes = kv->arena.classes;
+    uint64_t fit = 0, too_many = UINT64_MAX; /* blocks a group */
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        uint64_t most = room[g] + (uint64_t)n_slabs * classes[g].payloads_per_slab;
+        if (most < too_many) too_many = most + 1;
+    }
+    while (too_many - fit > 1) {
+        uint64_t n_blocks = fit + (too_many - fit) / 2, n_needed = 0;
+        for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+            uint64_t missing = n_blocks > room[g] ? n_blocks - room[g] : 0;
+            n_needed += (missing + classes[g].payloads_per_slab - 1) / classes[g].payloads_per_slab;
+        }
+        if (n_needed <= n_slabs)
+            fit = n_blocks;
+        else
+            too_many = n_blocks;
+    }
+    return fit * BLOCK_TOKENS;
+}
+
 struct kv_usage kv_usage(const struct kv_cache *kv) {
-    struct kv_usage usage = {.arena_bytes = kv->arena.bytes,
-                             .waste_bytes = slab_arena_waste_bytes(&kv->arena),
-                             .free_tokens = UINT64_MAX,
-                             .capacity_tokens = UINT64_MAX};
+    struct kv_usage usage = {.arena_bytes = kv->arena.bytes, .waste_bytes = slab_arena_waste_bytes(&kv->arena)};
+    uint64_t room[KV_MAX_GROUPS], none[KV_MAX_GROUPS] = {0};
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         const struct block_pool *pool = &kv->pools[g];
         uint32_t n_held = pool->n_blocks - pool->n_in_state[BLOCK_FREE];
         usage.held_bytes += (uint64_t)n_held * kv->layout.groups[g].block_bytes;
         usage.n_open += pool->n_in_state[BLOCK_OPEN];
         usage.n_sealed += pool->n_in_state[BLOCK_SEALED];
-        uint64_t free_tokens = slab_arena_room(&kv->arena, g) * BLOCK_TOKENS;
-        uint64_t capacity_tokens = slab_arena_capacity(&kv->arena, g) * BLOCK_TOKENS;
-        if (free_tokens < usage.free_tokens) usage.free_tokens = free_tokens;
-        if (capacity_tokens < usage.capacity_tokens) usage.capacity_tokens = capacity_tokens;
+        room[g] = slab_arena_room(&kv->arena, g) -
+                  (uint64_t)kv->arena.n_free_slabs * kv->arena.classes[g].payloads_per_slab;
     }
+    usage.free_tokens = tokens_that_fit(kv, kv->arena.n_free_slabs, room);
+    usage.capacity_tokens = tokens_that_fit(kv, kv->arena.n_slabs, none);
     return usage;
 }
 

@@ -1,5 +1,5 @@
-/* How fast attention() is on SmolLM2's shape, beside what the machine can do at most: bytes of K and V a second
- * against reading the same arena, floating-point operations a second against FMAs on registers. */
+/* How fast attention() is on SmolLM2's shape, beside what the machine can do at most: bytes of K and V a
+ * second against reading the same arena, floating-point operations a second against FMAs on registers. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,36 +25,41 @@ static double now(void) {
     return (double)clock_now_ns(&clock) * 1e-9;
 }
 
-/* The shortest of several runs, after one to warm up. */
-static double best_of(int n, void (*run)(void *), void *argument) {
-    double best = INFINITY;
-    run(argument);
-    for (int i = 0; i < n; i++) {
+/* The shortest of several runs, of which the first warms up; fewer when that takes long. */
+static double best_of_several(void (*run)(void *), void *argument) {
+    double best = INFINITY, all = 0;
+    for (int i = 0; i < 20 && all < 0.7; i++) {
         double start = now();
         run(argument);
         double seconds = now() - start;
         if (seconds < best) best = seconds;
+        all += seconds;
     }
     return best;
 }
 
 /* ---- limits of the machine ---- */
 
+/* Reads runs of bytes in the order in which attention meets them: of layer after layer, of block after block,
+ * what all KV heads store there. */
 struct read_job {
     struct team *team;
-    const uint8_t *bytes;
-    size_t n;
+    const struct attention_case *c;
     _Atomic uint64_t sum;
 };
 
 static void read_part(void *argument, unsigned rank, unsigned n_ranks) {
     struct read_job *job = argument;
-    const uint64_t *words = (const uint64_t *)job->bytes;
-    size_t n = job->n / 64 / n_ranks * 8;
-    words += rank * n;
+    const struct attention_case *c = job->c;
+    const size_t n_words = 2 * N_KV_HEADS * c->layout.layers[0].area_bytes / sizeof(uint64_t);
     uint64_t sums[8] = {0};
-    for (size_t i = 0; i < n; i += 8)
-        for (size_t j = 0; j < 8; j++) sums[j] += words[i + j];
+    for (unsigned layer = 0; layer < N_LAYERS; layer++)
+        for (size_t block = rank; block < N_KEYS / BLOCK_TOKENS; block += n_ranks) {
+            const uint8_t *run = c->arena + c->payloads[0][block] + c->layout.layers[layer].offset;
+            const uint64_t *words = (const uint64_t *)run;
+            for (size_t i = 0; i < n_words; i += 8)
+                for (size_t j = 0; j < 8; j++) sums[j] += words[i + j];
+        }
     for (size_t j = 0; j < 8; j++) job->sum += sums[j];
 }
 
@@ -63,7 +68,7 @@ static void read_all(void *argument) {
     team_run(job->team, read_part, job);
 }
 
-enum { FMA_ROUNDS = 200000, FMA_CHAINS = 12 };
+enum { FMA_ROUNDS = 2000000, FMA_CHAINS = 12 };
 
 #if defined(__x86_64__)
 #define UNROLL _Pragma("GCC unroll 16")
@@ -108,7 +113,7 @@ static double fma_peak(const struct kernel_set *set, struct team *team) {
     if (strcmp(set->name, "avx512") == 0) job.run = fma_avx512, width = 16;
 #endif
     if (job.run == NULL) return 0;
-    return 2.0 * FMA_CHAINS * FMA_ROUNDS * width * team_size(team) / best_of(5, fma_all, &job);
+    return 2.0 * FMA_CHAINS * FMA_ROUNDS * width * team_size(team) / best_of_several(fma_all, &job);
 }
 
 /* ---- attention ---- */
@@ -145,7 +150,7 @@ static double time_job(const struct attention_case *c, const struct kernel_set *
                                         .sequences = sequences,
                                         .n_sequences = n_sequences,
                                         .scratch = mem_alloc_aligned(scratch_bytes, 1)};
-    double seconds = best_of(n_layers > 1 ? 8 : 3, run_layers, &layers);
+    double seconds = best_of_several(run_layers, &layers);
     mem_free(layers.job.out);
     mem_free(layers.job.scratch);
     return seconds;
@@ -178,7 +183,8 @@ static void bench_prefill(const struct attention_case *c, const struct kernel_se
     for (size_t i = 0; i < 2; i++) {
         struct attention_sequence sequence = {0, N_ROWS, depths[i], c->payloads[0]};
         double pairs = N_ROWS * ((double)depths[i] + (N_ROWS + 1) / 2.0);
-        double seconds = time_job(c, set, team, &sequence, 1, 1), rate = 4.0 * HEAD_DIM * N_HEADS * pairs / seconds;
+        double seconds = time_job(c, set, team, &sequence, 1, 1),
+               rate = 4.0 * HEAD_DIM * N_HEADS * pairs / seconds;
         printf("  prefill %d at %zu: %.2f ms, %.1f GFLOP/s", N_ROWS, depths[i], seconds * 1e3, rate * 1e-9);
         printf(peak > 0 ? " = %.0f %% of %.0f\n" : "\n", 100 * rate / peak, peak * 1e-9);
     }
@@ -193,8 +199,8 @@ int bench_attention(void) {
         for (unsigned n_threads = 1; n_threads <= 2; n_threads++) {
             struct team *team;
             if (team_open(&team, n_threads) != 0) return 1;
-            struct read_job read = {.team = team, .bytes = c.arena, .n = c.arena_bytes};
-            double read_rate = (double)c.arena_bytes / best_of(5, read_all, &read);
+            struct read_job read = {.team = team, .c = &c};
+            double read_rate = (double)c.arena_bytes / best_of_several(read_all, &read);
             printf("%s, %u thread(s): %.0f MB read at %.1f GB/s\n", codec_get(codec)->name, n_threads,
                    (double)c.arena_bytes * 1e-6, read_rate * 1e-9);
             for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++) {

@@ -21,8 +21,8 @@ int bench_attention(void);
 /* ---- against plain softmax attention in double precision ---- */
 
 /* One head of one row; `tolerance` is how far f32 may be off in one number. */
-static void naive_row(const struct attention_case *c, size_t sequence, size_t position, unsigned head, double *out,
-                      double *tolerance) {
+static void naive_row(const struct attention_case *c, size_t sequence, size_t position, unsigned head,
+                      double *out, double *tolerance) {
     const unsigned dim = c->shape.head_dim, kv_head = head / (c->shape.n_heads / c->shape.n_kv_heads);
     const float *q = c->q + ((c->first_key[sequence] + position) * c->shape.n_heads + head) * dim;
     size_t at = ((size_t)kv_head * c->total_keys + c->first_key[sequence]) * dim;
@@ -33,7 +33,8 @@ static void naive_row(const struct attention_case *c, size_t sequence, size_t po
             double product = (double)q[d] * (double)c->scale * (double)c->k[at + key * dim + d];
             scores[key] += product;
             magnitude += fabs(product);
-            if (fabs((double)c->v[at + key * dim + d]) > largest) largest = fabs((double)c->v[at + key * dim + d]);
+            if (fabs((double)c->v[at + key * dim + d]) > largest)
+                largest = fabs((double)c->v[at + key * dim + d]);
         }
         if (scores[key] > max) max = scores[key];
         if (magnitude > span) span = magnitude;
@@ -49,8 +50,8 @@ static void naive_row(const struct attention_case *c, size_t sequence, size_t po
     free(scores);
 }
 
-static void assert_near_naive(const struct attention_case *c, const struct attention_chunk *chunks, size_t n_chunks,
-                              unsigned n_threads) {
+static void assert_near_naive(const struct attention_case *c, const struct attention_chunk *chunks,
+                              size_t n_chunks, unsigned n_threads) {
     const unsigned dim = c->shape.head_dim;
     float *results[8], *at[8];
     size_t n_sets = 0;
@@ -66,9 +67,10 @@ static void assert_near_naive(const struct attention_case *c, const struct atten
                 for (size_t set = 0; set < n_sets; set++, at[set - 1] += dim)
                     for (unsigned d = 0; d < dim; d++)
                         if (!(fabs((double)at[set][d] - expected[d]) <= tolerance))
-                            fail_msg("set %zu codec %d dim %u heads %u/%u position %zu head %u [%u]: %g not %g +- %g",
-                                     set, c->shape.codec, dim, c->shape.n_heads, c->shape.n_kv_heads, position, head,
-                                     d, (double)at[set][d], expected[d], tolerance);
+                            fail_msg("set %zu codec %d dim %u heads %u/%u position %zu head %u [%u]: %g not "
+                                     "%g +- %g",
+                                     set, c->shape.codec, dim, c->shape.n_heads, c->shape.n_kv_heads,
+                                     position, head, d, (double)at[set][d], expected[d], tolerance);
             }
     for (size_t set = 0; set < n_sets; set++) free(results[set]);
     free(expected);
@@ -105,7 +107,8 @@ static void mixed_batches_are_softmax_attention(void **state) {
         struct attention_shape shape = {codec, 9, 3, 64, 2, 5, {700, 1, 40, 1300, 130}};
         struct attention_case c;
         case_open(&c, &shape, 1);
-        const struct attention_chunk chunks[] = {{0, 699, 700}, {1, 0, 1}, {2, 0, 40}, {3, 1299, 1300}, {4, 100, 130}};
+        const struct attention_chunk chunks[] = {
+            {0, 699, 700}, {1, 0, 1}, {2, 0, 40}, {3, 1299, 1300}, {4, 100, 130}};
         for (unsigned n_threads = 1; n_threads <= 3; n_threads++)
             assert_near_naive(&c, chunks, COUNT(chunks), n_threads);
         case_close(&c);
@@ -137,7 +140,8 @@ static void infinite_scores_weigh_nothing(void **state) {
         c.scale = 1;
         for (size_t key = 0; key < 600; key++) {
             const float gone[8] = {-9, -9, -9, -9, -9, -9, -9, -9}, seen[8] = {0};
-            codec_get(CODEC_f32)->encode_k(c.arena + c.payloads[0][key / 32], key % 32, key == 300 ? seen : gone, 8);
+            codec_get(CODEC_f32)->encode_k(c.arena + c.payloads[0][key / 32], key % 32,
+                                           key == 300 ? seen : gone, 8);
         }
         const struct attention_chunk chunks[] = {{0, 299, 300}, {0, 599, 600}};
         float *out = case_run(&c, *set, 2, chunks, 2);
@@ -167,8 +171,13 @@ static void chunks_do_not_change_bits(void **state) {
     (void)state;
     static const size_t chunk_sizes[] = {1, 5, 64, 333};
     for (int codec = 0; codec < CODEC_COUNT; codec++) {
-        struct attention_shape shape = {codec, codec == CODEC_f16 ? 9 : 4, codec == CODEC_f16 ? 3 : 1,
-                                        codec == CODEC_bf16 ? 40 : 64, 2, 1, {codec == CODEC_f16 ? 700 : 150}};
+        struct attention_shape shape = {codec,
+                                        codec == CODEC_f16 ? 9 : 4,
+                                        codec == CODEC_f16 ? 3 : 1,
+                                        codec == CODEC_bf16 ? 40 : 64,
+                                        2,
+                                        1,
+                                        {codec == CODEC_f16 ? 700 : 150}};
         struct attention_case c;
         case_open(&c, &shape, 1);
         const size_t row = (size_t)shape.n_heads * shape.head_dim, n_keys = shape.n_keys[0];
@@ -187,14 +196,16 @@ static void chunks_do_not_change_bits(void **state) {
     }
 }
 
-/* Teams cut long items into splits, one thread walks them in order: a job of one row and one of many show both. */
+/* Teams cut long items into splits, one thread walks them in order: a job of one row and one of many show
+ * both. */
 static void threads_do_not_change_bits(void **state) {
     (void)state;
     for (int codec = 0; codec < CODEC_COUNT; codec++) {
         struct attention_shape shape = {codec, 9, 3, 64, 1, 1, {1300}};
         struct attention_case c;
         case_open(&c, &shape, 1);
-        const struct attention_chunk chunks[] = {{0, 1299, 1300}, {0, 1290, 1300}, {0, 1000, 1100}, {0, 510, 514}};
+        const struct attention_chunk chunks[] = {
+            {0, 1299, 1300}, {0, 1290, 1300}, {0, 1000, 1100}, {0, 510, 514}};
         FOR_EACH_SET(set) {
             for (size_t i = 0; i < COUNT(chunks); i++) {
                 size_t n = (chunks[i].end - chunks[i].begin) * 9 * 64;
@@ -218,7 +229,8 @@ static void neighbours_do_not_change_bits(void **state) {
     struct attention_case c;
     case_open(&c, &shape, 1);
     struct attention_chunk chunks[33] = {{0, 1099, 1100}, {1, 700, 800}, {2, 0, 70}};
-    for (size_t s = 3; s < 33; s++) chunks[s] = (struct attention_chunk){s, shape.n_keys[s] - 1, shape.n_keys[s]};
+    for (size_t s = 3; s < 33; s++)
+        chunks[s] = (struct attention_chunk){s, shape.n_keys[s] - 1, shape.n_keys[s]};
     FOR_EACH_SET(set) {
         for (unsigned n_threads = 1; n_threads <= 4; n_threads++) {
             float *together = case_run(&c, *set, n_threads, chunks, 33), *at = together;
@@ -253,8 +265,9 @@ static struct attention_rows rows_of(struct tile_state *state, unsigned first, u
                                    .out = state->out[first]};
 }
 
-/* Rows of any visibility side by side equal the same rows alone, also when keys that only a neighbour sees are
- * not numbers; rows that see nothing keep their bits; blocks past the last visible key are not touched. */
+/* Rows of any visibility side by side equal the same rows alone, also when keys that only a neighbour sees
+ * are not numbers; rows that see nothing keep their bits; blocks past the last visible key are not touched.
+ */
 static void rows_of_a_tile_are_independent(void **test_state) {
     (void)test_state;
     for (int codec = 0; codec < CODEC_COUNT; codec++) {
@@ -297,7 +310,8 @@ static void rows_of_a_tile_are_independent(void **test_state) {
                 }
                 assert_memory_equal(&together, &alone, sizeof together);
                 for (unsigned r = 0; r < n_rows; r++)
-                    if (n_visible[r] > 0) assert_true(together.sum[r] > 0 && together.sum[r] != before.sum[r]);
+                    if (n_visible[r] > 0)
+                        assert_true(together.sum[r] > 0 && together.sum[r] != before.sum[r]);
             }
         }
         case_close(&c);
@@ -332,8 +346,9 @@ static void merging_nothing_changes_nothing(void **test_state) {
 
 static void stored_rows_are_the_codecs(void **state) {
     (void)state;
-    static const float specials[] = {0,       -0.0f,   INFINITY, -INFINITY, NAN,     65504,   65520,  1e-40f,
-                                     -1e-41f, 6.1e-5f, 5.9e-8f,  3e-8f,     2.9e-8f, 3.4e38f, -3e38f, 1.00048828125f};
+    static const float specials[] = {0,       -0.0f,   INFINITY, -INFINITY,     NAN,     65504,
+                                     65520,   1e-40f,  -1e-41f,  6.1e-5f,       5.9e-8f, 3e-8f,
+                                     2.9e-8f, 3.4e38f, -3e38f,   1.00048828125f};
     enum { BYTES = 256 * BLOCK_TOKENS * 4 };
     static uint8_t area[BYTES + 64], expected[BYTES + 64];
     FOR_EACH_SET(set)

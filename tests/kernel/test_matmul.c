@@ -142,6 +142,33 @@ static void sets_agree_with_scalar_bit_for_bit(void **state) {
     }
 }
 
+/* Outputs past n_rows are zero weights, and packing writes every byte. */
+static void missing_outputs_are_zero_weights(void **state) {
+    (void)state;
+    for (size_t t = 0; t < n_case_types; t++) {
+        struct case_matrix m = case_matrix_new(case_types[t], 19, columns_of(case_types[t], 2), t);
+        struct activations x = case_activations_new(1, m.packed.n_cols, INPUT_NORMAL, 3);
+        struct guarded y = guarded_new(1, 32);
+        struct panel_matrix whole = m.packed;
+        whole.n_rows = 32;
+        quantize_all(&kernel_set_scalar, &x);
+        kernel_set_scalar.matmul[whole.format](&whole, 0, 2, &x, 0, 1, y.out, y.stride);
+        for (size_t o = 19; o < 32; o++) assert_true(y.out[o] == 0);
+        size_t bytes = whole.n_panels * whole.panel_bytes;
+        uint8_t *copy = mem_alloc(bytes, 1);
+        assert_non_null(copy);
+        memcpy(copy, whole.data, bytes);
+        memset(whole.data, 0x11, bytes);
+        panel_pack(&m.packed, m.type, m.source, 1, 2);
+        panel_pack(&m.packed, m.type, m.source, 0, 1);
+        assert_memory_equal(whole.data, copy, bytes);
+        mem_free(copy);
+        mem_free(y.memory);
+        case_activations_free(&x);
+        case_matrix_free(&m);
+    }
+}
+
 /* A row alone, and as any row of any run of rows and panels: the same bits. */
 static void rows_do_not_depend_on_their_neighbours(void **state) {
     (void)state;
@@ -361,6 +388,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(sets_are_found_by_name),
         cmocka_unit_test(scalar_agrees_with_double_precision),
         cmocka_unit_test(sets_agree_with_scalar_bit_for_bit),
+        cmocka_unit_test(missing_outputs_are_zero_weights),
         cmocka_unit_test(rows_do_not_depend_on_their_neighbours),
         cmocka_unit_test(teams_of_any_size_agree),
         cmocka_unit_test(quantised_rows_are_the_same_in_every_set),

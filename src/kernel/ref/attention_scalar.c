@@ -4,8 +4,23 @@
 
 #include "base/float16.h"
 
-/* e^(a - b) where both may be -infinity: nothing has weight 0. */
-static float weight(float score, float max) { return score == -INFINITY ? 0 : expf(score - max); }
+/* Numbers that are widened to f32 together: a line of a K area, or as many dimensions of a V row. */
+enum { LINE = BLOCK_TOKENS };
+
+/* Elements begin .. begin + n of an area as f32. */
+typedef void widen_function(const void *area, size_t begin, unsigned n, float *line);
+
+/* e^(score - max) where the score may be -infinity: nothing weighs 0. */
+static float weight(float score, float max) {
+    return score == -INFINITY ? 0 : expf(score - max);
+}
+
+static uint32_t largest(const uint32_t *numbers, unsigned n) {
+    uint32_t most = 0;
+    for (unsigned i = 0; i < n; i++)
+        if (numbers[i] > most) most = numbers[i];
+    return most;
+}
 
 /* Gives a row's running softmax a new, larger maximum. */
 static void raise_max(struct attention_rows *rows, unsigned r, float max) {
@@ -15,33 +30,52 @@ static void raise_max(struct attention_rows *rows, unsigned r, float max) {
     for (unsigned i = 0; i < rows->head_dim; i++) out[i] *= factor;
 }
 
-/* One row against one tile: scores, one pass of max and exp over all of them, weighted sum of V. */
+/* Turns a row's n scores into exp(score - max). */
+static void soften_row(struct attention_rows *rows, unsigned r, float *scores, unsigned n) {
+    float max = rows->max[r];
+    for (unsigned i = 0; i < n; i++)
+        if (scores[i] > max) max = scores[i];
+    if (max > rows->max[r]) raise_max(rows, r, max);
+    for (unsigned i = 0; i < n; i++) {
+        scores[i] = weight(scores[i], max);
+        rows->sum[r] += scores[i];
+    }
+}
+
+static inline __attribute__((always_inline)) void attend(widen_function *widen, struct attention_rows *rows,
+                                                         const struct attention_tile *tile) {
+    const unsigned head_dim = rows->head_dim, n_rows = rows->n_rows, most = largest(tile->n_visible, n_rows);
+    float scores[ATTENTION_MAX_ROWS][ATTENTION_TILE], line[LINE];
+    for (unsigned r = 0; r < n_rows; r++)
+        for (unsigned i = 0; i < most; i++) scores[r][i] = 0;
+    for (unsigned key = 0; key < most; key += LINE)
+        for (unsigned d = 0; d < head_dim; d++) {
+            const unsigned n = most - key < LINE ? most - key : LINE;
+            widen(tile->k[key / BLOCK_TOKENS], (size_t)d * BLOCK_TOKENS, n, line);
+            for (unsigned r = 0; r < n_rows; r++)
+                for (unsigned i = 0; i < n; i++)
+                    scores[r][key + i] += rows->q[(size_t)r * head_dim + d] * line[i];
+        }
+    for (unsigned r = 0; r < n_rows; r++) soften_row(rows, r, scores[r], tile->n_visible[r]);
+    for (unsigned d = 0; d < head_dim; d += LINE)
+        for (unsigned key = 0; key < most; key++) {
+            const unsigned n = head_dim - d < LINE ? head_dim - d : LINE;
+            widen(tile->v[key / BLOCK_TOKENS], (size_t)(key % BLOCK_TOKENS) * head_dim + d, n, line);
+            for (unsigned r = 0; r < n_rows; r++) {
+                float *out = rows->out + (size_t)r * head_dim + d;
+                if (key >= tile->n_visible[r]) continue;
+                for (unsigned i = 0; i < n; i++) out[i] += scores[r][key] * line[i];
+            }
+        }
+}
+
 #define SAME(value) (value)
-#define CODEC_DEFINE(codec, element, to_f32)                                                       \
-    static void attend_row_##codec(struct attention_rows *rows, unsigned r, const struct attention_tile *t,  \
-                                   unsigned n_visible) {                                                     \
-        const unsigned head_dim = rows->head_dim;                                                            \
-        const float *q = rows->q + (size_t)r * head_dim;                                                     \
-        float scores[ATTENTION_TILE] = {0}, max = rows->max[r], *out = rows->out + (size_t)r * head_dim;     \
-        for (unsigned first = 0; first < n_visible; first += BLOCK_TOKENS) {                                 \
-            const element *k = t->k[first / BLOCK_TOKENS];                                                   \
-            unsigned n = n_visible - first < BLOCK_TOKENS ? n_visible - first : BLOCK_TOKENS;                \
-            for (unsigned d = 0; d < head_dim; d++, k += BLOCK_TOKENS)                                       \
-                for (unsigned i = 0; i < n; i++) scores[first + i] += q[d] * to_f32(k[i]);                   \
-        }                                                                                                    \
-        for (unsigned i = 0; i < n_visible; i++)                                                             \
-            if (scores[i] > max) max = scores[i];                                                            \
-        if (max > rows->max[r]) raise_max(rows, r, max);                                                     \
-        for (unsigned i = 0; i < n_visible; i++) {                                                           \
-            const element *v = (const element *)t->v[i / BLOCK_TOKENS] + (size_t)i % BLOCK_TOKENS * head_dim; \
-            float p = weight(scores[i], max);                                                                \
-            rows->sum[r] += p;                                                                               \
-            for (unsigned d = 0; d < head_dim; d++) out[d] += p * to_f32(v[d]);                              \
-        }                                                                                                    \
+#define CODEC_DEFINE(codec, element, to_f32)                                                                 \
+    static inline void widen_##codec(const void *area, size_t begin, unsigned n, float *line) {              \
+        for (unsigned i = 0; i < n; i++) line[i] = to_f32(((const element *)area)[begin + i]);               \
     }                                                                                                        \
     void attend_tile_##codec##_scalar(struct attention_rows *rows, const struct attention_tile *tile) {      \
-        for (unsigned r = 0; r < rows->n_rows; r++)                                                          \
-            if (tile->n_visible[r] > 0) attend_row_##codec(rows, r, tile, tile->n_visible[r]);               \
+        attend(widen_##codec, rows, tile);                                                                   \
     }                                                                                                        \
     void store_k_##codec##_scalar(void *k_area, unsigned slot, const float *row, unsigned head_dim) {        \
         codec_get(CODEC_##codec)->encode_k(k_area, slot, row, head_dim);                                     \

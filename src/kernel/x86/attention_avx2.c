@@ -20,7 +20,9 @@ typedef __m256 vec;
 #define vec_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define vec_max(a, b) _mm256_max_ps(a, b)
 
-static inline vec vec_first(vec a) { return _mm256_blend_ps(_mm256_setzero_ps(), a, 1); }
+static inline vec vec_first(vec a) {
+    return _mm256_blend_ps(_mm256_setzero_ps(), a, 1);
+}
 
 static inline float vec_max_across(vec a) {
     __m128 x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -34,13 +36,17 @@ static inline float vec_sum_across(vec a) {
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
 }
 
-static inline vec vec_widen_f16(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(p)); }
+static inline vec vec_widen_f16(const void *p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(p));
+}
 
 static inline vec vec_widen_bf16(const void *p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16));
 }
 
-static inline void vec_narrow_f32(float *p, vec a) { vec_store(p, a); }
+static inline void vec_narrow_f32(float *p, vec a) {
+    vec_store(p, a);
+}
 
 static inline void vec_narrow_f16(void *p, vec a) {
     _mm_storeu_si128(p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

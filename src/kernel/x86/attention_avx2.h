@@ -5,8 +5,8 @@
 #include "kernel/kernel_set.h"
 
 #define X(codec)                                                                                             \
-    void attend_tile_##codec##_avx2(struct attention_rows *rows, const struct attention_tile *tile);       \
-    void store_k_##codec##_avx2(void *k_area, unsigned slot, const float *row, unsigned head_dim);         \
+    void attend_tile_##codec##_avx2(struct attention_rows *rows, const struct attention_tile *tile);         \
+    void store_k_##codec##_avx2(void *k_area, unsigned slot, const float *row, unsigned head_dim);           \
     void store_v_##codec##_avx2(void *v_area, unsigned slot, const float *row, unsigned head_dim);
 CODEC_LIST(X)
 #undef X

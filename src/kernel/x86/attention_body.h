@@ -1,4 +1,5 @@
-/* The attention inner loops of the x86 sets: written once, over a vector type that the including file defines.
+/* The attention inner loops of the x86 sets: written once, over a vector type that the including file
+ * defines.
  *
  * The file that includes this has defined
  *   SET(name)                name_<set>
@@ -11,9 +12,9 @@
  *   vec_keep_from(p, t, at)  p where t >= at or t is NaN, else 0
  *
  * Scores (q times K) and the weighted sum (probabilities times V) are the same product
- * C[rows][32] += A[rows][k] * B[k][32]: a *strip* of B is a K area as it lies, k = dimensions, or 32 dimensions of
- * V rows, k = keys. Every element of C is one chain of FMAs in order of k whatever the number of rows and strips,
- * so a row's bits do not depend on its neighbours. */
+ * C[rows][32] += A[rows][k] * B[k][32]: a *strip* of B is a K area as it lies, k = dimensions, or 32
+ * dimensions of V rows, k = keys. Every element of C is one chain of FMAs in order of k whatever the number
+ * of rows and strips, so a row's bits do not depend on its neighbours. */
 #include <math.h>
 #include <stdbool.h>
 
@@ -23,15 +24,16 @@
 #define UNROLL _Pragma("GCC unroll 16")
 
 enum {
-    COLUMNS = 32,                                    /* of a strip: the slots of a block, or 32 dimensions */
-    STRIP_VECS = COLUMNS / VEC_WIDTH,                /* vectors of one row of a strip */
-    DEPTH = 128                                      /* most steps of k in one product, and the stride of A */
+    COLUMNS = 32,                     /* of a strip: the slots of a block, or 32 dimensions */
+    STRIP_VECS = COLUMNS / VEC_WIDTH, /* vectors of one row of a strip */
+    DEPTH = 128                       /* most steps of k in one product, and the stride of A */
 };
 _Static_assert(BLOCK_TOKENS == COLUMNS, "a K area is a strip as it lies");
 _Static_assert((int)ATTENTION_TILE == (int)DEPTH, "a row of scores is a product's A operand as it lies");
 
-/* One strip of B: segments of 2^segment_shift steps of k each. `ahead` is memory that is needed soon, as much as the
- * segment has: prefetching it is spread over the work, as a burst would wait for the core's few line buffers. */
+/* One strip of B: segments of 2^segment_shift steps of k each. `ahead` is memory that is needed soon, as much
+ * as the segment has: prefetching it is spread over the work, as a burst would wait for the core's few line
+ * buffers. */
 struct strip {
     const char *segment[ATTENTION_TILE_BLOCKS], *ahead[ATTENTION_TILE_BLOCKS];
 };
@@ -41,11 +43,13 @@ struct operand {
     unsigned segment_shift;
 };
 
-/* What B consists of: the codecs' numbers, with a prefetch in every step, or f32 without one. The latter serves
- * several groups of rows, each of which prefetches its share before it begins. */
+/* What B consists of: the codecs' numbers, with a prefetch in every step, or f32 without one. The latter
+ * serves several groups of rows, each of which prefetches its share before it begins. */
 enum element { ELEMENT_f32, ELEMENT_f16, ELEMENT_bf16, ELEMENT_quiet };
 
-INLINE size_t element_bytes(enum element type) { return type == ELEMENT_f16 || type == ELEMENT_bf16 ? 2 : 4; }
+INLINE size_t element_bytes(enum element type) {
+    return type == ELEMENT_f16 || type == ELEMENT_bf16 ? 2 : 4;
+}
 
 INLINE vec load_element(enum element type, const char *p) {
     if (type == ELEMENT_f16) return vec_widen_f16(p);
@@ -55,8 +59,9 @@ INLINE vec load_element(enum element type, const char *p) {
 
 /* C += A * B for steps begin .. end of k; `accumulate` false starts from zero. n_rows, n_strips and type are
  * constants. */
-INLINE void product(unsigned n_rows, unsigned n_strips, enum element type, const float *a, const struct operand *b,
-                    unsigned begin, unsigned end, bool accumulate, float *c, size_t c_stride) {
+INLINE void product(unsigned n_rows, unsigned n_strips, enum element type, const float *a,
+                    const struct operand *b, unsigned begin, unsigned end, bool accumulate, float *c,
+                    size_t c_stride) {
     enum { MOST_VECS = TILE_STRIPS * STRIP_VECS };
     const unsigned n_vecs = n_strips * STRIP_VECS;
     vec acc[TILE_ROWS][MOST_VECS];
@@ -81,23 +86,24 @@ INLINE void product(unsigned n_rows, unsigned n_strips, enum element type, const
         }
         const float *a_k = a + k, *a_stop = a + stop;
         for (; a_k != a_stop; a_k++) {
-            /* The shorter side of the tile is loaded first and stays in registers: the order is the compiler's
-             * hint not to spill. */
+            /* The shorter side of the tile is loaded first and stays in registers: the order is the
+             * compiler's hint not to spill. */
             vec factor[TILE_ROWS], column[MOST_VECS];
             if ((unsigned)TILE_ROWS < (unsigned)MOST_VECS) {
                 UNROLL for (unsigned r = 0; r < n_rows; r++) factor[r] = vec_broadcast(a_k + r * DEPTH);
                 UNROLL for (unsigned v = 0; v < n_vecs; v++) {
                     column[v] = load_element(type, row[v / STRIP_VECS] +
                                                        v % STRIP_VECS * VEC_WIDTH * element_bytes(type));
-                    UNROLL for (unsigned r = 0; r < n_rows; r++) acc[r][v] = vec_fma(factor[r], column[v], acc[r][v]);
+                    UNROLL for (unsigned r = 0; r < n_rows; r++) acc[r][v] =
+                        vec_fma(factor[r], column[v], acc[r][v]);
                 }
             } else {
-                UNROLL for (unsigned v = 0; v < n_vecs; v++)
-                    column[v] = load_element(type, row[v / STRIP_VECS] +
-                                                       v % STRIP_VECS * VEC_WIDTH * element_bytes(type));
+                UNROLL for (unsigned v = 0; v < n_vecs; v++) column[v] = load_element(
+                    type, row[v / STRIP_VECS] + v % STRIP_VECS * VEC_WIDTH * element_bytes(type));
                 UNROLL for (unsigned r = 0; r < n_rows; r++) {
                     factor[r] = vec_broadcast(a_k + r * DEPTH);
-                    UNROLL for (unsigned v = 0; v < n_vecs; v++) acc[r][v] = vec_fma(factor[r], column[v], acc[r][v]);
+                    UNROLL for (unsigned v = 0; v < n_vecs; v++) acc[r][v] =
+                        vec_fma(factor[r], column[v], acc[r][v]);
                 }
             }
             UNROLL for (unsigned s = 0; s < n_strips; s++) {
@@ -132,9 +138,9 @@ typedef void product_function(const float *a, const struct operand *b, unsigned 
     PRODUCT_DEFINE(quiet, n, strips)
 #define PRODUCTS_LIST(n, strips)                                                                             \
     [ELEMENT_f32][strips - 1][n] = product_f32_##n##_##strips,                                               \
-    [ELEMENT_f16][strips - 1][n] = product_f16_##n##_##strips,                                               \
-    [ELEMENT_bf16][strips - 1][n] = product_bf16_##n##_##strips,                                             \
-    [ELEMENT_quiet][strips - 1][n] = product_quiet_##n##_##strips,
+                           [ELEMENT_f16][strips - 1][n] = product_f16_##n##_##strips,                        \
+                           [ELEMENT_bf16][strips - 1][n] = product_bf16_##n##_##strips,                      \
+                           [ELEMENT_quiet][strips - 1][n] = product_quiet_##n##_##strips,
 #if TILE_STRIPS == 2
 #define FOR_STRIPS(MACRO, n) MACRO(n, 1) MACRO(n, 2)
 #else
@@ -168,7 +174,9 @@ INLINE vec vec_exp(vec t) {
     return vec_keep_from(vec_scale2(p, y), t, vec_set(-87.0f));
 }
 
-INLINE float exp_one(float t) { return vec_sum_across(vec_first(vec_exp(vec_set(t)))); }
+INLINE float exp_one(float t) {
+    return vec_sum_across(vec_first(vec_exp(vec_set(t))));
+}
 
 /* Short runs: a call of memcpy costs more than the copy. */
 INLINE void copy(float *to, const float *from, unsigned n) {
@@ -235,8 +243,8 @@ INLINE void widen_row(enum element type, const char *row, unsigned n, float *wid
 typedef float wide_strip[DEPTH][COLUMNS];
 
 /* Replaces B[0 .. n_rows)[0 .. n_columns) of each strip by a copy in f32. */
-INLINE void widen(enum element type, struct operand *b, unsigned n_strips, unsigned n_rows, unsigned n_columns,
-                  wide_strip *wide) {
+INLINE void widen(enum element type, struct operand *b, unsigned n_strips, unsigned n_rows,
+                  unsigned n_columns, wide_strip *wide) {
     for (unsigned s = 0; s < n_strips; s++) {
         float(*to)[COLUMNS] = wide[s];
         for (unsigned segment = 0, k = 0; k < n_rows; segment++) {
@@ -253,13 +261,14 @@ INLINE void widen(enum element type, struct operand *b, unsigned n_strips, unsig
 }
 
 /* Prefetches the g-th of n shares of what lies ahead, `bytes` in each segment. */
-INLINE void prefetch_share(const struct operand *b, unsigned n_strips, unsigned n_segments, size_t bytes, unsigned g,
-                           unsigned n) {
+INLINE void prefetch_share(const struct operand *b, unsigned n_strips, unsigned n_segments, size_t bytes,
+                           unsigned g, unsigned n) {
     if (n == 1) return; /* the product itself does it */
     const size_t begin = bytes * g / n & ~(size_t)63, end = bytes * (g + 1) / n & ~(size_t)63;
     for (unsigned s = 0; s < n_strips; s++)
         for (unsigned segment = 0; segment < n_segments; segment++)
-            for (size_t i = begin; i < end; i += 64) __builtin_prefetch(b->strips[s].ahead[segment] + i, 0, 2);
+            for (size_t i = begin; i < end; i += 64)
+                __builtin_prefetch(b->strips[s].ahead[segment] + i, 0, 2);
 }
 
 /* Where a tile's rows are worked on: a group of at most TILE_ROWS at a time. */
@@ -299,7 +308,8 @@ INLINE void score(enum element type, struct tile_work *work, const struct attent
     product_function *const(*product_of)[TILE_ROWS + 1] = products[work->n_groups > 1 ? ELEMENT_quiet : type];
     for (unsigned d = 0; d < rows->head_dim; d += DEPTH) {
         unsigned depth = rows->head_dim - d < DEPTH ? rows->head_dim - d : DEPTH, n_strips;
-        for (unsigned r = 0; r < rows->n_rows; r++) copy(work->q[r], rows->q + (size_t)r * rows->head_dim + d, depth);
+        for (unsigned r = 0; r < rows->n_rows; r++)
+            copy(work->q[r], rows->q + (size_t)r * rows->head_dim + d, depth);
         for (unsigned block = 0; block < n_blocks; block += n_strips) {
             n_strips = n_blocks - block < TILE_STRIPS ? n_blocks - block : TILE_STRIPS;
             struct operand k = {.stride_bytes = row_bytes, .segment_shift = 31};
@@ -320,10 +330,11 @@ INLINE void score(enum element type, struct tile_work *work, const struct attent
     }
 }
 
-/* c += probabilities * V for a group: the keys that all its rows see together, then each row's others alone. */
+/* c += probabilities * V for a group: the keys that all its rows see together, then each row's others alone.
+ */
 INLINE void weigh_group(product_function *const *product_of, const struct tile_work *work,
-                        const struct row_group *group, const struct operand *v, const uint32_t *n_visible, float *c,
-                        size_t c_stride) {
+                        const struct row_group *group, const struct operand *v, const uint32_t *n_visible,
+                        float *c, size_t c_stride) {
     const unsigned common = group->min_visible;
     if (common > 0) product_of[group->n_rows](work->scores[group->first], v, 0, common, true, c, c_stride);
     if (common == group->max_visible) return;
@@ -332,13 +343,14 @@ INLINE void weigh_group(product_function *const *product_of, const struct tile_w
 }
 
 /* Dimensions d .. of V, in strips; what follows in memory order of the next K areas is prefetched. */
-INLINE struct operand v_operand(enum element type, const struct tile_work *work, const struct attention_tile *tile,
-                                unsigned head_dim, unsigned d, unsigned n_strips) {
-    struct operand v = {.stride_bytes = head_dim * element_bytes(type),
-                        .segment_shift = 5};
+INLINE struct operand v_operand(enum element type, const struct tile_work *work,
+                                const struct attention_tile *tile, unsigned head_dim, unsigned d,
+                                unsigned n_strips) {
+    struct operand v = {.stride_bytes = head_dim * element_bytes(type), .segment_shift = 5};
     for (unsigned s = 0; s < n_strips; s++, d += COLUMNS)
         for (unsigned block = 0; block * COLUMNS < work->max_visible; block++) {
-            const char *row = (const char *)tile->v[block] + d * element_bytes(type), *next = tile->next_k[block];
+            const char *row = (const char *)tile->v[block] + d * element_bytes(type),
+                       *next = tile->next_k[block];
             v.strips[s].segment[block] = row;
             v.strips[s].ahead[block] = next == NULL ? row : next + d * COLUMNS * element_bytes(type);
         }
@@ -352,7 +364,8 @@ INLINE void weigh(enum element type, struct tile_work *work, struct attention_ro
     for (unsigned d = 0, n_strips; d < head_dim; d += n_strips * COLUMNS) {
         n_strips = head_dim - d < TILE_STRIPS * COLUMNS ? 1 : TILE_STRIPS;
         const unsigned n_columns = head_dim - d < COLUMNS ? head_dim - d : COLUMNS;
-        const bool is_partial = n_columns < COLUMNS, widens = is_partial || (work->n_groups > 1 && type != ELEMENT_f32);
+        const bool is_partial = n_columns < COLUMNS,
+                   widens = is_partial || (work->n_groups > 1 && type != ELEMENT_f32);
         struct operand v = v_operand(type, work, tile, head_dim, d, n_strips);
         if (widens && is_partial)
             widen(type, &v, n_strips, work->max_visible, n_columns, work->wide);
@@ -363,7 +376,8 @@ INLINE void weigh(enum element type, struct tile_work *work, struct attention_ro
         for (unsigned g = 0; g < work->n_groups; g++) {
             const struct row_group *group = &work->groups[g];
             float *out = rows->out + (size_t)group->first * head_dim + d;
-            prefetch_share(&v, n_strips, n_blocks, COLUMNS * COLUMNS * element_bytes(type), g, work->n_groups);
+            prefetch_share(&v, n_strips, n_blocks, COLUMNS * COLUMNS * element_bytes(type), g,
+                           work->n_groups);
             if (is_partial) {
                 for (unsigned r = 0; r < group->n_rows; r++)
                     copy(work->partial[r], out + (size_t)r * head_dim, n_columns);
@@ -394,7 +408,8 @@ void SET(attend_merge)(struct attention_rows *rows, const struct attention_rows 
         rows->sum[r] = rows->sum[r] * old_factor + part->sum[r] * part_factor;
         float *out = rows->out + (size_t)r * rows->head_dim;
         const float *part_out = part->out + (size_t)r * rows->head_dim;
-        for (unsigned i = 0; i < rows->head_dim; i++) out[i] = out[i] * old_factor + part_out[i] * part_factor;
+        for (unsigned i = 0; i < rows->head_dim; i++)
+            out[i] = out[i] * old_factor + part_out[i] * part_factor;
     }
 }
 

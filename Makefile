@@ -1,0 +1,71 @@
+# Meson, cargo and pip do the work; this file says in which order. Targets: `make help`.
+
+CABINET = build/cabinet
+PYTHON = python3
+# Commands that cost nothing when they have nothing to do, so that every target may name them.
+SETUP = @tools/setup.sh
+BUILD = @tools/build.sh
+FETCH = @$(PYTHON) tools/fetch.py
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: build ## the first steps: install, build, fetch the demo model, answer one prompt
+	$(FETCH) models
+	@tools/demo.sh
+
+build: ## build/cabinet, and the system packages that it needs
+	$(SETUP) build
+	$(BUILD) build src/cli/cabinet
+	@ln -sfn src/cli/cabinet $(CABINET)
+
+check: ## every test: static checks, release, ASan and UBSan, TSan, fuzzers for 10 s each
+	$(SETUP) build check
+	@$(PYTHON) tools/check.py
+
+asan: ## only the tests under ASan and UBSan
+	$(SETUP) build check
+	@$(PYTHON) tools/check.py asan
+
+tsan: ## only the tests under TSan
+	$(SETUP) build check
+	@$(PYTHON) tools/check.py tsan
+
+fuzz: ## only the fuzzers, 10 s each (longer: make fuzz SECONDS=60)
+	$(SETUP) build check
+	@$(PYTHON) tools/check.py fuzz --seconds $(SECONDS)
+SECONDS = 10
+
+soak: ## fuzzers for 10 minutes each, and whatever else is too long for `make check`
+	$(SETUP) build check
+	@$(PYTHON) tools/check.py fuzz --seconds 600
+
+bench: build ## speed of the demo model beside this machine's limits
+	$(FETCH) models
+	$(CABINET) bench smollm2 -d 0,4096 -b 1,4
+
+bench-peer: build ## side by side with llama.cpp, which it builds the first time (10 minutes)
+	$(SETUP) build peer
+	$(FETCH) models
+	@$(PYTHON) bench/peer.py
+
+goldens: build ## recompute tests/golden/ with independent programs (compiles llama.cpp)
+	$(SETUP) build goldens
+	$(FETCH) models
+	@tools/goldens.sh
+
+check-fresh: ## `make demo` and `make check` in a fresh Debian 12 (root only; 40 minutes)
+	$(SETUP) build fresh
+	@tools/check_fresh.sh
+
+third-party: ## rewrite THIRD_PARTY.md
+	@$(PYTHON) tools/third_party.py
+
+format: ## clang-format on all C files
+	$(SETUP) check
+	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format-19 -i
+
+clean: ## remove the build folders (what was fetched stays)
+	rm -rf build build-asan build-tsan
+
+.PHONY: help demo build check asan tsan fuzz soak bench bench-peer goldens check-fresh third-party format clean
