@@ -1,5 +1,4 @@
-/* The attention inner loops of the x86 sets: written once, over a vector type that the including file
- * defines.
+/* The attention inner loops of the x86 sets, written once over a vector type that the including file defines.
  *
  * The file that includes this has defined
  *   SET(name)                name_<set>
@@ -51,7 +50,9 @@ INLINE size_t element_bytes(enum element type) {
     return type == ELEMENT_f16 || type == ELEMENT_bf16 ? 2 : 4;
 }
 
-INLINE vec load_element(enum element type, const char *p) {
+/* Vector i of a row of elements. */
+INLINE vec load_vec(enum element type, const char *row, unsigned i) {
+    const char *p = row + (size_t)i * VEC_WIDTH * element_bytes(type);
     if (type == ELEMENT_f16) return vec_widen_f16(p);
     if (type == ELEMENT_bf16) return vec_widen_bf16(p);
     return vec_load((const float *)p);
@@ -90,20 +91,24 @@ INLINE void product(unsigned n_rows, unsigned n_strips, enum element type, const
              * compiler's hint not to spill. */
             vec factor[TILE_ROWS], column[MOST_VECS];
             if ((unsigned)TILE_ROWS < (unsigned)MOST_VECS) {
-                UNROLL for (unsigned r = 0; r < n_rows; r++) factor[r] = vec_broadcast(a_k + r * DEPTH);
-                UNROLL for (unsigned v = 0; v < n_vecs; v++) {
-                    column[v] = load_element(type, row[v / STRIP_VECS] +
-                                                       v % STRIP_VECS * VEC_WIDTH * element_bytes(type));
-                    UNROLL for (unsigned r = 0; r < n_rows; r++) acc[r][v] =
-                        vec_fma(factor[r], column[v], acc[r][v]);
-                }
-            } else {
-                UNROLL for (unsigned v = 0; v < n_vecs; v++) column[v] = load_element(
-                    type, row[v / STRIP_VECS] + v % STRIP_VECS * VEC_WIDTH * element_bytes(type));
                 UNROLL for (unsigned r = 0; r < n_rows; r++) {
                     factor[r] = vec_broadcast(a_k + r * DEPTH);
-                    UNROLL for (unsigned v = 0; v < n_vecs; v++) acc[r][v] =
-                        vec_fma(factor[r], column[v], acc[r][v]);
+                }
+                UNROLL for (unsigned v = 0; v < n_vecs; v++) {
+                    column[v] = load_vec(type, row[v / STRIP_VECS], v % STRIP_VECS);
+                    UNROLL for (unsigned r = 0; r < n_rows; r++) {
+                        acc[r][v] = vec_fma(factor[r], column[v], acc[r][v]);
+                    }
+                }
+            } else {
+                UNROLL for (unsigned v = 0; v < n_vecs; v++) {
+                    column[v] = load_vec(type, row[v / STRIP_VECS], v % STRIP_VECS);
+                }
+                UNROLL for (unsigned r = 0; r < n_rows; r++) {
+                    factor[r] = vec_broadcast(a_k + r * DEPTH);
+                    UNROLL for (unsigned v = 0; v < n_vecs; v++) {
+                        acc[r][v] = vec_fma(factor[r], column[v], acc[r][v]);
+                    }
                 }
             }
             UNROLL for (unsigned s = 0; s < n_strips; s++) {
@@ -136,11 +141,12 @@ typedef void product_function(const float *a, const struct operand *b, unsigned 
     PRODUCT_DEFINE(f16, n, strips)                                                                           \
     PRODUCT_DEFINE(bf16, n, strips)                                                                          \
     PRODUCT_DEFINE(quiet, n, strips)
+#define PRODUCT_LIST(type, n, strips) [ELEMENT_##type][strips - 1][n] = product_##type##_##n##_##strips,
 #define PRODUCTS_LIST(n, strips)                                                                             \
-    [ELEMENT_f32][strips - 1][n] = product_f32_##n##_##strips,                                               \
-                           [ELEMENT_f16][strips - 1][n] = product_f16_##n##_##strips,                        \
-                           [ELEMENT_bf16][strips - 1][n] = product_bf16_##n##_##strips,                      \
-                           [ELEMENT_quiet][strips - 1][n] = product_quiet_##n##_##strips,
+    PRODUCT_LIST(f32, n, strips)                                                                             \
+    PRODUCT_LIST(f16, n, strips)                                                                             \
+    PRODUCT_LIST(bf16, n, strips)                                                                            \
+    PRODUCT_LIST(quiet, n, strips)
 #if TILE_STRIPS == 2
 #define FOR_STRIPS(MACRO, n) MACRO(n, 1) MACRO(n, 2)
 #else
@@ -224,7 +230,7 @@ static void soften_row(struct attention_rows *rows, unsigned r, float *scores, u
 INLINE void widen_row(enum element type, const char *row, unsigned n, float *wide) {
     for (unsigned i = 0; i < COLUMNS; i += VEC_WIDTH) {
         if (i + VEC_WIDTH <= n) {
-            vec_store(wide + i, load_element(type, row + i * element_bytes(type)));
+            vec_store(wide + i, load_vec(type, row, i / VEC_WIDTH));
             continue;
         }
         for (unsigned j = i; j < i + VEC_WIDTH; j++) {
@@ -271,10 +277,11 @@ INLINE void prefetch_share(const struct operand *b, unsigned n_strips, unsigned 
                 __builtin_prefetch(b->strips[s].ahead[segment] + i, 0, 2);
 }
 
-/* Where a tile's rows are worked on: a group of at most TILE_ROWS at a time. */
+/* A tile's rows are worked on in groups of at most TILE_ROWS. */
 struct row_group {
     unsigned first, n_rows, min_visible, max_visible;
 };
+/* What a call keeps on its stack, about 85 KB. */
 struct tile_work {
     _Alignas(64) float scores[ATTENTION_MAX_ROWS][ATTENTION_TILE]; /* then probabilities */
     _Alignas(64) float q[ATTENTION_MAX_ROWS][DEPTH];               /* DEPTH dimensions of the queries */
@@ -330,8 +337,7 @@ INLINE void score(enum element type, struct tile_work *work, const struct attent
     }
 }
 
-/* c += probabilities * V for a group: the keys that all its rows see together, then each row's others alone.
- */
+/* c += probabilities * V for a group: first the keys that all its rows see, then each row's others alone. */
 INLINE void weigh_group(product_function *const *product_of, const struct tile_work *work,
                         const struct row_group *group, const struct operand *v, const uint32_t *n_visible,
                         float *c, size_t c_stride) {
