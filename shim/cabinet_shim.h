@@ -31,7 +31,8 @@ void cabinet_template_close(struct cabinet_template *chat);
 /* Line editing on the terminal (rustyline); without a terminal it reads plain lines from stdin. */
 enum { CABINET_EDITOR_END = 0, CABINET_EDITOR_LINE = 1, CABINET_EDITOR_INTERRUPTED = 2 };
 struct cabinet_editor;
-/* `history_path` keeps the history between runs, readable by its owner alone; NULL keeps it in memory. */
+/* `history_path` keeps the history between runs, readable by its owner alone; NULL, and a file that cannot be
+ * written, keep it in memory. */
 int cabinet_editor_open(struct cabinet_editor **editor, const char *history_path, char *error,
                         size_t error_size);
 /* One of CABINET_EDITOR_*, or negative. A pasted text may have several lines; its end has no newline. */

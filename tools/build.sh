@@ -1,11 +1,19 @@
 #!/bin/sh
-# tools/build.sh FOLDER [TARGET...]: builds with Debian's gcc, optimised; quiet when there is nothing to do.
+# tools/build.sh FOLDER [TARGET...]: sets the build folder up, once, and builds; says nothing when there is nothing to do.
+# FOLDER: build (the product: Debian's gcc, optimised), build-asan (ASan, UBSan, libFuzzer), build-tsan.
 set -eu
+cd "$(dirname "$0")/.."
 folder=$1
 shift
+clang="--werror --buildtype=debugoptimized -Db_lundef=false -Dc_args=-fno-omit-frame-pointer"
 if [ ! -f "$folder/build.ninja" ]; then
     rm -rf "$folder/meson-private" # of a set-up that was interrupted
-    CC=gcc meson setup "$folder"
+    # shellcheck disable=SC2086 # a list of words
+    case $folder in
+    build) CC=gcc meson setup "$folder" --werror ;;
+    build-asan) CC=clang-19 meson setup "$folder" $clang -Db_sanitize=address,undefined -Dfuzz=true ;;
+    build-tsan) CC=clang-19 meson setup "$folder" $clang -Db_sanitize=thread ;;
+    *) echo "tools/build.sh: there is no build folder '$folder'" >&2 && exit 2 ;;
+    esac
 fi
-# shellcheck disable=SC2015
 ninja -C "$folder" -n "$@" | grep -q 'no work to do' || ninja -C "$folder" "$@"

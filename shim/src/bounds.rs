@@ -16,9 +16,13 @@ use std::thread::{Builder, Thread, current, park};
 
 use crate::Failure;
 
-/// Recursion that allocates stops at half of the stack; the other half is for recursion that does not: dropping
-/// nested values, whose depth the fuel bounds, and compiling long expressions, bounded by the template's length.
-const STACK_BYTES: usize = 256 << 20;
+/// How deep recursion may go that allocates as it descends: ten times what real templates need.
+const RECURSION_BYTES: usize = 16 << 20;
+/// Recursion that allocates nothing gets a stack that it cannot exhaust: compiling an expression, whose length is
+/// bounded, and dropping nested values, which takes less stack for a level than the level took memory. The stack is
+/// address space; only what is touched becomes memory.
+const STACK_BYTES: usize = 128 << 20;
+const STACK_PER_BYTE: usize = 3;
 
 /// Time is counted, not measured, so that the same template passes on any machine: 1 for an allocation, and 1 more
 /// for each so many bytes of it.
@@ -122,7 +126,7 @@ pub(crate) fn bounded<T: Send + 'static>(
         METER.with(|meter| {
             meter.bytes_left.set(max_bytes);
             meter.work_left.set(max_work);
-            meter.stack_floor.set(stack_address().saturating_sub(STACK_BYTES / 2));
+            meter.stack_floor.set(stack_address().saturating_sub(RECURSION_BYTES));
             meter.signal.set(Arc::as_ptr(&shared));
         });
         let result = catch_unwind(AssertUnwindSafe(work));
@@ -131,7 +135,8 @@ pub(crate) fn bounded<T: Send + 'static>(
         shared.caller.unpark();
         result
     };
-    let thread = Builder::new().name("template".into()).stack_size(STACK_BYTES).spawn(body);
+    let stack_bytes = STACK_BYTES + STACK_PER_BYTE * max_bytes;
+    let thread = Builder::new().name("template".into()).stack_size(stack_bytes).spawn(body);
     let thread = thread.map_err(|e| Failure::io(format!("no thread: {e}")))?;
     loop {
         match signal.state.load(Ordering::Acquire) {

@@ -22,15 +22,12 @@ fn open(history: Option<PathBuf>) -> Result<LineEditor, ReadlineError> {
     Ok(LineEditor { editor, history })
 }
 
-/// The next line, remembered at once, so that a crash loses nothing.
+/// The next line, remembered at once, so that a crash loses nothing. A history that cannot be written is kept in
+/// memory from then on: what was typed matters more.
 fn read(editor: &mut LineEditor, prompt: &str) -> Result<String, ReadlineError> {
     let line = editor.editor.readline(prompt)?;
-    if !line.trim().is_empty()
-        && editor.editor.add_history_entry(line.as_str())?
-        && let Some(path) = &editor.history
-    {
-        editor.editor.append_history(path)?;
-    }
+    let is_new = !line.trim().is_empty() && editor.editor.add_history_entry(line.as_str())?;
+    editor.history = editor.history.take().filter(|path| !is_new || editor.editor.append_history(path).is_ok());
     Ok(line)
 }
 

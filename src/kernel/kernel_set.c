@@ -6,12 +6,16 @@
 
 static const struct kernel_set *const sets[] = {
 #if defined(__x86_64__)
-    &kernel_set_avx512, &kernel_set_avx2,
+    &kernel_set_avx512,
+    &kernel_set_avx2,
 #endif
-    &kernel_set_scalar, NULL,
+    &kernel_set_scalar,
+    NULL,
 };
 
-const struct kernel_set *const *kernel_set_all(void) { return sets; }
+const struct kernel_set *const *kernel_set_all(void) {
+    return sets;
+}
 
 const struct kernel_set *kernel_set_get(const char *name) {
     char names[128] = "";
@@ -21,6 +25,7 @@ const struct kernel_set *kernel_set_get(const char *name) {
         if (names[0] != 0) strncat(names, ", ", sizeof names - strlen(names) - 1);
         strncat(names, sets[i]->name, sizeof names - strlen(names) - 1);
     }
-    (void)ERR(UNSUPPORTED, "kernel set \"%s\" does not exist or cannot run on this processor; it has: %s", name, names);
+    (void)ERR(UNSUPPORTED, "kernel set \"%s\" does not exist or cannot run on this processor; it has: %s",
+              name, names);
     return NULL;
 }

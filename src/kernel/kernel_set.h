@@ -45,7 +45,7 @@ struct kernel_set {
     const char *name;
     bool (*is_supported)(void); /* by this processor */
 
-    /* Quantises one row of n_cols numbers into row `row` of x (codes, scale, scaled_sum, half_sum). */
+    /* Quantises one row of n_cols numbers into row `row` of x (both planes and scaled_sum). */
     void (*quantize_row)(struct activations *x, size_t row);
     matmul_function *matmul[PANEL_FORMAT_COUNT];
 

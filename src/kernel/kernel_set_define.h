@@ -1,5 +1,6 @@
 /* How a kernel set is put together from its functions, whose names end in the set's name: so that each set is
- * one line, and a new codec or panel format reaches all of them. Only the kernel_set_<set>.c files need this. */
+ * one line, and a new codec or panel format reaches all of them. Only the kernel_set_<set>.c files need this.
+ */
 #ifndef CABINET_KERNEL_KERNEL_SET_DEFINE_H
 #define CABINET_KERNEL_KERNEL_SET_DEFINE_H
 
@@ -45,8 +46,9 @@
     KERNEL_SET_DEFINE_MATMUL_FORMAT(matmul_f16_##set, function, PANEL_F16)                                   \
     KERNEL_SET_DEFINE_MATMUL_FORMAT(matmul_bf16_##set, function, PANEL_BF16)
 #define KERNEL_SET_DEFINE_MATMUL_FORMAT(name, function, format)                                              \
-    void name(const struct panel_matrix *w, size_t panel_begin, size_t panel_end, const struct activations *x, \
-              size_t row_begin, size_t row_end, float *out, size_t out_stride) {                             \
+    void name(const struct panel_matrix *w, size_t panel_begin, size_t panel_end,                            \
+              const struct activations *x, size_t row_begin, size_t row_end, float *out,                     \
+              size_t out_stride) {                                                                           \
         function(format, w, panel_begin, panel_end, x, row_begin, row_end, out, out_stride);                 \
     }
 

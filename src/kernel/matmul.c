@@ -3,12 +3,12 @@
 #include "base/err.h"
 
 enum {
-    /* Rows that are multiplied together: their codes, scales and sums stay in a core's second-level cache while
-     * the panels pass by. */
+    /* Rows that are multiplied together: their codes, scales and sums stay in a core's second-level cache
+     * while the panels pass by. */
     BLOCK_BYTES = 512 * 1024,
     /* A piece of work holds this many bytes of weights, or this many multiplications, whichever comes first:
-     * long beside handing it out and beside waiting for its first line, short enough that no thread waits long
-     * for another's last. */
+     * long beside handing it out and beside waiting for its first line, short enough that no thread waits
+     * long for another's last. */
     CHUNK_BYTES = 24 * 1024,
     CHUNK_PRODUCTS = 1 << 19,
     /* Below this much work another thread's wake-up costs more than it saves. */
@@ -37,8 +37,8 @@ void activations_quantize(const struct kernel_set *kernels, struct team *team, s
     team_run(team, quantize_rows, &job);
 }
 
-/* One piece of work is `chunk` panels of one matrix and one block of rows. Pieces are numbered block by block,
- * in a block output by output, so that a block's rows are in the cache for all the matrices. */
+/* One piece of work is `chunk` panels of one matrix and one block of rows. Pieces are numbered block by
+ * block, in a block output by output, so that a block's rows are in the cache for all the matrices. */
 struct matmul_job {
     const struct kernel_set *kernels;
     const struct activations *x;
@@ -48,7 +48,9 @@ struct matmul_job {
     struct team_cursor cursor;
 };
 
-static size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
+static size_t divide_up(size_t a, size_t b) {
+    return (a + b - 1) / b;
+}
 
 /* Panels of a piece: even, because kernels take them in pairs. */
 static size_t chunk_of(const struct matmul_job *job, const struct panel_matrix *w) {
@@ -77,7 +79,8 @@ static void run_pieces(void *argument, unsigned rank, unsigned n_ranks) {
         size_t first = left * chunk, last = first + chunk < w->n_panels ? first + chunk : w->n_panels;
         size_t row = block * job->rows_per_block, row_end = row + job->rows_per_block;
         if (row_end > job->x->n_rows) row_end = job->x->n_rows;
-        job->kernels->matmul[w->format](w, first, last, job->x, row, row_end, output->out, output->out_stride);
+        job->kernels->matmul[w->format](w, first, last, job->x, row, row_end, output->out,
+                                        output->out_stride);
     }
 }
 
@@ -93,7 +96,8 @@ void matmul(const struct kernel_set *kernels, struct team *team, const struct ac
         has_float |= !panel_is_quantised(outputs[i].weight->format);
         n_weights += outputs[i].weight->n_panels * PANEL_ROWS * x->n_cols;
     }
-    size_t row_bytes = has_float ? x->n_cols * sizeof(float) : x->n_groups * (PANEL_GROUP + 4 * sizeof(float));
+    size_t row_bytes =
+        has_float ? x->n_cols * sizeof(float) : x->n_groups * (PANEL_GROUP + 4 * sizeof(float));
     size_t n_blocks = divide_up(x->n_rows * row_bytes, BLOCK_BYTES);
     job.rows_per_block = divide_up(x->n_rows, n_blocks);
     n_blocks = divide_up(x->n_rows, job.rows_per_block);

@@ -1,5 +1,5 @@
-/* How each quantised weight type lays out its bytes: the one place that knows. A *run* is 32 consecutive inputs
- * of a row, whatever the size of the type's group; dequantize.c and panel.c both read weights as runs.
+/* How each quantised weight type lays out its bytes: the one place that knows. A *run* is 32 consecutive
+ * inputs of a row, whatever the size of the type's group; dequantize.c and panel.c both read weights as runs.
  *
  *   w[k] = f16(scale) * scale_factor[k / 16] * (code[k] - offset)  [+ f16(minimum) * minimum_factor]
  *
@@ -24,15 +24,22 @@ struct weight_run {
 /* `type` is a constant wherever these are called, so that one loop is compiled for each type. */
 #define WEIGHT_INLINE static inline __attribute__((always_inline))
 
-WEIGHT_INLINE bool weight_run_has_minimum(enum weight_type type) { return type == WEIGHT_Q4_1 || type == WEIGHT_Q4_K; }
+WEIGHT_INLINE bool weight_run_has_minimum(enum weight_type type) {
+    return type == WEIGHT_Q4_1 || type == WEIGHT_Q4_K;
+}
 
 WEIGHT_INLINE int weight_run_offset(enum weight_type type) {
     switch (type) {
-    case WEIGHT_Q4_0: return 8;
-    case WEIGHT_Q5_0: return 16;
-    case WEIGHT_Q6_K: return 32;
-    case WEIGHT_Q8_0: return 128;
-    default: return 0;
+    case WEIGHT_Q4_0:
+        return 8;
+    case WEIGHT_Q5_0:
+        return 16;
+    case WEIGHT_Q6_K:
+        return 32;
+    case WEIGHT_Q8_0:
+        return 128;
+    default:
+        return 0;
     }
 }
 
@@ -40,10 +47,12 @@ WEIGHT_INLINE int weight_run_offset(enum weight_type type) {
 WEIGHT_INLINE struct weight_format weight_run_format(enum weight_type type) {
     switch (type) {
 #define X(name, number, elements, bytes)                                                                     \
-    case number: return (struct weight_format){#name, elements, bytes};
+    case number:                                                                                             \
+        return (struct weight_format){#name, elements, bytes};
         WEIGHT_TYPE_LIST(X)
 #undef X
-    default: __builtin_unreachable();
+    default:
+        __builtin_unreachable();
     }
 }
 
@@ -63,8 +72,8 @@ WEIGHT_INLINE void weight_unpack_q5_0(struct weight_run *run, const uint8_t *gro
     for (int i = 0; i < WEIGHT_RUN; i++) run->code[i] = (uint8_t)(run->code[i] | (fifth >> i & 1) << 4);
 }
 
-/* 256 inputs: f16 scale, f16 minimum, 8 six-bit factors of each in 12 bytes, 128 bytes in which two neighbouring
- * runs share 32 bytes as low and high nibbles */
+/* 256 inputs: f16 scale, f16 minimum, 8 six-bit factors of each in 12 bytes, 128 bytes in which two
+ * neighbouring runs share 32 bytes as low and high nibbles */
 WEIGHT_INLINE void weight_unpack_q4_k(struct weight_run *run, const uint8_t *group, size_t part) {
     const uint8_t *factors = group + 4, *nibbles = group + 16 + part / 2 * 32;
     int scale, minimum;
@@ -93,7 +102,8 @@ WEIGHT_INLINE void weight_unpack_q6_k(struct weight_run *run, const uint8_t *gro
 }
 
 /* Run number `index` of a row that begins at `row`. */
-WEIGHT_INLINE void weight_unpack_run(enum weight_type type, struct weight_run *run, const uint8_t *row, size_t index) {
+WEIGHT_INLINE void weight_unpack_run(enum weight_type type, struct weight_run *run, const uint8_t *row,
+                                     size_t index) {
     const struct weight_format format = weight_run_format(type);
     const size_t runs = format.group_elements / WEIGHT_RUN;
     const uint8_t *group = row + index / runs * format.group_bytes;
@@ -101,15 +111,26 @@ WEIGHT_INLINE void weight_unpack_run(enum weight_type type, struct weight_run *r
     memcpy(&run->minimum, group + 2, sizeof run->minimum); /* ignored by types without one */
     run->scale_factor[0] = run->scale_factor[1] = run->minimum_factor = 1;
     switch (type) {
-    case WEIGHT_Q4_0: weight_unpack_nibbles(run->code, group + 2); break;
-    case WEIGHT_Q4_1: weight_unpack_nibbles(run->code, group + 4); break;
-    case WEIGHT_Q5_0: weight_unpack_q5_0(run, group); break;
+    case WEIGHT_Q4_0:
+        weight_unpack_nibbles(run->code, group + 2);
+        break;
+    case WEIGHT_Q4_1:
+        weight_unpack_nibbles(run->code, group + 4);
+        break;
+    case WEIGHT_Q5_0:
+        weight_unpack_q5_0(run, group);
+        break;
     case WEIGHT_Q8_0:
         for (int i = 0; i < WEIGHT_RUN; i++) run->code[i] = group[2 + i] ^ 0x80;
         break;
-    case WEIGHT_Q4_K: weight_unpack_q4_k(run, group, index % runs); break;
-    case WEIGHT_Q6_K: weight_unpack_q6_k(run, group, index % runs); break;
-    default: __builtin_unreachable();
+    case WEIGHT_Q4_K:
+        weight_unpack_q4_k(run, group, index % runs);
+        break;
+    case WEIGHT_Q6_K:
+        weight_unpack_q6_k(run, group, index % runs);
+        break;
+    default:
+        __builtin_unreachable();
     }
 }
 

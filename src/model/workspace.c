@@ -18,10 +18,13 @@ static void *carve(struct carver *carver, size_t count, size_t size) {
 static void carve_activations(struct carver *carver, struct activations *x, size_t max_rows, size_t n_cols) {
     size_t n_groups = (n_cols + PANEL_GROUP - 1) / PANEL_GROUP;
     *x = (struct activations){.n_cols = n_cols, .n_groups = n_groups};
-    x->codes = carve(carver, max_rows * n_groups * PANEL_GROUP, 1);
-    x->scale = carve(carver, max_rows * n_groups, sizeof *x->scale);
+    for (int p = 0; p < PLANE_COUNT; p++) {
+        struct activation_plane *plane = &x->planes[p];
+        plane->codes = carve(carver, max_rows * n_groups * PANEL_GROUP, 1);
+        plane->scale = carve(carver, max_rows * n_groups, sizeof *plane->scale);
+        plane->half_sum = carve(carver, max_rows * n_groups * 2, sizeof *plane->half_sum);
+    }
     x->scaled_sum = carve(carver, max_rows * n_groups, sizeof *x->scaled_sum);
-    x->half_sum = carve(carver, max_rows * n_groups * 2, sizeof *x->half_sum);
 }
 
 static void carve_all(struct workspace *w, struct carver *carver, const struct description *d,

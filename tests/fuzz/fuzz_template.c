@@ -1,5 +1,8 @@
 /* Arbitrary bytes as a chat template: refused, or rendered for two conversations, each into a text or one
- * line of error. */
+ * line of error.
+ *
+ * Fuzz it with ASAN_OPTIONS=detect_leaks=0 and -rss_limit_mb=0: a namespace that holds itself is a cycle that
+ * Rust does not free, and a template beyond its bounds leaves a sleeping thread behind. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

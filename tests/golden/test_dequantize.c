@@ -1,5 +1,5 @@
-/* Random groups of every weight type, dequantised as the PyPI package gguf does it (make_dequantize.py), bit for
- * bit. The first argument is dequantize.bin. */
+/* Random groups of every weight type, dequantised as the PyPI package gguf does it (make_dequantize.py), bit
+ * for bit. The first argument is dequantize.bin. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

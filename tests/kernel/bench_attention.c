@@ -18,7 +18,15 @@
 
 int bench_attention(void);
 
-enum { N_LAYERS = 30, N_HEADS = 9, N_KV_HEADS = 3, HEAD_DIM = 64, ROW = N_HEADS * HEAD_DIM, N_KEYS = 7680 };
+enum {
+    N_LAYERS = 30,
+    N_HEADS = 9,
+    N_KV_HEADS = 3,
+    HEAD_DIM = 64,
+    ROW = N_HEADS * HEAD_DIM,
+    N_KEYS = 7680,
+    N_BLOCKS = N_KEYS / BLOCK_TOKENS
+};
 
 static double now(void) {
     const struct clock clock = clock_monotonic();
@@ -48,17 +56,23 @@ struct read_job {
     _Atomic uint64_t sum;
 };
 
+static const uint64_t *read_run(const struct attention_case *c, unsigned layer, size_t block) {
+    return (const uint64_t *)(c->arena + c->payloads[0][block] + c->layout.layers[layer].offset);
+}
+
 static void read_part(void *argument, unsigned rank, unsigned n_ranks) {
     struct read_job *job = argument;
     const struct attention_case *c = job->c;
     const size_t n_words = 2 * N_KV_HEADS * c->layout.layers[0].area_bytes / sizeof(uint64_t);
     uint64_t sums[8] = {0};
     for (unsigned layer = 0; layer < N_LAYERS; layer++)
-        for (size_t block = rank; block < N_KEYS / BLOCK_TOKENS; block += n_ranks) {
-            const uint8_t *run = c->arena + c->payloads[0][block] + c->layout.layers[layer].offset;
-            const uint64_t *words = (const uint64_t *)run;
-            for (size_t i = 0; i < n_words; i += 8)
+        for (size_t block = rank; block < N_BLOCKS; block += n_ranks) {
+            const uint64_t *words = read_run(c, layer, block);
+            const uint64_t *ahead = read_run(c, layer, block + n_ranks < N_BLOCKS ? block + n_ranks : rank);
+            for (size_t i = 0; i < n_words; i += 8) {
+                __builtin_prefetch(ahead + i, 0, 2);
                 for (size_t j = 0; j < 8; j++) sums[j] += words[i + j];
+            }
         }
     for (size_t j = 0; j < 8; j++) job->sum += sums[j];
 }
@@ -113,7 +127,8 @@ static double fma_peak(const struct kernel_set *set, struct team *team) {
     if (strcmp(set->name, "avx512") == 0) job.run = fma_avx512, width = 16;
 #endif
     if (job.run == NULL) return 0;
-    return 2.0 * FMA_CHAINS * FMA_ROUNDS * width * team_size(team) / best_of_several(fma_all, &job);
+    return 2 * (double)FMA_CHAINS * (double)FMA_ROUNDS * width * team_size(team) /
+           best_of_several(fma_all, &job);
 }
 
 /* ---- attention ---- */
@@ -171,7 +186,7 @@ static void bench_decode(const struct attention_case *c, const struct kernel_set
     for (size_t i = 0; i < N_KEYS / 512; i++)
         sequences[i] = (struct attention_sequence){i, 1, 511, c->payloads[0] + i * 512 / BLOCK_TOKENS};
     double seconds = time_job(c, set, team, sequences, N_KEYS / 512, N_LAYERS);
-    double rate = N_KEYS * token_bytes / seconds;
+    double rate = (double)N_KEYS * token_bytes / seconds;
     printf("  decode %d x 512: %.2f ms, %.1f GB/s = %.0f %%\n", N_KEYS / 512, seconds * 1e3, rate * 1e-9,
            100 * rate / read_rate);
 }
@@ -182,9 +197,9 @@ static void bench_prefill(const struct attention_case *c, const struct kernel_se
     double peak = fma_peak(set, team);
     for (size_t i = 0; i < 2; i++) {
         struct attention_sequence sequence = {0, N_ROWS, depths[i], c->payloads[0]};
-        double pairs = N_ROWS * ((double)depths[i] + (N_ROWS + 1) / 2.0);
+        double pairs = (double)N_ROWS * ((double)depths[i] + (double)(N_ROWS + 1) / 2);
         double seconds = time_job(c, set, team, &sequence, 1, 1),
-               rate = 4.0 * HEAD_DIM * N_HEADS * pairs / seconds;
+               rate = (double)(4 * HEAD_DIM * N_HEADS) * pairs / seconds;
         printf("  prefill %d at %zu: %.2f ms, %.1f GFLOP/s", N_ROWS, depths[i], seconds * 1e3, rate * 1e-9);
         printf(peak > 0 ? " = %.0f %% of %.0f\n" : "\n", 100 * rate / peak, peak * 1e-9);
     }

@@ -71,8 +71,8 @@ static double int8_peak(void) {
                              "vpdpbusd %%zmm30, %%zmm31, %%zmm6\n vpdpbusd %%zmm30, %%zmm31, %%zmm7\n"
                              "vpdpbusd %%zmm30, %%zmm31, %%zmm8\n vpdpbusd %%zmm30, %%zmm31, %%zmm9\n"
                              "vpdpbusd %%zmm30, %%zmm31, %%zmm10\n vpdpbusd %%zmm30, %%zmm31, %%zmm11\n" ::
-                                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-                                   "xmm10", "xmm11");
+                                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+                                   "xmm9", "xmm10", "xmm11");
         double time = seconds() - start;
         if (time < best) best = time;
     }
@@ -145,7 +145,8 @@ struct bench_model {
     size_t data_bytes;
 };
 
-static size_t place(struct panel_matrix *matrix, enum weight_type type, const size_t shape[2], uint8_t *data, size_t at) {
+static size_t place(struct panel_matrix *matrix, enum weight_type type, const size_t shape[2], uint8_t *data,
+                    size_t at) {
     panel_matrix_init(matrix, type, shape[0], shape[1], data + at);
     return (at + matrix->n_panels * matrix->panel_bytes + 63) / 64 * 64;
 }
@@ -157,7 +158,8 @@ static void model_open(struct bench_model *model, enum weight_type type) {
     ASSERT(model->data != NULL);
     memset(model->data, 0x11, bytes);
     for (size_t i = 0; i < N_LAYERS; i++)
-        for (size_t j = 0; j < N_SHAPES; j++) at = place(&model->layers[i][j], type, layer_shapes[j], model->data, at);
+        for (size_t j = 0; j < N_SHAPES; j++)
+            at = place(&model->layers[i][j], type, layer_shapes[j], model->data, at);
     model->layer_bytes = at;
     at = place(&model->head, WEIGHT_Q8_0, head, model->data, at);
     model->head_bytes = at - model->layer_bytes;
@@ -178,15 +180,16 @@ static void step_layers(struct bench_step *step, const struct bench_model *model
             struct matmul_output outputs[3];
             size_t n = 0;
             for (size_t j = calls[c][0]; j < calls[c][1]; j++)
-                outputs[n++] = (struct matmul_output){&model->layers[i][j], step->out[j], model->layers[i][j].n_rows};
+                outputs[n++] =
+                    (struct matmul_output){&model->layers[i][j], step->out[j], model->layers[i][j].n_rows};
             struct activations *x = c == 3 ? &step->wide : &step->narrow;
             activations_quantize(step->set, step->team, x);
             matmul(step->set, step->team, x, outputs, n);
         }
 }
 
-static void bench_rows(struct bench_step *step, const struct bench_model *model, size_t n_rows, double bandwidth,
-                       double peak) {
+static void bench_rows(struct bench_step *step, const struct bench_model *model, size_t n_rows,
+                       double bandwidth, double peak) {
     step->narrow.n_rows = step->wide.n_rows = n_rows;
     double best = 1e9, best_head = 1e9;
     for (int round = 0; round < (n_rows < 64 ? 12 : 3); round++) {
@@ -207,7 +210,8 @@ static void bench_rows(struct bench_step *step, const struct bench_model *model,
     for (size_t j = 0; j < N_SHAPES; j++) products += (double)(layer_shapes[j][0] * layer_shapes[j][1]);
     double operations = 2.0 * N_LAYERS * products * (double)n_rows;
     double bytes = (double)model->layer_bytes, head_bytes = (double)model->head_bytes;
-    printf("%4zu rows: layers %8.3f ms (%5.1f GB/s, %3.0f %%; %7.1f GOP/s, %3.0f %%)   head %7.3f ms (%5.1f GB/s)   "
+    printf("%4zu rows: layers %8.3f ms (%5.1f GB/s, %3.0f %%; %7.1f GOP/s, %3.0f %%)   head %7.3f ms (%5.1f "
+           "GB/s)   "
            "all %5.1f GB/s, %3.0f %%\n",
            n_rows, best * 1e3, bytes / best * 1e-9, 100 * bytes / best / bandwidth, operations / best * 1e-9,
            peak > 0 ? 100 * operations / best / peak : 0, best_head * 1e3, head_bytes / best_head * 1e-9,
@@ -215,17 +219,19 @@ static void bench_rows(struct bench_step *step, const struct bench_model *model,
            100 * (bytes + head_bytes) / (best + best_head) / bandwidth);
 }
 
-static void bench_model(const struct kernel_set *set, struct team *team, enum weight_type type, double bandwidth,
-                        double peak) {
+static void bench_model(const struct kernel_set *set, struct team *team, enum weight_type type,
+                        double bandwidth, double peak) {
     static const size_t row_counts[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 512};
     static struct bench_model model;
     model_open(&model, type);
     struct bench_step step = {.set = set, .team = team};
     step.narrow = case_activations_new(GEMM_ROWS, N_INPUTS, INPUT_NORMAL, 1);
     step.wide = case_activations_new(GEMM_ROWS, MOST_OUTPUTS, INPUT_NORMAL, 2);
-    for (size_t j = 0; j < N_SHAPES; j++) step.out[j] = mem_alloc_aligned(GEMM_ROWS * layer_shapes[j][0], sizeof(float));
+    for (size_t j = 0; j < N_SHAPES; j++)
+        step.out[j] = mem_alloc_aligned(GEMM_ROWS * layer_shapes[j][0], sizeof(float));
     step.logits = mem_alloc_aligned((size_t)N_HEAD * 32, sizeof(float));
-    printf("SmolLM2-135M, %s, %s, head Q8_0; activations quantised each time\n", weight_type_name(type), set->name);
+    printf("SmolLM2-135M, %s, %s, head Q8_0; activations quantised each time\n", weight_type_name(type),
+           set->name);
     for (size_t i = 0; i < sizeof row_counts / sizeof *row_counts; i++)
         bench_rows(&step, &model, row_counts[i], bandwidth, peak);
     for (size_t j = 0; j < N_SHAPES; j++) mem_free(step.out[j]);
@@ -252,8 +258,8 @@ static void bench_pack(void) {
         double start = seconds();
         panel_pack(&matrix, types[t], source, 0, matrix.n_panels);
         double time = seconds() - start;
-        printf("pack %s: %.1f MB in %.1f ms on one thread\n", weight_type_name(types[t]), (double)bytes * 1e-6,
-               time * 1e3);
+        printf("pack %s: %.1f MB in %.1f ms on one thread\n", weight_type_name(types[t]),
+               (double)bytes * 1e-6, time * 1e3);
         mem_unmap(source, bytes);
         mem_unmap(packed, packed_bytes);
     }

@@ -15,7 +15,9 @@ const enum weight_type case_types[] = {
 };
 const size_t n_case_types = sizeof case_types / sizeof *case_types;
 
-static float uniform(uint64_t seed, uint64_t i) { return (float)(2 * rng_uniform(seed, i) - 1); }
+static float uniform(uint64_t seed, uint64_t i) {
+    return (float)(2 * rng_uniform(seed, i) - 1);
+}
 
 static void put_f16(uint8_t *at, float value) {
     f16_bits bits = f16_from_f32(value);
@@ -32,13 +34,25 @@ static void random_groups(enum weight_type type, uint8_t *bytes, size_t n_elemen
         float scale = 0.01f * uniform(seed + 1, 2 * i), minimum = 0.1f * uniform(seed + 1, 2 * i + 1);
         bf16_bits bf16 = bf16_from_f32(10 * scale);
         switch (type) {
-        case WEIGHT_F32: scale *= 10; memcpy(group, &scale, sizeof scale); break;
-        case WEIGHT_F16: put_f16(group, 10 * scale); break;
-        case WEIGHT_BF16: memcpy(group, &bf16, sizeof bf16); break;
-        case WEIGHT_Q6_K: put_f16(group + 208, scale * 0.01f); break;
-        case WEIGHT_Q4_K: scale *= 0.03f, minimum *= 0.03f; /* fall through */
-        case WEIGHT_Q4_1: put_f16(group + 2, minimum); /* fall through */
-        default: put_f16(group, scale);
+        case WEIGHT_F32:
+            scale *= 10;
+            memcpy(group, &scale, sizeof scale);
+            break;
+        case WEIGHT_F16:
+            put_f16(group, 10 * scale);
+            break;
+        case WEIGHT_BF16:
+            memcpy(group, &bf16, sizeof bf16);
+            break;
+        case WEIGHT_Q6_K:
+            put_f16(group + 208, scale * 0.01f);
+            break;
+        case WEIGHT_Q4_K:
+            scale *= 0.03f, minimum *= 0.03f; /* fall through */
+        case WEIGHT_Q4_1:
+            put_f16(group + 2, minimum); /* fall through */
+        default:
+            put_f16(group, scale);
         }
     }
 }
@@ -68,22 +82,31 @@ void case_matrix_free(struct case_matrix *matrix) {
 static float random_input(enum case_input kind, uint64_t seed, uint64_t i) {
     float value = uniform(seed, i);
     switch (kind) {
-    case INPUT_NORMAL: return value;
-    case INPUT_OUTLIER: return rng_u64(seed + 1, i) % 40 == 0 ? 1000 * value : value;
-    case INPUT_ZERO: return i % 2 == 0 ? 0.0f : -0.0f;
-    case INPUT_DENORMAL: return i / 32 % 2 == 0 ? value * 0x1p-130f : value * 0x1p-99f;
-    default: return value * 0x1p98f;
+    case INPUT_NORMAL:
+        return value;
+    case INPUT_OUTLIER:
+        return rng_u64(seed + 1, i) % 40 == 0 ? 1000 * value : value;
+    case INPUT_ZERO:
+        return i % 2 == 0 ? 0.0f : -0.0f;
+    case INPUT_DENORMAL:
+        return i / 32 % 2 == 0 ? value * 0x1p-130f : value * 0x1p-99f;
+    default:
+        return value * 0x1p98f;
     }
 }
 
 struct activations case_activations_like(const struct activations *x) {
     struct activations y = *x;
     size_t n = x->n_rows * x->n_groups;
-    y.codes = mem_alloc_aligned(n, PANEL_GROUP);
-    y.scale = mem_alloc_aligned(n, sizeof *y.scale);
+    for (int p = 0; p < PLANE_COUNT; p++) {
+        struct activation_plane *plane = &y.planes[p];
+        plane->codes = mem_alloc_aligned(n, PANEL_GROUP);
+        plane->scale = mem_alloc_aligned(n, sizeof *plane->scale);
+        plane->half_sum = mem_alloc_aligned(n, 2 * sizeof *plane->half_sum);
+        ASSERT(plane->codes != NULL && plane->scale != NULL && plane->half_sum != NULL);
+    }
     y.scaled_sum = mem_alloc_aligned(n, sizeof *y.scaled_sum);
-    y.half_sum = mem_alloc_aligned(n, 2 * sizeof *y.half_sum);
-    ASSERT(y.codes != NULL && y.scale != NULL && y.scaled_sum != NULL && y.half_sum != NULL);
+    ASSERT(y.scaled_sum != NULL);
     return y;
 }
 
@@ -91,15 +114,19 @@ struct activations case_activations_new(size_t n_rows, size_t n_cols, enum case_
     float *numbers = mem_alloc_aligned(n_rows * n_cols, sizeof *numbers);
     ASSERT(numbers != NULL);
     for (size_t i = 0; i < n_rows * n_cols; i++) numbers[i] = random_input(kind, seed, i);
-    struct activations x = {
-        .n_rows = n_rows, .n_cols = n_cols, .n_groups = (n_cols + PANEL_GROUP - 1) / PANEL_GROUP, .f32 = numbers};
+    struct activations x = {.n_rows = n_rows,
+                            .n_cols = n_cols,
+                            .n_groups = (n_cols + PANEL_GROUP - 1) / PANEL_GROUP,
+                            .f32 = numbers};
     return case_activations_like(&x);
 }
 
 void case_activations_free(struct activations *x) {
     mem_free((void *)x->f32);
-    mem_free(x->codes);
-    mem_free(x->scale);
+    for (int p = 0; p < PLANE_COUNT; p++) {
+        mem_free(x->planes[p].codes);
+        mem_free(x->planes[p].scale);
+        mem_free(x->planes[p].half_sum);
+    }
     mem_free(x->scaled_sum);
-    mem_free(x->half_sum);
 }

@@ -346,9 +346,10 @@ static void merging_nothing_changes_nothing(void **test_state) {
 
 static void stored_rows_are_the_codecs(void **state) {
     (void)state;
-    static const float specials[] = {0,       -0.0f,   INFINITY, -INFINITY,     NAN,     65504,
-                                     65520,   1e-40f,  -1e-41f,  6.1e-5f,       5.9e-8f, 3e-8f,
-                                     2.9e-8f, 3.4e38f, -3e38f,   1.00048828125f};
+    static const float specials[] = {
+        0,      -0.0f,          INFINITY,    -INFINITY,   NAN,           65504,   65520,
+        1e-40f, -1e-41f,        6.1e-5f,     5.9e-8f,     3e-8f,         2.9e-8f, 3.4e38f,
+        -3e38f, 1.00048828125f, 1.00390625f, 1.01171875f, 1.00146484375f};
     enum { BYTES = 256 * BLOCK_TOKENS * 4 };
     static uint8_t area[BYTES + 64], expected[BYTES + 64];
     FOR_EACH_SET(set)

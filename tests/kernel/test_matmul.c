@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -54,7 +55,8 @@ static void quantize_all(const struct kernel_set *set, struct activations *x) {
 
 /* Column counts that the type can have, odd numbers of groups among them. */
 static size_t columns_of(enum weight_type type, size_t i) {
-    static const size_t of_floats[] = {1, 31, 100, 577}, of_runs[] = {32, 96, 576, 608}, of_k[] = {256, 512, 768, 1280};
+    static const size_t of_floats[] = {1, 31, 100, 577}, of_runs[] = {32, 96, 576, 608},
+                        of_k[] = {256, 512, 768, 1280};
     size_t group = weight_format_get(type)->group_elements;
     return group == 1 ? of_floats[i] : group == 32 ? of_runs[i] : of_k[i];
 }
@@ -62,22 +64,33 @@ static const size_t output_counts[] = {1, 16, 33, 70};
 static const size_t row_counts[] = {1, 2, 3, 5, 8, 9, 12, 13, 17, 24, 33};
 enum { N_SHAPES = 4, N_ROW_COUNTS = sizeof row_counts / sizeof *row_counts };
 
+/* An input as its codes say it. */
+static double coded_input(const struct activations *x, size_t row, size_t k) {
+    size_t g = row * x->n_groups + k / PANEL_GROUP, at = g * PANEL_GROUP + k % PANEL_GROUP;
+    double value = 0;
+    for (int p = 0; p < PLANE_COUNT; p++) {
+        const struct activation_plane *plane = &x->planes[p];
+        if (plane->scale[g] != 0) value += (double)plane->scale[g] * plane->codes[at];
+    }
+    return value;
+}
+
 /* The scalar set against weights as numbers and double precision.
  *
- * Stated bound: of the exact sum over k of w[k] * x[k], with x as its codes say it, the result is off by at most
- * (3 * groups + 3) half-ulps of the sum of magnitudes, where a group's magnitude is |x| * 3 * max|w|: a code's and
- * a minimum's share of a weight may be larger than their sum. Of float weights: n_cols + 1 of them. */
+ * Stated bound: of the exact sum over k of w[k] * x[k], with x as its codes say it, the result is off by at
+ * most (5 * groups + 5) half-ulps of the sum of magnitudes, where a group's magnitude is |x| * 3 * max|w|: a
+ * code's and a minimum's share of a weight may be larger than their sum. Of float weights: n_cols + 1 of
+ * them. */
 static void check_row_against_double(const struct case_matrix *m, const struct activations *x, size_t row,
                                      const struct guarded *y) {
     size_t n = x->n_cols;
     bool is_float = !panel_is_quantised(m->packed.format);
     for (size_t o = 0; o < m->packed.n_rows; o++) {
-        double sum = 0, magnitude = 0, largest = 0, steps = is_float ? (double)n + 1 : 3 * (double)x->n_groups + 3;
+        double sum = 0, magnitude = 0, largest = 0,
+               steps = is_float ? (double)n + 1 : 5 * (double)x->n_groups + 5;
         for (size_t k = 0; k < n; k++) {
-            size_t g = row * x->n_groups + k / PANEL_GROUP;
             double w = (double)m->numbers[o * n + k];
-            double input = is_float ? (double)x->f32[row * n + k]
-                                    : (double)x->scale[g] * x->codes[g * PANEL_GROUP + k % PANEL_GROUP];
+            double input = is_float ? (double)x->f32[row * n + k] : coded_input(x, row, k);
             sum += w * input;
             magnitude += is_float ? fabs(w * input) : fabs(input);
             largest = fmax(largest, fabs(w));
@@ -96,10 +109,12 @@ static void scalar_agrees_with_double_precision(void **state) {
             for (int kind = 0; kind < INPUT_COUNT; kind++) {
                 struct case_matrix m = case_matrix_new(case_types[t], output_counts[shape],
                                                        columns_of(case_types[t], shape), 7 * shape + t);
-                struct activations x = case_activations_new(3, m.packed.n_cols, (enum case_input)kind, shape + 50);
+                struct activations x =
+                    case_activations_new(3, m.packed.n_cols, (enum case_input)kind, shape + 50);
                 struct guarded y = guarded_new(x.n_rows, m.packed.n_rows);
                 quantize_all(set, &x);
-                set->matmul[m.packed.format](&m.packed, 0, m.packed.n_panels, &x, 0, x.n_rows, y.out, y.stride);
+                set->matmul[m.packed.format](&m.packed, 0, m.packed.n_panels, &x, 0, x.n_rows, y.out,
+                                             y.stride);
                 guarded_check(&y);
                 for (size_t r = 0; r < x.n_rows; r++) check_row_against_double(&m, &x, r, &y);
                 mem_free(y.memory);
@@ -110,9 +125,11 @@ static void scalar_agrees_with_double_precision(void **state) {
 
 /* Every step of a product is defined to the bit, so the other sets must give the scalar set's bits, for any
  * number of rows together. */
-static void check_set(const struct kernel_set *set, enum weight_type type, size_t shape, enum case_input kind) {
+static void check_set(const struct kernel_set *set, enum weight_type type, size_t shape,
+                      enum case_input kind) {
     size_t most = row_counts[N_ROW_COUNTS - 1];
-    struct case_matrix m = case_matrix_new(type, output_counts[shape], columns_of(type, shape), shape * 31 + type);
+    struct case_matrix m =
+        case_matrix_new(type, output_counts[shape], columns_of(type, shape), shape * 31 + type);
     struct activations x = case_activations_new(most, m.packed.n_cols, kind, shape + 99);
     struct guarded expected = guarded_new(most, m.packed.n_rows);
     quantize_all(&kernel_set_scalar, &x);
@@ -212,8 +229,10 @@ static void check_team(const struct kernel_set *set, struct team *team, size_t n
     quantize_all(set, &alone);
     activations_quantize(set, team, &x);
     size_t n_groups = n_rows * x.n_groups;
-    assert_memory_equal(x.codes, alone.codes, n_groups * PANEL_GROUP);
-    assert_memory_equal(x.scale, alone.scale, n_groups * sizeof *x.scale);
+    for (int p = 0; p < PLANE_COUNT; p++) {
+        assert_memory_equal(x.planes[p].codes, alone.planes[p].codes, n_groups * PANEL_GROUP);
+        assert_memory_equal(x.planes[p].scale, alone.planes[p].scale, n_groups * sizeof(float));
+    }
     for (size_t i = 0; i < 3; i++) {
         m[i] = case_matrix_new(types[i], outputs[i], n_cols, i);
         y[i] = guarded_new(n_rows, outputs[i]);
@@ -244,17 +263,26 @@ static void teams_of_any_size_agree(void **state) {
         check_team(set, team, 1, 32);
         check_team(set, team, 1, 576);
         check_team(set, team, 7, 576);
-        check_team(set, team, 301, 576);   /* several blocks of rows, because of the float matrix */
+        check_team(set, team, 301, 576); /* several blocks of rows, because of the float matrix */
         team_close(team);
     }
 }
 
 /* ---- activations ---- */
 
-static void check_group(const float *source, size_t n, const int8_t *codes, float scale, float scaled_sum,
-                        const int32_t half_sum[2]) {
-    float largest = 0;
+static void check_sums(const int8_t *codes, const int32_t half_sum[2]) {
     int32_t sums[2] = {0, 0};
+    for (size_t k = 0; k < PANEL_GROUP; k++) sums[k / 16] += codes[k];
+    assert_int_equal(half_sum[0], sums[0]);
+    assert_int_equal(half_sum[1], sums[1]);
+}
+
+/* Group `at` of x, whose numbers are `source`; n of them exist. */
+static void check_group(const struct activations *x, size_t at, const float *source, size_t n) {
+    const struct activation_plane *coarse = &x->planes[PLANE_COARSE], *fine = &x->planes[PLANE_FINE];
+    const int8_t *codes = coarse->codes + at * PANEL_GROUP, *rest = fine->codes + at * PANEL_GROUP;
+    const int32_t *sums = coarse->half_sum + 2 * at, *rest_sums = fine->half_sum + 2 * at;
+    float largest = 0, scale = coarse->scale[at], fine_scale = fine->scale[at];
     for (size_t k = 0; k < n; k++) largest = fmaxf(largest, fabsf(source[k]));
     assert_true(fabsf(scale - largest / 127) <= scale * 0x1p-21f || largest < 0x1p-100f);
     assert_int_equal(bits_of_float(scale) & 3, 0);
@@ -262,11 +290,30 @@ static void check_group(const float *source, size_t n, const int8_t *codes, floa
         double value = k < n ? (double)source[k] : 0;
         assert_true(fabs(value - (double)scale * codes[k]) <= 0.5001 * (double)scale || largest < 0x1p-100f);
         assert_true(codes[k] >= -127);
-        sums[k / 16] += codes[k];
+        if (fine_scale == 0) continue;
+        /* Half a step, or one where the code at the end of the range was out of reach. */
+        double left = value - (double)scale * codes[k] - (double)fine_scale * rest[k];
+        assert_true(fabs(left) <= (abs(rest[k]) == 127 ? 1.01 : 0.5001) * (double)fine_scale);
+        assert_true(rest[k] >= -127);
     }
-    assert_int_equal(half_sum[0], sums[0]);
-    assert_int_equal(half_sum[1], sums[1]);
-    assert_true(scaled_sum == scale * (float)(sums[0] + sums[1]));
+    check_sums(codes, sums);
+    float scaled_sum = scale * (float)(sums[0] + sums[1]);
+    if (fine_scale != 0) {
+        assert_true(fine_scale == scale / 256);
+        check_sums(rest, rest_sums);
+        scaled_sum += fine_scale * (float)(rest_sums[0] + rest_sums[1]);
+    }
+    assert_true(x->scaled_sum[at] == scaled_sum);
+}
+
+/* Exactly the groups whose squared scale is above twice the row's mean have a fine plane. */
+static void check_fine_choice(const float *scale, const float *fine_scale, size_t n_groups) {
+    double mean = 0;
+    for (size_t g = 0; g < n_groups; g++) mean += (double)scale[g] * (double)scale[g] / (double)n_groups;
+    for (size_t g = 0; g < n_groups; g++) {
+        double ratio = (double)scale[g] * (double)scale[g] / mean;
+        if (fabs(ratio - 2) > 1e-5) assert_true((fine_scale[g] != 0) == (ratio > 2));
+    }
 }
 
 static void quantised_rows_are_the_same_in_every_set(void **state) {
@@ -277,18 +324,24 @@ static void quantised_rows_are_the_same_in_every_set(void **state) {
             for (int kind = 0; kind < INPUT_COUNT; kind++) {
                 struct activations x = case_activations_new(2, n_cols, (enum case_input)kind, n_cols);
                 struct activations expected = case_activations_like(&x);
-                memset(x.codes, 0x55, 2 * x.n_groups * PANEL_GROUP);
+                memset(x.planes[PLANE_COARSE].codes, 0x55, 2 * x.n_groups * PANEL_GROUP);
                 quantize_all(&kernel_set_scalar, &expected);
                 quantize_all(*set, &x);
                 size_t n = 2 * x.n_groups;
-                assert_memory_equal(x.codes, expected.codes, n * PANEL_GROUP);
-                assert_memory_equal(x.scale, expected.scale, n * sizeof *x.scale);
+                for (int p = 0; p < PLANE_COUNT; p++) {
+                    const struct activation_plane *one = &x.planes[p], *other = &expected.planes[p];
+                    assert_memory_equal(one->codes, other->codes, n * PANEL_GROUP);
+                    assert_memory_equal(one->scale, other->scale, n * sizeof *one->scale);
+                    assert_memory_equal(one->half_sum, other->half_sum, 2 * n * sizeof *one->half_sum);
+                }
                 assert_memory_equal(x.scaled_sum, expected.scaled_sum, n * sizeof *x.scaled_sum);
-                assert_memory_equal(x.half_sum, expected.half_sum, 2 * n * sizeof *x.half_sum);
+                for (size_t row = 0; row < 2; row++)
+                    check_fine_choice(x.planes[PLANE_COARSE].scale + row * x.n_groups,
+                                      x.planes[PLANE_FINE].scale + row * x.n_groups, x.n_groups);
                 for (size_t i = 0; i < n; i++) {
                     size_t first = i % x.n_groups * PANEL_GROUP, left = n_cols - first;
-                    check_group(x.f32 + i / x.n_groups * n_cols + first, left < PANEL_GROUP ? left : PANEL_GROUP,
-                                x.codes + i * PANEL_GROUP, x.scale[i], x.scaled_sum[i], x.half_sum + 2 * i);
+                    check_group(&x, i, x.f32 + i / x.n_groups * n_cols + first,
+                                left < PANEL_GROUP ? left : PANEL_GROUP);
                 }
                 expected.f32 = NULL;
                 case_activations_free(&expected);
@@ -310,8 +363,8 @@ static void numbers_that_are_not_finite_give_nan(void **state) {
                 struct guarded y = guarded_new(n_rows, 32);
                 ((float *)x.f32)[40] = bad[i];
                 quantize_all(*set, &x);
-                assert_true(isnan(x.scale[1]) && isnan(x.scaled_sum[1]));
-                for (size_t k = 32; k < 64; k++) assert_int_equal(x.codes[k], 0);
+                assert_true(isnan(x.planes[PLANE_COARSE].scale[1]) && isnan(x.scaled_sum[1]));
+                for (size_t k = 32; k < 64; k++) assert_int_equal(x.planes[PLANE_COARSE].codes[k], 0);
                 (*set)->matmul[PANEL_Q8](&m.packed, 0, 2, &x, 0, n_rows, y.out, y.stride);
                 for (size_t r = 0; r < n_rows; r++)
                     for (size_t o = 0; o < 32; o++) assert_true(isnan(y.out[r * y.stride + o]) == (r == 0));

@@ -3,31 +3,53 @@
 #include "kernel/quantize.h"
 #include "kernel/ref/matmul_scalar.h"
 
+static void sum_codes(struct activations *x, const struct activation_plane *plane, size_t at) {
+    int32_t *sums = plane->half_sum + at * 2;
+    sums[0] = sums[1] = 0;
+    for (size_t k = 0; k < PANEL_GROUP; k++) sums[k / 16] += plane->codes[at * PANEL_GROUP + k];
+    x->scaled_sum[at] += plane->scale[at] * (float)(sums[0] + sums[1]);
+}
+
+/* A group's numbers, of which n exist. */
 static void quantize_group(struct activations *x, size_t at, const float *source, size_t n) {
     uint32_t largest = 0;
-    for (size_t k = 0; k < n; k++) {
+    for (size_t k = 0; k < n && k < PANEL_GROUP; k++) {
         uint32_t magnitude = bits_of_float(source[k]) & 0x7fffffffu;
         if (magnitude > largest) largest = magnitude;
     }
     struct quantize_scale q = quantize_scale_of(largest);
-    int8_t *codes = x->codes + at * PANEL_GROUP;
-    int32_t sums[2] = {0, 0};
+    const struct activation_plane *plane = &x->planes[PLANE_COARSE];
+    for (size_t k = 0; k < PANEL_GROUP; k++)
+        plane->codes[at * PANEL_GROUP + k] =
+            k < n && q.inverse != 0 ? (int8_t)lrintf(source[k] * q.inverse) : 0;
+    plane->scale[at] = q.scale;
+    x->scaled_sum[at] = 0;
+    sum_codes(x, plane, at);
+}
+
+/* What the coarse plane of a group left over. */
+static void quantize_rest(struct activations *x, size_t at, const float *source, size_t n) {
+    const struct activation_plane *coarse = &x->planes[PLANE_COARSE], *fine = &x->planes[PLANE_FINE];
+    float scale = coarse->scale[at], inverse = 1.0f / scale;
     for (size_t k = 0; k < PANEL_GROUP; k++) {
-        int code = k < n && q.inverse != 0 ? (int)lrintf(source[k] * q.inverse) : 0;
-        codes[k] = (int8_t)code;
-        sums[k / 16] += code;
+        float rest = k < n ? fmaf(-(float)coarse->codes[at * PANEL_GROUP + k], scale, source[k]) : 0;
+        long code = lrintf(rest * inverse * FINE_STEPS);
+        fine->codes[at * PANEL_GROUP + k] = (int8_t)(code > 127 ? 127 : code < -127 ? -127 : code);
     }
-    x->scale[at] = q.scale;
-    x->scaled_sum[at] = q.scale * (float)(sums[0] + sums[1]);
-    x->half_sum[at * 2] = sums[0];
-    x->half_sum[at * 2 + 1] = sums[1];
+    fine->scale[at] = scale / FINE_STEPS;
+    sum_codes(x, fine, at);
 }
 
 void quantize_row_scalar(struct activations *x, size_t row) {
     const float *source = x->f32 + row * x->n_cols;
+    for (size_t g = 0; g < x->n_groups; g++)
+        quantize_group(x, row * x->n_groups + g, source + g * PANEL_GROUP, x->n_cols - g * PANEL_GROUP);
+    const float *scale = x->planes[PLANE_COARSE].scale + row * x->n_groups;
+    float limit = quantize_fine_above(scale, x->n_groups);
     for (size_t g = 0; g < x->n_groups; g++) {
-        size_t left = x->n_cols - g * PANEL_GROUP;
-        quantize_group(x, row * x->n_groups + g, source + g * PANEL_GROUP, left < PANEL_GROUP ? left : PANEL_GROUP);
+        x->planes[PLANE_FINE].scale[row * x->n_groups + g] = 0;
+        if (scale[g] > limit)
+            quantize_rest(x, row * x->n_groups + g, source + g * PANEL_GROUP, x->n_cols - g * PANEL_GROUP);
     }
 }
 

@@ -1,4 +1,5 @@
-/* Products with float weights: f32 arithmetic, one input after the other, tiles of up to 12 rows x 2 panels. */
+/* Products with float weights: f32 arithmetic, one input after the other, tiles of up to 12 rows x 2 panels.
+ */
 #include <immintrin.h>
 
 #include "kernel/panel_layout.h"
@@ -8,8 +9,10 @@ enum { TILE_ROWS = 12, PREFETCH_BYTES = 1024 };
 
 PANEL_INLINE __m512 load_weights(enum panel_format format, const uint8_t *weights) {
     switch (format) {
-    case PANEL_F32: return _mm512_loadu_ps(weights);
-    case PANEL_F16: return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)weights));
+    case PANEL_F32:
+        return _mm512_loadu_ps(weights);
+    case PANEL_F16:
+        return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)weights));
     default:
         return _mm512_castsi512_ps(
             _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)weights)), 16));
@@ -40,8 +43,8 @@ PANEL_INLINE __mmask16 panel_mask(const struct panel_matrix *w, size_t panel) {
     return left >= PANEL_ROWS ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
 }
 
-PANEL_INLINE void tile_pair(enum panel_format format, unsigned n_rows, const struct panel_matrix *w, size_t panel,
-                            bool has_other, const struct activations *x, size_t row, float *out,
+PANEL_INLINE void tile_pair(enum panel_format format, unsigned n_rows, const struct panel_matrix *w,
+                            size_t panel, bool has_other, const struct activations *x, size_t row, float *out,
                             size_t out_stride) {
     const uint8_t *a = w->data + panel * w->panel_bytes;
     __m512 acc[TILE_ROWS][2];
@@ -54,19 +57,22 @@ PANEL_INLINE void tile_pair(enum panel_format format, unsigned n_rows, const str
     }
 }
 
-PANEL_INLINE void matmul_panels(enum panel_format format, const struct panel_matrix *w, size_t begin, size_t end,
-                                const struct activations *x, size_t row_begin, size_t row_end, float *out,
-                                size_t out_stride) {
+PANEL_INLINE void matmul_panels(enum panel_format format, const struct panel_matrix *w, size_t begin,
+                                size_t end, const struct activations *x, size_t row_begin, size_t row_end,
+                                float *out, size_t out_stride) {
     const size_t n_rows = row_end - row_begin, n_tiles = (n_rows + TILE_ROWS - 1) / TILE_ROWS;
     for (size_t p = begin; p < end; p += 2)
         for (size_t t = 0; t < n_tiles; t++) {
             size_t row = row_begin + n_rows * t / n_tiles, row_after = row_begin + n_rows * (t + 1) / n_tiles;
             switch (row_after - row) {
 #define X(n)                                                                                                 \
-    case n: tile_pair(format, n, w, p, p + 1 < end, x, row, out, out_stride); break;
-                X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+    case n:                                                                                                  \
+        tile_pair(format, n, w, p, p + 1 < end, x, row, out, out_stride);                                    \
+        break;
+                X(1)
+                X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #undef X
-            default: __builtin_unreachable();
+                    default : __builtin_unreachable();
             }
         }
 }

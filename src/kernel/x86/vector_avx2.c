@@ -2,8 +2,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernel/quantize.h"
 #include "kernel/panel.h"
+#include "kernel/quantize.h"
 #include "kernel/x86/matmul_avx2.h"
 
 /* A whole group, padded with zeros: in place, or copied to `padded`. */
@@ -28,10 +28,8 @@ static inline uint32_t largest_magnitude(const float *source) {
     return (uint32_t)_mm_cvtsi128_si32(_mm_max_epu32(m, _mm_shuffle_epi32(m, 0xb1)));
 }
 
-/* 16 codes; returns their sum. */
-static inline int32_t encode_half(const float *source, __m256 inverse, int8_t *codes) {
-    __m256i low = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(source), inverse));
-    __m256i high = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(source + 8), inverse));
+/* Stores 16 codes; returns their sum. */
+static inline int32_t store_half(__m256i low, __m256i high, int8_t *codes) {
     __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
     __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storeu_si128((__m128i *)codes, bytes);
@@ -39,29 +37,66 @@ static inline int32_t encode_half(const float *source, __m256 inverse, int8_t *c
     return _mm_cvtsi128_si32(eights) + _mm_extract_epi16(eights, 4) - 16 * 128;
 }
 
+static inline __m256i coarse_codes(const float *source, __m256 inverse) {
+    return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(source), inverse));
+}
+
+static void quantize_group(struct activations *x, size_t at, const float *source) {
+    const struct activation_plane *plane = &x->planes[PLANE_COARSE];
+    int8_t *codes = plane->codes + at * PANEL_GROUP;
+    int32_t *half_sum = plane->half_sum + at * 2;
+    struct quantize_scale q = quantize_scale_of(largest_magnitude(source));
+    __m256 inverse = _mm256_set1_ps(q.inverse);
+    if (q.inverse != 0) {
+        for (int i = 0; i < 2; i++)
+            half_sum[i] = store_half(coarse_codes(source + 16 * i, inverse),
+                                     coarse_codes(source + 16 * i + 8, inverse), codes + 16 * i);
+    } else { /* the numbers may be NaN */
+        memset(codes, 0, PANEL_GROUP);
+        half_sum[0] = half_sum[1] = 0;
+    }
+    plane->scale[at] = q.scale;
+    x->scaled_sum[at] = q.scale * (float)(half_sum[0] + half_sum[1]);
+}
+
+/* Fine codes of eight numbers. */
+static inline __m256i fine_codes(const float *source, const int8_t *coarse, __m256 scale, __m256 inverse) {
+    __m256 code = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)coarse)));
+    __m256 rest = _mm256_mul_ps(_mm256_fnmadd_ps(code, scale, _mm256_loadu_ps(source)), inverse);
+    __m256i fine = _mm256_cvtps_epi32(_mm256_mul_ps(rest, _mm256_set1_ps(FINE_STEPS)));
+    return _mm256_max_epi32(fine, _mm256_set1_epi32(-127)); /* above 127 the packing saturates */
+}
+
+static void quantize_rest(struct activations *x, size_t at, const float *source) {
+    const struct activation_plane *fine = &x->planes[PLANE_FINE];
+    const int8_t *coarse = x->planes[PLANE_COARSE].codes + at * PANEL_GROUP;
+    int32_t *half_sum = fine->half_sum + at * 2;
+    float scale_of_group = x->planes[PLANE_COARSE].scale[at];
+    __m256 scale = _mm256_set1_ps(scale_of_group), inverse = _mm256_set1_ps(1.0f / scale_of_group);
+    for (int i = 0; i < 2; i++)
+        half_sum[i] = store_half(fine_codes(source + 16 * i, coarse + 16 * i, scale, inverse),
+                                 fine_codes(source + 16 * i + 8, coarse + 16 * i + 8, scale, inverse),
+                                 fine->codes + at * PANEL_GROUP + 16 * i);
+    fine->scale[at] = scale_of_group / FINE_STEPS;
+    x->scaled_sum[at] += fine->scale[at] * (float)(half_sum[0] + half_sum[1]);
+}
+
 void quantize_row_avx2(struct activations *x, size_t row) {
+    float padded[PANEL_GROUP];
+    for (size_t g = 0; g < x->n_groups; g++)
+        quantize_group(x, row * x->n_groups + g, whole_group(x, row, g, padded));
+    const float *scale = x->planes[PLANE_COARSE].scale + row * x->n_groups;
+    float limit = quantize_fine_above(scale, x->n_groups);
     for (size_t g = 0; g < x->n_groups; g++) {
-        float padded[PANEL_GROUP];
-        const float *source = whole_group(x, row, g, padded);
-        size_t at = row * x->n_groups + g;
-        int8_t *codes = x->codes + at * PANEL_GROUP;
-        int32_t *half_sum = x->half_sum + at * 2;
-        struct quantize_scale q = quantize_scale_of(largest_magnitude(source));
-        if (q.inverse != 0) {
-            for (int i = 0; i < 2; i++)
-                half_sum[i] = encode_half(source + 16 * i, _mm256_set1_ps(q.inverse), codes + 16 * i);
-        } else { /* the numbers may be NaN */
-            memset(codes, 0, PANEL_GROUP);
-            half_sum[0] = half_sum[1] = 0;
-        }
-        x->scale[at] = q.scale;
-        x->scaled_sum[at] = q.scale * (float)(half_sum[0] + half_sum[1]);
+        x->planes[PLANE_FINE].scale[row * x->n_groups + g] = 0;
+        if (scale[g] > limit) quantize_rest(x, row * x->n_groups + g, whole_group(x, row, g, padded));
     }
 }
 
 /* Lanes that exist of the n left, for maskload and maskstore. */
 static inline __m256i mask_of(size_t n) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n < 8 ? (int)n : 8), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n < 8 ? (int)n : 8),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
 static inline float sum_lanes(__m256 v) {
@@ -84,8 +119,8 @@ void rmsnorm_avx2(float *out, const float *x, const float *weight, size_t n, flo
     }
 }
 
-/* e^x: 2^n * e^r with |r| <= ln 2 / 2, and the Taylor polynomial of e^r to degree 7. Past +-87 it stays at the
- * smallest and largest normal results; NaN stays NaN. */
+/* e^x: 2^n * e^r with |r| <= ln 2 / 2, and the Taylor polynomial of e^r to degree 7. Past +-87 it stays at
+ * the smallest and largest normal results; NaN stays NaN. */
 static inline __m256 exp_of(__m256 x) {
     x = _mm256_min_ps(_mm256_set1_ps(88.0f), _mm256_max_ps(_mm256_set1_ps(-87.0f), x));
     __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(0x1.715476p0f)), 8);

@@ -2,19 +2,30 @@
 #include <math.h>
 
 #include "kernel/panel.h"
+#include "kernel/quantize.h"
 #include "kernel/x86/matmul_avx512.h"
 
 enum { BATCH = 16 }; /* groups whose scales are computed side by side */
 
-static inline __mmask16 mask_of(size_t n) { return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1); }
+static inline __mmask16 mask_of(size_t n) {
+    return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);
+}
+
+/* One half of a group, of which n numbers exist. */
+static inline __m512 load_half(const float *source, size_t n) {
+    return n >= 16 ? _mm512_loadu_ps(source) : _mm512_maskz_loadu_ps(mask_of(n), source);
+}
+
+static inline size_t second_half(size_t n) {
+    return n < 16 ? 0 : n - 16;
+}
 
 /* Largest magnitude of a group, as bits. */
 static inline uint32_t largest_magnitude(const float *source, size_t n) {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    __m512i low = _mm512_castps_si512(_mm512_maskz_loadu_ps(mask_of(n), source));
-    __m512i high = _mm512_castps_si512(_mm512_maskz_loadu_ps(mask_of(n < 16 ? 0 : n - 16), source + 16));
-    return _mm512_reduce_max_epu32(
-        _mm512_max_epu32(_mm512_and_si512(low, magnitude), _mm512_and_si512(high, magnitude)));
+    __m512i low = _mm512_and_si512(_mm512_castps_si512(load_half(source, n)), magnitude);
+    __m512i high = _mm512_and_si512(_mm512_castps_si512(load_half(source + 16, second_half(n))), magnitude);
+    return _mm512_reduce_max_epu32(_mm512_max_epu32(low, high));
 }
 
 /* quantize_scale_of (kernel/quantize.h) in 16 lanes. */
@@ -29,29 +40,29 @@ static inline __m512 scales_of(__m512i largest, __m512 *inverse) {
     return _mm512_mask_mov_ps(_mm512_set1_ps(NAN), is_sound, scale);
 }
 
-static inline __m128i codes_of(__m512 numbers, __m512 inverse, __mmask16 is_coded) {
-    return _mm512_cvtepi32_epi8(_mm512_maskz_cvtps_epi32(is_coded, _mm512_mul_ps(numbers, inverse)));
+/* An inverse of 0 gives codes of 0 for NaN and infinity too: they convert to 2^31, whose lowest byte is 0. */
+static inline __m128i codes_of(__m512 numbers, __m512 inverse) {
+    return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(numbers, inverse)));
 }
 
-static inline void encode_group(const float *source, size_t n, float inverse, int8_t *codes) {
-    __mmask16 is_coded = inverse != 0 ? 0xffff : 0;
-    __m512 low = _mm512_maskz_loadu_ps(mask_of(n), source);
-    __m512 high = _mm512_maskz_loadu_ps(mask_of(n < 16 ? 0 : n - 16), source + 16);
-    _mm_storeu_si128((__m128i *)codes, codes_of(low, _mm512_set1_ps(inverse), is_coded));
-    _mm_storeu_si128((__m128i *)(codes + 16), codes_of(high, _mm512_set1_ps(inverse), is_coded));
+static inline __m256i encode_group(const float *source, size_t n, float inverse) {
+    __m128i low = codes_of(load_half(source, n), _mm512_set1_ps(inverse));
+    __m128i high = codes_of(load_half(source + 16, second_half(n)), _mm512_set1_ps(inverse));
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
 }
 
-/* Sums of both halves of a group's codes. */
-static inline void sum_halves(const int8_t *codes, int32_t half_sum[2]) {
+/* Sums of both halves of a group's codes, in the two lowest lanes. */
+static inline __m128i sum_halves(__m256i codes) {
     /* psadbw adds unsigned bytes: codes + 128, eight at a time */
-    __m256i biased = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)codes), _mm256_set1_epi8(-128));
+    __m256i biased = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
     __m256i eights = _mm256_sad_epu8(biased, _mm256_setzero_si256());
     __m256i halves = _mm256_add_epi64(eights, _mm256_unpackhi_epi64(eights, eights));
     __m256i packed = _mm256_permutevar8x32_epi32(halves, _mm256_setr_epi32(0, 4, 0, 0, 0, 0, 0, 0));
-    _mm_storel_epi64((__m128i *)half_sum, _mm_sub_epi32(_mm256_castsi256_si128(packed), _mm_set1_epi32(16 * 128)));
+    return _mm_sub_epi32(_mm256_castsi256_si128(packed), _mm_set1_epi32(16 * 128));
 }
 
-void quantize_row_avx512(struct activations *x, size_t row) {
+static void quantize_coarse(struct activations *x, size_t row) {
+    const struct activation_plane *plane = &x->planes[PLANE_COARSE];
     for (size_t first = 0; first < x->n_groups; first += BATCH) {
         size_t n = x->n_groups - first < BATCH ? x->n_groups - first : BATCH, at = row * x->n_groups + first;
         const float *source = x->f32 + row * x->n_cols + first * PANEL_GROUP;
@@ -60,22 +71,58 @@ void quantize_row_avx512(struct activations *x, size_t row) {
         float inverse[BATCH];
         for (size_t g = 0; g < n; g++) {
             size_t left = n_cols - g * PANEL_GROUP;
-            largest[g] = largest_magnitude(source + g * PANEL_GROUP, left < PANEL_GROUP ? left : PANEL_GROUP);
+            largest[g] = largest_magnitude(source + g * PANEL_GROUP, left);
         }
         __m512 inverses, scale = scales_of(_mm512_loadu_si512(largest), &inverses);
         _mm512_storeu_ps(inverse, inverses);
-        _mm512_mask_storeu_ps(x->scale + at, mask_of(n), scale);
+        _mm512_mask_storeu_ps(plane->scale + at, mask_of(n), scale);
         int32_t sums[BATCH];
         for (size_t g = 0; g < n; g++) {
             size_t left = n_cols - g * PANEL_GROUP;
-            int8_t *codes = x->codes + (at + g) * PANEL_GROUP;
-            int32_t *half_sum = x->half_sum + (at + g) * 2;
-            encode_group(source + g * PANEL_GROUP, left < PANEL_GROUP ? left : PANEL_GROUP, inverse[g], codes);
-            sum_halves(codes, half_sum);
-            sums[g] = half_sum[0] + half_sum[1];
+            __m256i codes = encode_group(source + g * PANEL_GROUP, left, inverse[g]);
+            __m128i halves = sum_halves(codes);
+            _mm256_storeu_si256((__m256i *)(plane->codes + (at + g) * PANEL_GROUP), codes);
+            _mm_storel_epi64((__m128i *)(plane->half_sum + (at + g) * 2), halves);
+            sums[g] = _mm_cvtsi128_si32(halves) + _mm_extract_epi32(halves, 1);
         }
         __m512 sum = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(mask_of(n), sums));
         _mm512_mask_storeu_ps(x->scaled_sum + at, mask_of(n), _mm512_mul_ps(scale, sum));
+    }
+}
+
+/* Fine codes of half a group, of which n numbers exist. */
+static inline __m128i rest_of(const float *source, size_t n, const int8_t *coarse, float scale,
+                              float inverse) {
+    __m512 code = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)coarse)));
+    __m512 rest = _mm512_fnmadd_ps(code, _mm512_set1_ps(scale), load_half(source, n));
+    __m512 steps = _mm512_mul_ps(_mm512_mul_ps(rest, _mm512_set1_ps(inverse)), _mm512_set1_ps(FINE_STEPS));
+    __m512i fine = _mm512_max_epi32(_mm512_cvtps_epi32(steps), _mm512_set1_epi32(-127));
+    return _mm512_cvtsepi32_epi8(fine); /* saturates above 127 */
+}
+
+static void quantize_rest(struct activations *x, size_t at, const float *source, size_t n) {
+    const struct activation_plane *fine = &x->planes[PLANE_FINE];
+    const int8_t *coarse = x->planes[PLANE_COARSE].codes + at * PANEL_GROUP;
+    float scale = x->planes[PLANE_COARSE].scale[at], inverse = 1.0f / scale;
+    __m128i low = rest_of(source, n, coarse, scale, inverse);
+    __m128i high = rest_of(source + 16, second_half(n), coarse + 16, scale, inverse);
+    __m256i codes = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+    __m128i halves = sum_halves(codes);
+    _mm256_storeu_si256((__m256i *)(fine->codes + at * PANEL_GROUP), codes);
+    _mm_storel_epi64((__m128i *)(fine->half_sum + at * 2), halves);
+    fine->scale[at] = scale / FINE_STEPS;
+    x->scaled_sum[at] += fine->scale[at] * (float)(_mm_cvtsi128_si32(halves) + _mm_extract_epi32(halves, 1));
+}
+
+void quantize_row_avx512(struct activations *x, size_t row) {
+    quantize_coarse(x, row);
+    const float *source = x->f32 + row * x->n_cols,
+                *scale = x->planes[PLANE_COARSE].scale + row * x->n_groups;
+    float limit = quantize_fine_above(scale, x->n_groups);
+    for (size_t g = 0; g < x->n_groups; g++) {
+        x->planes[PLANE_FINE].scale[row * x->n_groups + g] = 0;
+        if (scale[g] > limit)
+            quantize_rest(x, row * x->n_groups + g, source + g * PANEL_GROUP, x->n_cols - g * PANEL_GROUP);
     }
 }
 
