@@ -20,10 +20,6 @@ typedef __m256 vec;
 #define vec_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define vec_max(a, b) _mm256_max_ps(a, b)
 
-static inline vec vec_first(vec a) {
-    return _mm256_blend_ps(_mm256_setzero_ps(), a, 1);
-}
-
 static inline float vec_max_across(vec a) {
     __m128 x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     x = _mm_max_ps(x, _mm_movehl_ps(x, x));

@@ -22,7 +22,6 @@ typedef __m512 vec;
 #define vec_max(a, b) _mm512_max_ps(a, b)
 #define vec_max_across(a) _mm512_reduce_max_ps(a)
 #define vec_sum_across(a) _mm512_reduce_add_ps(a)
-#define vec_first(a) _mm512_maskz_mov_ps(1, a)
 
 static inline vec vec_widen_f16(const void *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(p));

@@ -25,8 +25,10 @@
 enum {
     COLUMNS = 32,                     /* of a strip: the slots of a block, or 32 dimensions */
     STRIP_VECS = COLUMNS / VEC_WIDTH, /* vectors of one row of a strip */
-    DEPTH = 128                       /* most steps of k in one product, and the stride of A */
+    DEPTH = 128,                      /* most steps of k in one product, and the stride of A */
+    WIDE_DEPTH = DEPTH / TILE_STRIPS  /* the same for widened B, to keep that in the first-level cache */
 };
+_Static_assert(ATTENTION_MAX_ROWS % VEC_WIDTH == 0, "vectors of rows");
 _Static_assert(BLOCK_TOKENS == COLUMNS, "a K area is a strip as it lies");
 _Static_assert((int)ATTENTION_TILE == (int)DEPTH, "a row of scores is a product's A operand as it lies");
 
@@ -180,10 +182,6 @@ INLINE vec vec_exp(vec t) {
     return vec_keep_from(vec_scale2(p, y), t, vec_set(-87.0f));
 }
 
-INLINE float exp_one(float t) {
-    return vec_sum_across(vec_first(vec_exp(vec_set(t))));
-}
-
 /* Short runs: a call of memcpy costs more than the copy. */
 INLINE void copy(float *to, const float *from, unsigned n) {
     unsigned i = 0;
@@ -191,39 +189,55 @@ INLINE void copy(float *to, const float *from, unsigned n) {
     for (; i < n; i++) to[i] = from[i];
 }
 
-INLINE void scale_row(float *row, unsigned n, float factor) {
-    for (unsigned i = 0; i < n; i++) row[i] *= factor;
-}
-
-/* Turns n_vecs vectors of scores into exp(score - max), moving the row's max, sum and out along. */
-INLINE void soften(struct attention_rows *rows, unsigned r, float *scores, unsigned n_vecs) {
+INLINE float largest_of(const float *scores, unsigned n_vecs) {
     vec largest = vec_load(scores);
     for (unsigned i = 1; i < n_vecs; i++) largest = vec_max(largest, vec_load(scores + i * VEC_WIDTH));
-    float max = vec_max_across(largest);
-    if (max > rows->max[r]) {
-        float factor = exp_one(rows->max[r] - max);
-        rows->max[r] = max;
-        rows->sum[r] *= factor;
-        scale_row(rows->out + (size_t)r * rows->head_dim, rows->head_dim, factor);
-    }
+    return vec_max_across(largest);
+}
+
+/* scores = exp(scores - max); returns their sum. */
+INLINE float exp_of(float *scores, unsigned n_vecs, float max) {
     /* While every score is -infinity there is nothing to subtract. */
-    vec shift = vec_set(rows->max[r] == -INFINITY ? 0.0f : rows->max[r]), sum = vec_zero();
+    const vec shift = vec_set(max == -INFINITY ? 0.0f : max);
+    vec sum = vec_zero();
     for (unsigned i = 0; i < n_vecs; i++) {
         vec p = vec_exp(vec_sub(vec_load(scores + i * VEC_WIDTH), shift));
         vec_store(scores + i * VEC_WIDTH, p);
         sum = vec_add(sum, p);
     }
-    rows->sum[r] += vec_sum_across(sum);
+    return vec_sum_across(sum);
 }
 
-static void soften_row(struct attention_rows *rows, unsigned r, float *scores, unsigned n_visible) {
+/* Turns every row's scores into exp(score - max), moving max, sum and out along. The rows' steps are side by
+ * side, not row after row: a branch on a maximum that has just been found would stop the next row's work. */
+INLINE void soften(struct attention_rows *rows, float (*scores)[ATTENTION_TILE], const uint32_t *n_visible) {
     enum { FULL = ATTENTION_TILE / VEC_WIDTH };
-    unsigned n_vecs = (n_visible + VEC_WIDTH - 1) / VEC_WIDTH;
-    for (unsigned i = n_visible; i < n_vecs * VEC_WIDTH; i++) scores[i] = -INFINITY;
-    if (n_vecs == FULL)
-        soften(rows, r, scores, FULL);
-    else if (n_vecs > 0)
-        soften(rows, r, scores, n_vecs);
+    _Alignas(64) float factor[ATTENTION_MAX_ROWS];
+    unsigned n_vecs[ATTENTION_MAX_ROWS];
+    for (unsigned r = 0; r < ATTENTION_MAX_ROWS; r++) factor[r] = 0;
+    for (unsigned r = 0; r < rows->n_rows; r++) {
+        n_vecs[r] = (n_visible[r] + VEC_WIDTH - 1) / VEC_WIDTH;
+        if (n_vecs[r] == 0) continue;
+        for (unsigned i = n_visible[r]; i < n_vecs[r] * VEC_WIDTH; i++) scores[r][i] = -INFINITY;
+        float max = n_vecs[r] == FULL ? largest_of(scores[r], FULL) : largest_of(scores[r], n_vecs[r]);
+        const float old = rows->max[r];
+        max = max > old ? max : old;
+        factor[r] = max == old ? 0 : old - max;
+        rows->max[r] = max;
+    }
+    for (unsigned r = 0; r < rows->n_rows; r += VEC_WIDTH)
+        vec_store(factor + r, vec_exp(vec_load(factor + r)));
+    for (unsigned r = 0; r < rows->n_rows; r++) {
+        if (n_vecs[r] == 0) continue;
+        float sum = n_vecs[r] == FULL ? exp_of(scores[r], FULL, rows->max[r])
+                                      : exp_of(scores[r], n_vecs[r], rows->max[r]);
+        rows->sum[r] = rows->sum[r] * factor[r] + sum;
+    }
+    for (unsigned r = 0; r < rows->n_rows; r++) {
+        float *out = rows->out + (size_t)r * rows->head_dim;
+        if (factor[r] == 1) continue; /* the same as multiplying by it */
+        for (unsigned i = 0; i < rows->head_dim; i++) out[i] *= factor[r];
+    }
 }
 
 /* The first n of a row's elements as f32, zeros up to COLUMNS. */
@@ -246,18 +260,17 @@ INLINE void widen_row(enum element type, const char *row, unsigned n, float *wid
     }
 }
 
-typedef float wide_strip[DEPTH][COLUMNS];
+typedef float wide_strip[WIDE_DEPTH][COLUMNS];
 
-/* Replaces B[0 .. n_rows)[0 .. n_columns) of each strip by a copy in f32. */
-INLINE void widen(enum element type, struct operand *b, unsigned n_strips, unsigned n_rows,
+/* Replaces B[begin .. end)[0 .. n_columns) of each strip by a copy in f32; begin starts a segment. */
+INLINE void widen(enum element type, struct operand *b, unsigned n_strips, unsigned begin, unsigned end,
                   unsigned n_columns, wide_strip *wide) {
     for (unsigned s = 0; s < n_strips; s++) {
         float(*to)[COLUMNS] = wide[s];
-        for (unsigned segment = 0, k = 0; k < n_rows; segment++) {
-            const char *row = b->strips[s].segment[segment];
-            unsigned n = 1u << b->segment_shift;
-            if (n > n_rows - k) n = n_rows - k;
-            b->strips[s].segment[segment] = (const char *)to;
+        for (unsigned k = begin; k < end;) {
+            const char **segment = &b->strips[s].segment[k >> b->segment_shift], *row = *segment;
+            unsigned n = end - k < 1u << b->segment_shift ? end - k : 1u << b->segment_shift;
+            *segment = (const char *)to;
             for (float(*stop)[COLUMNS] = to + n; to != stop; to++, row += b->stride_bytes)
                 widen_row(type, row, n_columns, *to);
             k += n;
@@ -266,15 +279,14 @@ INLINE void widen(enum element type, struct operand *b, unsigned n_strips, unsig
     b->stride_bytes = COLUMNS * sizeof(float);
 }
 
-/* Prefetches the g-th of n shares of what lies ahead, `bytes` in each segment. */
-INLINE void prefetch_share(const struct operand *b, unsigned n_strips, unsigned n_segments, size_t bytes,
-                           unsigned g, unsigned n) {
+/* Prefetches the g-th of n shares of what lies ahead of segments first .. end, `bytes` in each. */
+INLINE void prefetch_share(const struct operand *b, unsigned n_strips, unsigned first, unsigned end,
+                           size_t bytes, unsigned g, unsigned n) {
     if (n == 1) return; /* the product itself does it */
-    const size_t begin = bytes * g / n & ~(size_t)63, end = bytes * (g + 1) / n & ~(size_t)63;
+    const size_t from = bytes * g / n & ~(size_t)63, to = bytes * (g + 1) / n & ~(size_t)63;
     for (unsigned s = 0; s < n_strips; s++)
-        for (unsigned segment = 0; segment < n_segments; segment++)
-            for (size_t i = begin; i < end; i += 64)
-                __builtin_prefetch(b->strips[s].ahead[segment] + i, 0, 2);
+        for (unsigned segment = first; segment < end; segment++)
+            for (size_t i = from; i < to; i += 64) __builtin_prefetch(b->strips[s].ahead[segment] + i, 0, 2);
 }
 
 /* A tile's rows are worked on in groups of at most TILE_ROWS. */
@@ -313,8 +325,9 @@ INLINE void score(enum element type, struct tile_work *work, const struct attent
     const unsigned n_blocks = (work->max_visible + COLUMNS - 1) / COLUMNS;
     const size_t row_bytes = COLUMNS * element_bytes(type);
     product_function *const(*product_of)[TILE_ROWS + 1] = products[work->n_groups > 1 ? ELEMENT_quiet : type];
-    for (unsigned d = 0; d < rows->head_dim; d += DEPTH) {
-        unsigned depth = rows->head_dim - d < DEPTH ? rows->head_dim - d : DEPTH, n_strips;
+    for (unsigned d = 0, depth, n_strips; d < rows->head_dim; d += depth) {
+        depth = widens ? WIDE_DEPTH : DEPTH;
+        if (depth > rows->head_dim - d) depth = rows->head_dim - d;
         for (unsigned r = 0; r < rows->n_rows; r++)
             copy(work->q[r], rows->q + (size_t)r * rows->head_dim + d, depth);
         for (unsigned block = 0; block < n_blocks; block += n_strips) {
@@ -324,10 +337,10 @@ INLINE void score(enum element type, struct tile_work *work, const struct attent
                 k.strips[s].segment[0] = (const char *)tile->k[block + s] + d * row_bytes;
                 k.strips[s].ahead[0] = (const char *)tile->v[block + s] + d * row_bytes;
             }
-            if (widens) widen(type, &k, n_strips, depth, COLUMNS, work->wide);
+            if (widens) widen(type, &k, n_strips, 0, depth, COLUMNS, work->wide);
             for (unsigned g = 0; g < work->n_groups; g++) {
                 const struct row_group *group = &work->groups[g];
-                prefetch_share(&k, n_strips, 1, depth * row_bytes, g, work->n_groups);
+                prefetch_share(&k, n_strips, 0, 1, depth * row_bytes, g, work->n_groups);
                 if (group->max_visible > block * COLUMNS)
                     product_of[n_strips - 1][group->n_rows](work->q[group->first], &k, 0, depth, d > 0,
                                                             work->scores[group->first] + block * COLUMNS,
@@ -337,15 +350,21 @@ INLINE void score(enum element type, struct tile_work *work, const struct attent
     }
 }
 
-/* c += probabilities * V for a group: first the keys that all its rows see, then each row's others alone. */
+/* c += probabilities * V for keys begin .. end and a group: first the keys that all its rows see, then each
+ * row's others alone. */
 INLINE void weigh_group(product_function *const *product_of, const struct tile_work *work,
-                        const struct row_group *group, const struct operand *v, const uint32_t *n_visible,
-                        float *c, size_t c_stride) {
-    const unsigned common = group->min_visible;
-    if (common > 0) product_of[group->n_rows](work->scores[group->first], v, 0, common, true, c, c_stride);
-    if (common == group->max_visible) return;
-    for (unsigned r = group->first; r < group->first + group->n_rows; r++, c += c_stride)
-        if (n_visible[r] > common) product_of[1](work->scores[r], v, common, n_visible[r], true, c, 0);
+                        const struct row_group *group, const struct operand *v, unsigned begin, unsigned end,
+                        const uint32_t *n_visible, float *c, size_t c_stride) {
+    unsigned common = group->min_visible < end ? group->min_visible : end;
+    if (common > begin)
+        product_of[group->n_rows](work->scores[group->first], v, begin, common, true, c, c_stride);
+    else
+        common = begin;
+    if (end < group->max_visible ? common == end : common >= group->max_visible) return;
+    for (unsigned r = group->first; r < group->first + group->n_rows; r++, c += c_stride) {
+        const unsigned row_end = n_visible[r] < end ? n_visible[r] : end;
+        if (row_end > common) product_of[1](work->scores[r], v, common, row_end, true, c, 0);
+    }
 }
 
 /* Dimensions d .. of V, in strips; what follows in memory order of the next K areas is prefetched. */
@@ -363,36 +382,45 @@ INLINE struct operand v_operand(enum element type, const struct tile_work *work,
     return v;
 }
 
+/* out += probabilities * V for keys begin .. end and dimensions d .. d + n_columns (of each strip). */
+INLINE void weigh_part(enum element type, bool widens, struct tile_work *work, struct attention_rows *rows,
+                       const struct attention_tile *tile, unsigned d, unsigned n_strips, unsigned n_columns,
+                       unsigned begin, unsigned end) {
+    const unsigned head_dim = rows->head_dim;
+    struct operand v = v_operand(type, work, tile, head_dim, d, n_strips);
+    if (widens && n_columns == COLUMNS)
+        widen(type, &v, n_strips, begin, end, COLUMNS, work->wide);
+    else if (widens)
+        widen(type, &v, n_strips, begin, end, n_columns, work->wide);
+    product_function *const *product_of =
+        products[widens || work->n_groups > 1 ? ELEMENT_quiet : type][n_strips - 1];
+    for (unsigned g = 0; g < work->n_groups; g++) {
+        const struct row_group *group = &work->groups[g];
+        float *out = rows->out + (size_t)group->first * head_dim + d;
+        prefetch_share(&v, n_strips, begin / COLUMNS, (end + COLUMNS - 1) / COLUMNS,
+                       COLUMNS * COLUMNS * element_bytes(type), g, work->n_groups);
+        if (n_columns == COLUMNS) {
+            weigh_group(product_of, work, group, &v, begin, end, tile->n_visible, out, head_dim);
+            continue;
+        }
+        for (unsigned r = 0; r < group->n_rows; r++)
+            copy(work->partial[r], out + (size_t)r * head_dim, n_columns);
+        weigh_group(product_of, work, group, &v, begin, end, tile->n_visible, work->partial[0], COLUMNS);
+        for (unsigned r = 0; r < group->n_rows; r++)
+            copy(out + (size_t)r * head_dim, work->partial[r], n_columns);
+    }
+}
+
 /* out += probabilities * V. */
 INLINE void weigh(enum element type, struct tile_work *work, struct attention_rows *rows,
                   const struct attention_tile *tile) {
-    const unsigned head_dim = rows->head_dim, n_blocks = (work->max_visible + COLUMNS - 1) / COLUMNS;
-    for (unsigned d = 0, n_strips; d < head_dim; d += n_strips * COLUMNS) {
-        n_strips = head_dim - d < TILE_STRIPS * COLUMNS ? 1 : TILE_STRIPS;
-        const unsigned n_columns = head_dim - d < COLUMNS ? head_dim - d : COLUMNS;
-        const bool is_partial = n_columns < COLUMNS,
-                   widens = is_partial || (work->n_groups > 1 && type != ELEMENT_f32);
-        struct operand v = v_operand(type, work, tile, head_dim, d, n_strips);
-        if (widens && is_partial)
-            widen(type, &v, n_strips, work->max_visible, n_columns, work->wide);
-        else if (widens)
-            widen(type, &v, n_strips, work->max_visible, COLUMNS, work->wide);
-        product_function *const *product_of =
-            products[widens || work->n_groups > 1 ? ELEMENT_quiet : type][n_strips - 1];
-        for (unsigned g = 0; g < work->n_groups; g++) {
-            const struct row_group *group = &work->groups[g];
-            float *out = rows->out + (size_t)group->first * head_dim + d;
-            prefetch_share(&v, n_strips, n_blocks, COLUMNS * COLUMNS * element_bytes(type), g,
-                           work->n_groups);
-            if (is_partial) {
-                for (unsigned r = 0; r < group->n_rows; r++)
-                    copy(work->partial[r], out + (size_t)r * head_dim, n_columns);
-                weigh_group(product_of, work, group, &v, tile->n_visible, work->partial[0], COLUMNS);
-                for (unsigned r = 0; r < group->n_rows; r++)
-                    copy(out + (size_t)r * head_dim, work->partial[r], n_columns);
-            } else {
-                weigh_group(product_of, work, group, &v, tile->n_visible, out, head_dim);
-            }
+    for (unsigned d = 0, n_strips; d < rows->head_dim; d += n_strips * COLUMNS) {
+        const unsigned n_left = rows->head_dim - d, n_columns = n_left < COLUMNS ? n_left : COLUMNS;
+        const bool widens = n_columns < COLUMNS || (work->n_groups > 1 && type != ELEMENT_f32);
+        n_strips = n_left < TILE_STRIPS * COLUMNS ? 1 : TILE_STRIPS;
+        for (unsigned begin = 0, end; begin < work->max_visible; begin = end) {
+            end = widens && work->max_visible - begin > WIDE_DEPTH ? begin + WIDE_DEPTH : work->max_visible;
+            weigh_part(type, widens, work, rows, tile, d, n_strips, n_columns, begin, end);
         }
     }
 }
@@ -401,7 +429,7 @@ INLINE void attend(enum element type, struct attention_rows *rows, const struct 
     struct tile_work work;
     group_rows(&work, rows->n_rows, tile->n_visible);
     score(type, &work, rows, tile);
-    for (unsigned r = 0; r < rows->n_rows; r++) soften_row(rows, r, work.scores[r], tile->n_visible[r]);
+    soften(rows, work.scores, tile->n_visible);
     weigh(type, &work, rows, tile);
 }
 
@@ -409,7 +437,9 @@ void SET(attend_merge)(struct attention_rows *rows, const struct attention_rows 
     for (unsigned r = 0; r < rows->n_rows; r++) {
         if (part->sum[r] == 0) continue;
         float max = rows->max[r] > part->max[r] ? rows->max[r] : part->max[r];
-        float old_factor = exp_one(rows->max[r] - max), part_factor = exp_one(part->max[r] - max);
+        _Alignas(64) float factors[VEC_WIDTH] = {rows->max[r] - max, part->max[r] - max};
+        vec_store(factors, vec_exp(vec_load(factors)));
+        const float old_factor = factors[0], part_factor = factors[1];
         rows->max[r] = max;
         rows->sum[r] = rows->sum[r] * old_factor + part->sum[r] * part_factor;
         float *out = rows->out + (size_t)r * rows->head_dim;

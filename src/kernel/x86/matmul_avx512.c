@@ -4,9 +4,10 @@
  * codes of a row, broadcast (s8). Two ways, of the same bits:
  *
  *   stream   few rows: a group is read and decoded in registers and meets every row there. Memory is the
- * limit. tile     many rows: two panels are decoded once into a scratch that stays in the first-level cache,
- * then meet the rows in tiles of 6 x 2 panels, so that one broadcast serves two products. Here the limit is
- *            the two vector ports, and what is not vpdpbusd counts. So the integer accumulators begin at
+ *            limit.
+ *   tile     many rows: two panels are decoded once into a scratch that stays in the first-level cache,
+ *            then meet the rows in tiles of 6 x 2 panels, so that one broadcast serves two products. The limit
+ *            is the two vector ports, and what is not vpdpbusd counts. So the integer accumulators begin at
  *            1.5 * 2^23 (as bits of a float) minus the codes' offset: after the products their bits *are* the
  *            float 1.5 * 2^23 + dot, and fma(that, x_scale, -1.5 * 2^23 * x_scale) is dot * x_scale, rounded
  *            once, without a conversion (quantize.h sees to it that the last operand is exact). */
