@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 folder=$1
 shift
-clang="--werror --buildtype=debugoptimized -Db_lundef=false -Dc_args=-Wno-enum-float-conversion"
+clang="--werror --buildtype=debugoptimized -Db_lundef=false"
 if [ ! -f "$folder/build.ninja" ]; then
     rm -rf "$folder/meson-private" # of a set-up that was interrupted
     # shellcheck disable=SC2086 # a list of words

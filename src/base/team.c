@@ -34,7 +34,8 @@ struct team {
     _Alignas(MEM_CACHE_LINE) _Atomic uint32_t generation; /* counts calls */
     _Atomic bool closing;
     _Alignas(MEM_CACHE_LINE) _Atomic uint32_t n_running;
-    _Alignas(MEM_CACHE_LINE) _Atomic uint32_t n_sleeping;
+    _Alignas(MEM_CACHE_LINE) _Atomic uint32_t n_sleeping; /* workers */
+    _Atomic bool caller_sleeps;
 };
 
 static void relax(void) {
@@ -75,7 +76,7 @@ static void *worker_main(void *argument) {
         seen = wait_for_call(team, seen);
         if (atomic_load(&team->closing)) return NULL;
         team->function(team->argument, worker->rank, team->n_threads);
-        if (atomic_fetch_sub_explicit(&team->n_running, 1, memory_order_acq_rel) == 1 && team->spin_limit == 0)
+        if (atomic_fetch_sub(&team->n_running, 1) == 1 && atomic_load(&team->caller_sleeps))
             futex_wake_all(&team->n_running);
     }
 }
@@ -83,6 +84,18 @@ static void *worker_main(void *argument) {
 static void announce(struct team *team) {
     atomic_fetch_add(&team->generation, 1);
     if (atomic_load(&team->n_sleeping) > 0) futex_wake_all(&team->generation);
+}
+
+/* Until every worker is done. A worker that lost its processor is waited for asleep. */
+static void wait_for_workers(struct team *team) {
+    for (int spins = 0; spins < team->spin_limit; spins++) {
+        if (atomic_load_explicit(&team->n_running, memory_order_acquire) == 0) return;
+        relax();
+    }
+    atomic_store(&team->caller_sleeps, true);
+    uint32_t running;
+    while ((running = atomic_load(&team->n_running)) != 0) futex_wait(&team->n_running, running);
+    atomic_store(&team->caller_sleeps, false);
 }
 
 void team_run(struct team *team, team_function function, void *argument) {
@@ -95,11 +108,7 @@ void team_run(struct team *team, team_function function, void *argument) {
     atomic_store_explicit(&team->n_running, team->n_threads - 1, memory_order_relaxed);
     announce(team);
     function(argument, 0, team->n_threads);
-    uint32_t running;
-    while ((running = atomic_load_explicit(&team->n_running, memory_order_acquire)) != 0) {
-        if (team->spin_limit == 0) futex_wait(&team->n_running, running);
-        relax();
-    }
+    wait_for_workers(team);
 }
 
 int team_open(struct team **out, unsigned n_threads) {

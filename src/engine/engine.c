@@ -197,6 +197,8 @@ int engine_step(struct engine *engine) {
         struct request *request = failed->owner;
         request->error = result;
         finish(engine, request, FINISH_FAILED);
+        /* Others wait for slots too: without these they would all fail one after the other. */
+        if (engine->scheduler.n_sequences > 0) kv_release(engine->kv, &failed->kv);
     }
     struct batch *batch = &engine->batch;
     if (batch->n_rows == 0) return 0;
@@ -209,8 +211,11 @@ int engine_step(struct engine *engine) {
     }
     scheduler_commit(&engine->scheduler);
     size_t n_vocab = engine->model->description.n_vocab;
-    for (uint32_t i = 0; i < engine->n_with_logits; i++)
-        take_token(engine, engine->with_logits[i], engine->workspace.logits + i * n_vocab);
+    for (uint32_t i = 0; i < engine->n_with_logits; i++) {
+        struct request *request = engine->with_logits[i];
+        if (request->finish != FINISH_NONE) continue; /* cancelled from another's callback */
+        take_token(engine, request, engine->workspace.logits + i * n_vocab);
+    }
     return (int)batch->n_rows;
 }
 

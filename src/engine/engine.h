@@ -65,7 +65,7 @@ int engine_submit(struct engine *engine, struct request *request, const token_id
 void engine_cancel(struct engine *engine, struct request *request);
 
 /* Computes one step. Returns the number of rows computed, 0 when there is nothing to do. A request that cannot go on
- * finishes as FINISH_FAILED; the engine itself goes on. */
+ * finishes as FINISH_FAILED, and if others wait for memory its sequence loses what was cached; the engine goes on. */
 int engine_step(struct engine *engine);
 
 const struct kv_layout *engine_kv_layout(const struct engine *engine);

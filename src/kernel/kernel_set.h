@@ -28,7 +28,7 @@ struct attention_rows {
     unsigned n_rows;   /* 1 .. ATTENTION_MAX_ROWS */
     unsigned head_dim; /* multiple of 2 */
     const float *q;    /* (n_rows, head_dim), already scaled */
-    float *max;        /* (n_rows) largest score so far; -INFINITY at first */
+    float *max;        /* (n_rows) about the largest score so far, at most 8 below it; -INFINITY at first */
     float *sum;        /* (n_rows) sum of exp(score - max); 0 at first */
     float *out;        /* (n_rows, head_dim) sum of exp(score - max) * v; 0 at first */
 };

@@ -166,7 +166,7 @@ static product_function *const products[][TILE_STRIPS][TILE_ROWS + 1] = {
 #undef X
 };
 
-/* e^t for t <= 0, within 2^-23 + |t| * 2^-26 of it relatively; 0 for t < -87, where f32 becomes denormal.
+/* e^t for t <= 88, within 2^-23 + |t| * 2^-26 of it relatively; 0 for t < -87, where f32 becomes denormal.
  * t * log2(e) = n + r with n rounded by adding 1.5 * 2^23; 2^r is a minimax polynomial on [-1/2, 1/2] whose
  * constant is 1, so that e^0 = 1. */
 INLINE vec vec_exp(vec t) {
@@ -208,6 +208,10 @@ INLINE float exp_of(float *scores, unsigned n_vecs, float max) {
     return vec_sum_across(sum);
 }
 
+/* A row keeps its max until a score exceeds it by more than this: probabilities up to e^8 cost no precision,
+ * and nearly all rescaling of out goes away. */
+#define MAX_SLACK 8.0f
+
 /* Turns every row's scores into exp(score - max), moving max, sum and out along. The rows' steps are side by
  * side, not row after row: a branch on a maximum that has just been found would stop the next row's work. */
 INLINE void soften(struct attention_rows *rows, float (*scores)[ATTENTION_TILE], const uint32_t *n_visible) {
@@ -221,9 +225,9 @@ INLINE void soften(struct attention_rows *rows, float (*scores)[ATTENTION_TILE],
         for (unsigned i = n_visible[r]; i < n_vecs[r] * VEC_WIDTH; i++) scores[r][i] = -INFINITY;
         float max = n_vecs[r] == FULL ? largest_of(scores[r], FULL) : largest_of(scores[r], n_vecs[r]);
         const float old = rows->max[r];
-        max = max > old ? max : old;
-        factor[r] = max == old ? 0 : old - max;
-        rows->max[r] = max;
+        const bool is_raised = max > old + MAX_SLACK;
+        factor[r] = is_raised && old != -INFINITY ? old - max : 0;
+        rows->max[r] = is_raised ? max : old;
     }
     for (unsigned r = 0; r < rows->n_rows; r += VEC_WIDTH)
         vec_store(factor + r, vec_exp(vec_load(factor + r)));

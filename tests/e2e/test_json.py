@@ -1,0 +1,130 @@
+"""The JSON that scripts read (docs/json.md): keys, kinds and what must hold among the numbers."""
+
+import pathlib
+import unittest
+
+from cabinet import MODEL, TINY, CabinetTest
+
+BLOCK_TOKENS = 32
+
+
+class Keys(CabinetTest):
+    def check(self, document, kinds):
+        for key, kind in kinds.items():
+            self.assertIn(key, document)
+            self.assertIs(type(document[key]), kind, key)
+        self.assertEqual(document.keys() - kinds.keys(), set(), "documented nowhere")
+
+
+class Run(Keys):
+    KINDS = {"text": str, "token_ids": list, "prompt_tokens": int, "cached_tokens": int, "output_tokens": int, "ttft_ms": float,
+             "prefill_tokens_per_second": float, "decode_tokens_per_second": float, "kv_bytes": int, "kv_bytes_per_token": int,
+             "kv_read_share": float, "finish_reason": str, "kv_codec": str, "context_tokens": int, "threads": int, "seed": int}
+
+    def answer(self, *options, prompt="hi"):
+        return self.json("run", MODEL, "-p", prompt, "--temp", "0", "--json", *options)
+
+    def test_keys_and_numbers(self):
+        answer = self.answer("-n", "20", "--threads", "1", "--seed", "5")
+        self.check(answer, self.KINDS)
+        self.assertEqual((answer["threads"], answer["seed"], answer["kv_codec"], answer["context_tokens"]), (1, 5, "f16", 512))
+        self.assertEqual(len(answer["token_ids"]), answer["output_tokens"])
+        self.assertEqual((answer["finish_reason"], answer["output_tokens"]), ("length", 20))
+        self.assertEqual(answer["cached_tokens"], 0)
+        self.assertEqual(answer["kv_bytes_per_token"], 512)
+        n_computed = answer["prompt_tokens"] + answer["output_tokens"] - 1
+        n_blocks = -(-n_computed // BLOCK_TOKENS)
+        self.assertEqual(answer["kv_bytes"], n_blocks * BLOCK_TOKENS * 512)
+        for key in ("ttft_ms", "prefill_tokens_per_second", "decode_tokens_per_second"):
+            self.assertGreater(answer[key], 0)
+        weight_bytes = 378112  # all tensors: the embedding is tied
+        read = n_computed * 512
+        self.assertAlmostEqual(answer["kv_read_share"], read / (read + weight_bytes), delta=0.01)
+
+    def test_one_token_has_no_decode_speed(self):
+        self.assertEqual(self.answer("-n", "1")["decode_tokens_per_second"], 0)
+
+    def test_codecs(self):
+        for codec, bytes_per_token in (("f32", 1024), ("f16", 512), ("bf16", 512)):
+            answer = self.answer("-n", "4", "--kv", codec)
+            self.assertEqual((answer["kv_codec"], answer["kv_bytes_per_token"]), (codec, bytes_per_token))
+
+    def test_context_ends_the_answer(self):
+        answer = self.answer("--ctx", "40")
+        self.assertEqual(answer["finish_reason"], "context")
+        self.assertEqual(answer["prompt_tokens"] + answer["output_tokens"], 40)
+
+    def test_text_is_what_is_printed(self):
+        printed = self.done("run", MODEL, "-p", "hi", "-n", "30", "--temp", "0").decode()
+        self.assertEqual(printed.removesuffix("\n"), self.answer("-n", "30")["text"])
+
+
+class Inspect(Keys):
+    KINDS = {"architecture": str, "layers": int, "embedding_length": int, "feed_forward_length": int, "heads": int,
+             "kv_heads": int, "head_dim": int, "vocabulary": int, "context_tokens": int, "parameters": int, "tensor_bytes": int,
+             "weight_bytes_per_step": int, "kv_bytes_per_token": int, "crossover_tokens": int, "tensor_types": dict,
+             "tokenizer": str, "pre_tokenizer": str, "has_chat_template": bool, "kv": dict}
+
+    def test_keys_and_numbers(self):
+        report = self.json("inspect", MODEL, "--json")
+        self.check(report, self.KINDS)
+        self.check(report["kv"], {"codec": str, "groups": list, "at": list})
+        self.assertEqual((report["architecture"], report["layers"], report["vocabulary"]), ("llama", 2, 288))
+        self.assertEqual(report["tensor_types"], {"F32": {"tensors": 20, "bytes": 378112}})
+        self.assertEqual(report["kv_bytes_per_token"], 512)
+        self.assertEqual(report["crossover_tokens"], 378112 // 512)
+        self.assertEqual(report["kv"]["groups"], [{"kind": "full", "layers": 2, "bytes_per_token": 512, "block_bytes": 16384}])
+
+    def test_every_architecture(self):
+        for path in sorted(TINY.glob("*.gguf")):
+            report = self.json("inspect", path, "--json")
+            self.assertTrue(path.name.startswith(report["architecture"]))
+            heads = 2 * report["layers"] * report["kv_heads"] * report["head_dim"] * 2
+            self.assertEqual(report["kv_bytes_per_token"], heads)
+            self.assertEqual(report["crossover_tokens"], report["weight_bytes_per_step"] // heads)
+
+    def test_untied_embedding_is_not_read(self):
+        report = self.json("inspect", TINY / "llama_untied.gguf", "--json")
+        self.assertLess(report["weight_bytes_per_step"], report["tensor_bytes"])
+
+    def test_codec(self):
+        self.assertEqual(self.json("inspect", MODEL, "--json", "--kv", "f32")["kv_bytes_per_token"], 1024)
+
+    def test_lengths(self):
+        path = self.edited(lambda file: file.set("llama.context_length", 10000))
+        points = self.json("inspect", path, "--json")["kv"]["at"]
+        self.assertEqual(points, [{"tokens": n, "kv_bytes": n * 512} for n in (1024, 4096, 8192)])
+
+    def test_text(self):
+        text = self.done("inspect", MODEL).decode()
+        for part in ("llama: 2 layers", "F32", "20 tensors", "gpt-2", "288", "512 bytes/token", "738 tokens"):
+            self.assertIn(part, text)
+
+
+class Bench(Keys):
+    def test_keys(self):
+        report = self.json("bench", MODEL, "-p", "16", "-n", "4", "-d", "0,40", "-b", "1,2", "-r", "2", "--json", "--kv", "f32")
+        self.check(report, {"machine": dict, "kv_codec": str, "rounds": int, "rows": list})
+        self.check(report["machine"], {"read_bytes_per_second": float, "int8_ops_per_second": float, "bf16_flops": float,
+                                       "f32_flops": float, "read_buffer_bytes": int, "threads": int, "kernels": str})
+        self.assertEqual((report["kv_codec"], report["rounds"]), ("f32", 2))
+        rows = [(row["test"], row["depth"], row["batch"]) for row in report["rows"]]
+        decodes = [("decode", depth, batch) for depth in (0, 40) for batch in (1, 2)]
+        self.assertEqual(sorted(rows), sorted([("prefill", 0, 1), ("prefill", 40, 1), *decodes]))
+        for row in report["rows"]:
+            self.check(row, {"test": str, "depth": int, "batch": int, "tokens_per_second": float, "tokens_per_second_min": float,
+                             "tokens_per_second_max": float, "limit_tokens_per_second": float, "fraction": float})
+            self.assertGreater(row["fraction"], 0)
+            self.assertLessEqual(row["tokens_per_second_min"], row["tokens_per_second"])
+            self.assertLessEqual(row["tokens_per_second"], row["tokens_per_second_max"])
+
+
+class Documented(unittest.TestCase):
+    def test_every_key_is_in_the_document(self):
+        document = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "json.md").read_text()
+        for key in [*Run.KINDS, *Inspect.KINDS]:
+            self.assertIn(f"`{key}`", document)
+
+
+if __name__ == "__main__":
+    unittest.main()
