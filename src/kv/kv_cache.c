@@ -65,8 +65,10 @@ static int open_parts(struct kv_cache *kv) {
 }
 
 int kv_open(struct kv_cache **out, const struct kv_layout *layout, const struct kv_opts *opts) {
-    if (opts->max_sequences == 0 || opts->max_tokens == 0 || layout->n_groups == 0)
-        return ERR(INVALID, "a KV cache needs at least one layer, one sequence and one token");
+    bool has_layers = layout->n_groups > 0;
+    for (unsigned g = 0; g < layout->n_groups; g++) has_layers &= layout->groups[g].block_bytes > 0;
+    if (opts->max_sequences == 0 || opts->max_tokens == 0 || !has_layers)
+        return ERR(INVALID, "a KV cache needs at least one layer a group, one sequence and one token");
     struct kv_cache *kv = mem_alloc(1, sizeof *kv);
     if (kv == NULL) return ERR_NO_MEMORY;
     kv->layout = *layout;

@@ -125,7 +125,8 @@ static void select_best(struct candidate *candidates, size_t n, size_t k) {
     }
 }
 
-/* The fewest best candidates whose probabilities reach top_p. Sorts as many as that takes, doubling. */
+/* The fewest best candidates whose probabilities reach top_p: they stand in front, best first. Sorts as many as that
+ * takes, doubling. */
 static size_t keep_top_p(struct candidate *candidates, size_t n, float top_p, float max, float temperature) {
     double total = 0;
     for (size_t i = 0; i < n; i++) total += exp((double)((candidates[i].logit - max) / temperature));
@@ -170,9 +171,11 @@ int32_t sampler_pick(struct sampler *sampler, const struct sampler_opts *opts, f
     if (temperature == 0 || !isfinite(max)) return best;
     struct candidate *candidates = sampler->candidates;
     float floor = opts->min_p > 0 ? max + temperature * logf(opts->min_p) : -INFINITY;
+    /* Top-p counts the probability of tokens that min-p drops afterwards; without top-p they need not be listed. */
+    float listed = opts->top_p < 1 ? -INFINITY : floor;
     size_t n = 0;
     for (uint32_t i = 0; i < sampler->n_vocab; i++)
-        if (logits[i] >= floor) candidates[n++] = (struct candidate){logits[i], (int32_t)i};
+        if (logits[i] >= listed) candidates[n++] = (struct candidate){logits[i], (int32_t)i};
     bool is_narrowed = false;
     if (opts->top_k > 0 && opts->top_k < n) {
         select_best(candidates, n, opts->top_k);
@@ -181,6 +184,7 @@ int32_t sampler_pick(struct sampler *sampler, const struct sampler_opts *opts, f
     }
     if (opts->top_p < 1) {
         n = keep_top_p(candidates, n, opts->top_p, max, temperature);
+        while (n > 1 && candidates[n - 1].logit < floor) n--;
         is_narrowed = true;
     }
     if (is_narrowed) qsort(candidates, n, sizeof *candidates, by_token);
