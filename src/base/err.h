@@ -53,5 +53,7 @@ const char *err_name(int code);
 /* A broken promise of the program itself. Stays on in release builds; prints and aborts. */
 void err_assert_failed(const char *file, int line, const char *condition) __attribute__((noreturn, cold));
 #define ASSERT(condition) ((condition) ? (void)0 : err_assert_failed(__FILE__, __LINE__, #condition))
+/* A place that is never reached as long as `what` holds. */
+#define UNREACHABLE(what) err_assert_failed(__FILE__, __LINE__, what)
 
 #endif

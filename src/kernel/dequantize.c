@@ -57,5 +57,5 @@ void weight_dequantize(enum weight_type type, const void *source, float *destina
         dequantize_runs(WEIGHT_Q6_K, source, destination, n);
         return;
     }
-    ASSERT(!"a weight type that runs here");
+    UNREACHABLE("a weight type that runs here");
 }

@@ -26,7 +26,7 @@ enum panel_format panel_format_of(enum weight_type type) {
     case WEIGHT_BF16:
         return PANEL_BF16;
     }
-    ASSERT(!"a weight type that runs here");
+    UNREACHABLE("a weight type that runs here");
 }
 
 bool panel_is_quantised(enum panel_format format) {

@@ -2,7 +2,8 @@
  *
  * Byte-level BPE: text is cut into words by the pre-tokenisation rule that the file names (PCRE2), each word's
  * UTF-8 bytes are written in the GPT-2 byte alphabet and merged by rank. Special tokens are cut out first when the
- * caller asks. encode followed by decode gives the same bytes for any valid UTF-8; invalid UTF-8 is refused. */
+ * caller asks. encode followed by decode gives the same bytes for any valid UTF-8, but for bytes that the vocabulary
+ * has no token for (SmolLM2 lacks eight that no ordinary text has): they are left out. Invalid UTF-8 is refused. */
 #ifndef CABINET_MODEL_TOKENIZER_H
 #define CABINET_MODEL_TOKENIZER_H
 
@@ -31,8 +32,8 @@ enum token_kind { TOKEN_NORMAL = 1, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER_DEF
 int tokenizer_open(struct tokenizer **tokenizer, const struct gguf *file);
 void tokenizer_close(struct tokenizer *tokenizer);
 
-/* Appends the ids of `text` to *list. With parse_special, the text of control and user-defined tokens becomes
- * those tokens; without it, it is ordinary text (what a user typed must never become a control token).
+/* Appends the ids of `text` to *list. User-defined tokens are matched always. With parse_special the text of control
+ * tokens becomes those tokens too; without it, it is ordinary text and can never become one.
  * INVALID for text that is not UTF-8, with the offset of the first bad byte. */
 int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length, bool parse_special,
                      struct token_list *list);

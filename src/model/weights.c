@@ -14,6 +14,7 @@ struct binder {
     const struct gguf *file;
     struct weights *weights;
     bool is_filling;
+    bool *is_bound; /* (tensors of the file) */
     size_t panel_bytes, vector_bytes; /* so far in this walk */
     struct pack_item {
         struct panel_matrix *matrix;
@@ -36,6 +37,7 @@ static int find(const struct binder *binder, const char *name, uint64_t n_cols, 
                 const struct gguf_tensor **tensor) {
     *tensor = gguf_find_tensor(binder->file, name);
     if (*tensor == NULL) return ERR(CORRUPT, "tensor %s is missing", name);
+    binder->is_bound[*tensor - gguf_tensor_at(binder->file, 0)] = true;
     return check_shape(*tensor, name, n_cols, n_rows);
 }
 
@@ -113,6 +115,17 @@ static int bind_all(struct binder *binder, const struct description *d) {
     return bind_matrix(binder, output, d->n_embd, d->n_vocab, &weights->output);
 }
 
+/* A tensor without a place in the forward pass, such as a bias that it does not add, would make results wrong. */
+static int check_all_bound(const struct binder *binder, const struct description *d) {
+    for (size_t i = 0; i < gguf_n_tensors(binder->file); i++) {
+        struct gguf_string name = gguf_tensor_at(binder->file, i)->name;
+        if (!binder->is_bound[i])
+            return ERR(UNSUPPORTED, "tensor %.*s has no place in architecture %s as it runs here",
+                       name.length > 60 ? 60 : (int)name.length, name.bytes, d->architecture);
+    }
+    return 0;
+}
+
 struct pack_job {
     const struct binder *binder;
     struct team_cursor cursor;
@@ -139,8 +152,10 @@ static void pack_panels(void *argument, unsigned rank, unsigned n_ranks) {
 static int open_parts(struct binder *binder, const struct description *d, struct team *team) {
     struct weights *weights = binder->weights;
     weights->layers = mem_alloc(d->n_layers, sizeof *weights->layers);
-    if (weights->layers == NULL) return ERR_NO_MEMORY;
+    binder->is_bound = mem_alloc(gguf_n_tensors(binder->file), sizeof *binder->is_bound);
+    if (weights->layers == NULL || binder->is_bound == NULL) return ERR_NO_MEMORY;
     TRY(bind_all(binder, d));
+    TRY(check_all_bound(binder, d));
     weights->panel_bytes = weights->panels_mapped = binder->panel_bytes;
     weights->vectors_bytes = binder->vector_bytes;
     weights->panels = mem_map(weights->panels_mapped);
@@ -162,6 +177,7 @@ int weights_open(struct weights *weights, const struct gguf *file, const struct 
     struct binder binder = {.file = file, .weights = weights};
     int result = open_parts(&binder, description, team);
     mem_free(binder.items);
+    mem_free(binder.is_bound);
     if (result < 0) weights_close(weights);
     return result;
 }

@@ -54,7 +54,8 @@ static bool naive_distribution(const struct sampler_opts *opts, const float *log
     }
     n = n_top_p < n_min_p ? n_top_p : n_min_p;
     for (uint32_t i = 0; i < n_vocab; i++) p[i] = 0;
-    for (size_t i = sum = 0; i < n; i++) sum += all[i].p;
+    sum = 0;
+    for (size_t i = 0; i < n; i++) sum += all[i].p;
     for (size_t i = 0; i < n; i++) p[all[i].token] = all[i].p / sum;
     return is_clear;
 }
