@@ -1,4 +1,5 @@
-/* Time is passed in: whoever needs it takes a `struct clock`, so that tests and the simulator bring their own. */
+/* Time is passed in: whoever needs it takes a `struct clock`, so that tests and the simulator bring their
+ * own. */
 #ifndef CABINET_BASE_CLOCK_H
 #define CABINET_BASE_CLOCK_H
 

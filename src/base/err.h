@@ -1,8 +1,8 @@
 /* Errors: a small set of codes, and one line of text that says what, where and what to do.
  *
  * A function that can fail returns int: 0, or a negative `enum err`. The text of the latest failure stays in
- * a thread-local until the next one. Outcomes that are part of normal work (a miss, a full pool) are values of
- * the function that has them, bugs are ASSERT, and the environment (files, memory, input) is ERR. */
+ * a thread-local until the next one. Outcomes that are part of normal work (a miss, a full pool) are values
+ * of the function that has them, bugs are ASSERT, and the environment (files, memory, input) is ERR. */
 #ifndef CABINET_BASE_ERR_H
 #define CABINET_BASE_ERR_H
 
@@ -34,7 +34,8 @@ enum err {
 };
 
 /* Records the message and returns `code`. Use the macro: `return ERR(CORRUPT, "tensor %s: ...", name);` */
-int err_set(int code, const char *file, int line, const char *format, ...) __attribute__((format(printf, 4, 5)));
+int err_set(int code, const char *file, int line, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 #define ERR(code, ...) err_set(ERR_##code, __FILE__, __LINE__, __VA_ARGS__)
 
 /* Forwards a failure of `expression` to the caller. */

@@ -26,7 +26,8 @@ static inline float f16_to_f32(f16_bits half) {
     uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
     uint32_t exponent = (half >> 10) & 0x1fu;
     uint32_t mantissa = half & 0x3ffu;
-    if (exponent == 0x1f) return float_of_bits(sign | 0x7f800000u | (mantissa << 13) | (mantissa ? 0x400000u : 0));
+    if (exponent == 0x1f)
+        return float_of_bits(sign | 0x7f800000u | (mantissa << 13) | (mantissa ? 0x400000u : 0));
     if (exponent == 0) {
         /* zero or denormal: mantissa * 2^-24, exact in f32 */
         float magnitude = (float)mantissa * 0x1p-24f;

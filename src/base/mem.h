@@ -19,7 +19,8 @@ void *mem_realloc(void *old, size_t count, size_t size);
 char *mem_strndup(const char *text, size_t length);
 void mem_free(void *pointer);
 
-/* Address space of `bytes` that becomes memory when it is touched; huge pages are asked for. NULL on failure. */
+/* Address space of `bytes` that becomes memory when it is touched; huge pages are asked for. NULL on failure.
+ */
 void *mem_map(size_t bytes);
 void mem_unmap(void *pointer, size_t bytes);
 /* Gives the pages of a mapped range back; they read as zero when touched again. */

@@ -14,7 +14,9 @@ static inline uint64_t rng_mix(uint64_t x) {
     return x ^ (x >> 31);
 }
 
-static inline uint64_t rng_u64(uint64_t seed, uint64_t counter) { return rng_mix(rng_mix(seed) ^ rng_mix(~counter)); }
+static inline uint64_t rng_u64(uint64_t seed, uint64_t counter) {
+    return rng_mix(rng_mix(seed) ^ rng_mix(~counter));
+}
 
 /* Uniform in [0, 1), 53 bits. */
 static inline double rng_uniform(uint64_t seed, uint64_t counter) {

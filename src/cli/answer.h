@@ -10,7 +10,7 @@
 struct answer_opts {
     struct sampler_opts sampling;
     uint32_t max_output_tokens;
-    FILE *stream;                          /* text goes here as it is made; NULL: nowhere */
+    FILE *stream;                           /* text goes here as it is made; NULL: nowhere */
     const volatile sig_atomic_t *interrupt; /* not 0: stop this answer; may be NULL */
 };
 

@@ -55,7 +55,9 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     case 'd': opts->n_depths = parse_list(state, "-d", argument, 0, MOST_TOKENS, opts->depths); return 0;
     case 'b': opts->n_batches = parse_list(state, "-b", argument, 1, MOST_SEQUENCES, opts->batches); return 0;
     case OPTION_KV: opts->session.codec = (enum codec_id)cli_parse_codec(state, argument); return 0;
-    case OPTION_KV_MEMORY: opts->session.kv_memory_bytes = cli_parse_memory(state, "--kv-memory", argument); return 0;
+    case OPTION_KV_MEMORY:
+        opts->session.kv_memory_bytes = cli_parse_memory(state, "--kv-memory", argument);
+        return 0;
     case OPTION_THREADS:
         opts->session.n_threads = (unsigned)cli_parse_count(state, "--threads", argument, 1, 1024);
         return 0;
@@ -73,14 +75,19 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
 }
 
 static const struct argp argp = {
-    options, parse, "MODEL",
-    "Measure prefill and decode speed, each as a fraction of what this machine could do at most: the larger of bytes "
+    options,
+    parse,
+    "MODEL",
+    "Measure prefill and decode speed, each as a fraction of what this machine could do at most: the larger "
+    "of bytes "
     "to read over its read bandwidth and operations over its peaks, measured in turn with the speeds.\v"
     "Examples:\n"
     "  cabinet bench smollm2\n"
     "  cabinet bench smollm2 -d 0,2048,4096 -b 1,16 --kv bf16\n"
     "  cabinet bench model.gguf -p 0 -n 64 --threads 1 --json",
-    NULL, NULL, NULL};
+    NULL,
+    NULL,
+    NULL};
 
 /* One line of the result: a test with its measurements, one a round. */
 struct row {
@@ -133,7 +140,8 @@ static int submit(struct bench *bench, uint32_t index, uint32_t n_prompt, uint32
                                               .max_output_tokens = n_output,
                                               .sampling = {.top_p = 1, .repeat_penalty = 1},
                                               .ignores_end = true};
-    return engine_submit(bench->session.engine, &bench->requests[index], random_prompt(bench, index, n_prompt), n_prompt);
+    return engine_submit(bench->session.engine, &bench->requests[index],
+                         random_prompt(bench, index, n_prompt), n_prompt);
 }
 
 /* Steps until nothing is left; a request that failed makes it fail. */
@@ -157,12 +165,14 @@ static void note(struct row *row, double n_tokens, double seconds, double limit_
     row->fraction[row->n++] = limit_seconds / seconds;
 }
 
-static double cost_seconds(struct bench *bench, const struct machine_limits *limits, struct cost_batch batch) {
+static double cost_seconds(struct bench *bench, const struct machine_limits *limits,
+                           struct cost_batch batch) {
     struct cost cost = model_cost(&bench->session.model, engine_kv_layout(bench->session.engine), &batch);
     return machine_limit_seconds(limits, &cost);
 }
 
-/* n_decode steps of `batch` sequences; the first computes the token at depth - 1 (at depth 0, the first token). */
+/* n_decode steps of `batch` sequences; the first computes the token at depth - 1 (at depth 0, the first
+ * token). */
 static int decode_once(struct bench *bench, struct row *row, const struct machine_limits *limits) {
     uint32_t n_steps = bench->opts->n_decode, n_prompt = row->depth > 0 ? row->depth : 1;
     for (uint32_t i = 0; i < row->batch; i++) TRY(submit(bench, i, n_prompt, n_steps));
@@ -240,7 +250,8 @@ static int open_bench(struct bench *bench) {
     enum { LEAST_BUFFER = 64 << 20, MOST_BUFFER = 1 << 30 };
     if (buffer_bytes < LEAST_BUFFER) buffer_bytes = LEAST_BUFFER;
     if (buffer_bytes > MOST_BUFFER) buffer_bytes = MOST_BUFFER;
-    TRY(machine_open(&bench->machine, bench->session.team, bench->session.model.kernels, bench->clock, buffer_bytes));
+    TRY(machine_open(&bench->machine, bench->session.team, bench->session.model.kernels, bench->clock,
+                     buffer_bytes));
     bench->prompt = mem_alloc(session_opts.max_tokens, sizeof *bench->prompt);
     bench->requests = mem_alloc(bench->n_sequences, sizeof *bench->requests);
     bench->sequences = mem_alloc(bench->n_sequences, sizeof(struct sequence *));
@@ -273,21 +284,22 @@ static double median_limit(const struct bench *bench, size_t offset) {
 #define MEDIAN_LIMIT(bench, field) median_limit(bench, offsetof(struct machine_limits, field))
 
 static void print_text(const struct bench *bench) {
-    printf("kernels %s, %u threads, KV %s; this machine: read %.1f GB/s over %.0f MB, int8 %.0f Gop/s, bf16 %.0f "
+    printf("kernels %s, %u threads, KV %s; this machine: read %.1f GB/s over %.0f MB, int8 %.0f Gop/s, bf16 "
+           "%.0f "
            "GFLOP/s, f32 %.0f GFLOP/s\n",
-           bench->session.model.kernels->name, bench->session.n_threads, codec_get(bench->opts->session.codec)->name,
-           MEDIAN_LIMIT(bench, read_bytes_per_second) / 1e9, (double)bench->machine.buffer_bytes / 1e6,
-           MEDIAN_LIMIT(bench, int8_ops_per_second) / 1e9, MEDIAN_LIMIT(bench, bf16_flops) / 1e9,
-           MEDIAN_LIMIT(bench, f32_flops) / 1e9);
-    printf("%-8s %7s %6s   %10s %-19s %10s   %s\n", "test", "depth", "batch", "tokens/s", "(min .. max)", "limit",
-           "of limit");
+           bench->session.model.kernels->name, bench->session.n_threads,
+           codec_get(bench->opts->session.codec)->name, MEDIAN_LIMIT(bench, read_bytes_per_second) / 1e9,
+           (double)bench->machine.buffer_bytes / 1e6, MEDIAN_LIMIT(bench, int8_ops_per_second) / 1e9,
+           MEDIAN_LIMIT(bench, bf16_flops) / 1e9, MEDIAN_LIMIT(bench, f32_flops) / 1e9);
+    printf("%-8s %7s %6s   %10s %-19s %10s   %s\n", "test", "depth", "batch", "tokens/s", "(min .. max)",
+           "limit", "of limit");
     for (size_t i = 0; i < bench->n_rows; i++) {
         const struct row *row = &bench->rows[i];
         struct spread speed = spread_of(row->tokens_per_second, row->n);
         char range[40];
         snprintf(range, sizeof range, "(%.1f .. %.1f)", speed.min, speed.max);
-        printf("%-8s %7" PRIu32 " %6" PRIu32 "   %10.1f %-19s %10.1f   %.0f %%\n", row->test, row->depth, row->batch,
-               speed.median, range, spread_of(row->limit, row->n).median,
+        printf("%-8s %7" PRIu32 " %6" PRIu32 "   %10.1f %-19s %10.1f   %.0f %%\n", row->test, row->depth,
+               row->batch, speed.median, range, spread_of(row->limit, row->n).median,
                spread_of(row->fraction, row->n).median * 100);
     }
 }
@@ -300,17 +312,18 @@ static void print_json(const struct bench *bench) {
         json_array_append_new(
             rows, json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "test", row->test, "depth",
                             (json_int_t)row->depth, "batch", (json_int_t)row->batch, "tokens_per_second",
-                            speed.median, "tokens_per_second_min", speed.min, "tokens_per_second_max", speed.max,
-                            "limit_tokens_per_second", spread_of(row->limit, row->n).median, "fraction",
-                            spread_of(row->fraction, row->n).median));
+                            speed.median, "tokens_per_second_min", speed.min, "tokens_per_second_max",
+                            speed.max, "limit_tokens_per_second", spread_of(row->limit, row->n).median,
+                            "fraction", spread_of(row->fraction, row->n).median));
     }
     json_t *object = json_pack(
         "{s:{s:f, s:f, s:f, s:f, s:I, s:I, s:s}, s:s, s:I, s:o}", "machine", "read_bytes_per_second",
-        MEDIAN_LIMIT(bench, read_bytes_per_second), "int8_ops_per_second", MEDIAN_LIMIT(bench, int8_ops_per_second),
-        "bf16_flops", MEDIAN_LIMIT(bench, bf16_flops), "f32_flops", MEDIAN_LIMIT(bench, f32_flops), "read_buffer_bytes",
-        (json_int_t)bench->machine.buffer_bytes, "threads", (json_int_t)bench->session.n_threads, "kernels",
-        bench->session.model.kernels->name, "kv_codec", codec_get(bench->opts->session.codec)->name, "rounds",
-        (json_int_t)bench->opts->n_reps, "rows", rows);
+        MEDIAN_LIMIT(bench, read_bytes_per_second), "int8_ops_per_second",
+        MEDIAN_LIMIT(bench, int8_ops_per_second), "bf16_flops", MEDIAN_LIMIT(bench, bf16_flops), "f32_flops",
+        MEDIAN_LIMIT(bench, f32_flops), "read_buffer_bytes", (json_int_t)bench->machine.buffer_bytes,
+        "threads", (json_int_t)bench->session.n_threads, "kernels", bench->session.model.kernels->name,
+        "kv_codec", codec_get(bench->opts->session.codec)->name, "rounds", (json_int_t)bench->opts->n_reps,
+        "rows", rows);
     json_dumpf(object, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(object);
@@ -327,8 +340,13 @@ static int run(struct bench *bench) {
 }
 
 int cli_bench(int argc, char **argv) {
-    struct bench_opts opts = {.session = session_defaults(), .n_prefill = 512, .n_decode = 128, .n_reps = 5,
-                              .n_depths = 1, .batches = {1}, .n_batches = 1};
+    struct bench_opts opts = {.session = session_defaults(),
+                              .n_prefill = 512,
+                              .n_decode = 128,
+                              .n_reps = 5,
+                              .n_depths = 1,
+                              .batches = {1},
+                              .n_batches = 1};
     cli_parse(&argp, argc, argv, &opts);
     struct bench bench = {.opts = &opts};
     int result = run(&bench);

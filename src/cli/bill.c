@@ -29,13 +29,14 @@ struct bill bill_of(const struct session *session, const struct request *request
 
 void bill_print(const struct bill *bill, FILE *stream) {
     char held[CLI_BYTES_LENGTH], per_token[CLI_BYTES_LENGTH];
-    fprintf(stream,
-            "KV bill: prompt %u tokens (%u reused), output %u; TTFT %.0f ms, prefill %.0f tokens/s, decode %.1f "
-            "tokens/s; KV held %s, %s B/token, %.0f %% of the last token's reads\n",
-            bill->prompt_tokens, bill->cached_tokens, bill->output_tokens, bill->ttft_seconds * 1e3,
-            bill->prefill_tokens_per_second, bill->decode_tokens_per_second,
-            cli_format_bytes(held, (double)bill->kv_bytes), cli_format_count(per_token, bill->kv_bytes_per_token),
-            bill->kv_read_share * 100);
+    fprintf(
+        stream,
+        "KV bill: prompt %u tokens (%u reused), output %u; TTFT %.0f ms, prefill %.0f tokens/s, decode %.1f "
+        "tokens/s; KV held %s, %s B/token, %.0f %% of the last token's reads\n",
+        bill->prompt_tokens, bill->cached_tokens, bill->output_tokens, bill->ttft_seconds * 1e3,
+        bill->prefill_tokens_per_second, bill->decode_tokens_per_second,
+        cli_format_bytes(held, (double)bill->kv_bytes), cli_format_count(per_token, bill->kv_bytes_per_token),
+        bill->kv_read_share * 100);
 }
 
 void bill_add_json(const struct bill *bill, json_t *object) {

@@ -14,7 +14,7 @@ struct bill {
     double decode_tokens_per_second;  /* of the tokens after the first; 0 with fewer than two */
     uint64_t kv_bytes;                /* payloads that the sequence holds now */
     uint64_t kv_bytes_per_token;
-    double kv_read_share;             /* of the bytes read for the last token: KV / (KV + weights) */
+    double kv_read_share; /* of the bytes read for the last token: KV / (KV + weights) */
 };
 
 /* Of a finished request whose sequence is still open. */

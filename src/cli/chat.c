@@ -32,7 +32,8 @@ static void print_bill(struct chat *chat) {
     struct kv_usage usage = kv_usage(engine_kv(chat->conversation.session->engine));
     if (chat->conversation.has_bill) bill_print(&chat->conversation.bill, stdout);
     char held[CLI_BYTES_LENGTH], arena[CLI_BYTES_LENGTH], tokens[CLI_BYTES_LENGTH];
-    printf("KV memory: %s held of %s, room for %s more tokens\n", cli_format_bytes(held, (double)usage.held_bytes),
+    printf("KV memory: %s held of %s, room for %s more tokens\n",
+           cli_format_bytes(held, (double)usage.held_bytes),
            cli_format_bytes(arena, (double)usage.arena_bytes), cli_format_count(tokens, usage.free_tokens));
 }
 
@@ -96,7 +97,8 @@ static int read_turns(struct chat *chat) {
     while (result == 1) {
         char error[ERROR_LENGTH], *line = NULL;
         size_t length = 0;
-        int event = cabinet_editor_read(chat->editor, chat->is_terminal ? "> " : "", &line, &length, error, sizeof error);
+        int event = cabinet_editor_read(chat->editor, chat->is_terminal ? "> " : "", &line, &length, error,
+                                        sizeof error);
         if (event < 0) return ERR(IO, "cannot read a line: %s", error);
         if (event == CABINET_EDITOR_END) return 0;
         if (event == CABINET_EDITOR_INTERRUPTED) {
@@ -119,7 +121,9 @@ int chat_loop(struct session *session, const struct chat_opts *opts) {
         return ERR(IO, "cannot open the line editor: %s", error);
     int result = conversation_open(&chat.conversation, session, opts->system);
     if (result == 0) {
-        if (chat.is_terminal) printf("%s, context %" PRIu32 " tokens. /help lists commands.\n", opts->model, session->max_tokens);
+        if (chat.is_terminal)
+            printf("%s, context %" PRIu32 " tokens. /help lists commands.\n", opts->model,
+                   session->max_tokens);
         result = read_turns(&chat);
         conversation_close(&chat.conversation);
     }

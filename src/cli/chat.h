@@ -11,8 +11,8 @@ struct chat_opts {
     volatile sig_atomic_t *interrupted; /* set by Ctrl-C; the loop clears it before each answer */
 };
 
-/* Reads turns until the end of input or /exit. An answer that fails is reported and the chat goes on; with input that
- * is no terminal, the first failure ends it. */
+/* Reads turns until the end of input or /exit. An answer that fails is reported and the chat goes on; with
+ * input that is no terminal, the first failure ends it. */
 int chat_loop(struct session *session, const struct chat_opts *opts);
 
 #endif

@@ -49,13 +49,15 @@ const char *cli_format_count(char *buffer, uint64_t count) {
     return buffer;
 }
 
-uint64_t cli_parse_count(struct argp_state *state, const char *what, const char *text, uint64_t low, uint64_t high) {
+uint64_t cli_parse_count(struct argp_state *state, const char *what, const char *text, uint64_t low,
+                         uint64_t high) {
     char *end;
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || !isdigit((unsigned char)*text) || value < low || value > high)
-        argp_failure(state, EXIT_USAGE, 0, "%s '%s' is no whole number from %" PRIu64 " to %" PRIu64, what, text, low,
-                     high);
+    if (errno != 0 || end == text || *end != '\0' || !isdigit((unsigned char)*text) || value < low ||
+        value > high)
+        argp_failure(state, EXIT_USAGE, 0, "%s '%s' is no whole number from %" PRIu64 " to %" PRIu64, what,
+                     text, low, high);
     return value;
 }
 
@@ -92,7 +94,8 @@ uint64_t cli_parse_memory(struct argp_state *state, const char *what, const char
 
 int cli_parse_codec(struct argp_state *state, const char *text) {
     int codec = codec_find(text);
-    if (codec < 0) argp_failure(state, EXIT_USAGE, 0, "KV codec '%s' does not exist; these do: %s", text, codec_names());
+    if (codec < 0)
+        argp_failure(state, EXIT_USAGE, 0, "KV codec '%s' does not exist; these do: %s", text, codec_names());
     return codec;
 }
 
@@ -109,12 +112,14 @@ int cli_cache_folder(char *path, size_t size) {
     else if (home != NULL && *home == '/')
         n = snprintf(path, size, "%s/.cache/cabinet", home);
     else
-        return ERR(NOT_FOUND, "there is no cache folder: neither XDG_CACHE_HOME nor HOME is an absolute path");
+        return ERR(NOT_FOUND,
+                   "there is no cache folder: neither XDG_CACHE_HOME nor HOME is an absolute path");
     return (size_t)n < size ? 0 : ERR(TOO_LARGE, "the cache folder's path is too long");
 }
 
 int cli_model_path(const char *model, char *path, size_t size) {
-    if ((size_t)snprintf(path, size, "%s", model) >= size) return ERR(TOO_LARGE, "the model's path is too long");
+    if ((size_t)snprintf(path, size, "%s", model) >= size)
+        return ERR(TOO_LARGE, "the model's path is too long");
     if (access(model, F_OK) == 0) return 0;
     for (size_t i = 0; i < sizeof short_names / sizeof *short_names; i++) {
         if (strcmp(short_names[i].name, model) != 0) continue;
@@ -123,7 +128,8 @@ int cli_model_path(const char *model, char *path, size_t size) {
         if ((size_t)snprintf(path, size, "%s/models/%s", folder, short_names[i].file) >= size)
             return ERR(TOO_LARGE, "the cache folder's path is too long");
         if (access(path, F_OK) == 0) return 0;
-        return ERR(NOT_FOUND, "model '%s' is not in the cache folder %s; `make demo` fetches it", model, folder);
+        return ERR(NOT_FOUND, "model '%s' is not in the cache folder %s; `make demo` fetches it", model,
+                   folder);
     }
     return ERR(NOT_FOUND, "there is no file '%s', and no model of that short name (there is: %s)", model,
                short_names[0].name);

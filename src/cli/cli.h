@@ -1,5 +1,5 @@
-/* What the verbs share. A verb is one file with `int cli_<verb>(int argc, char **argv)`, argv[0] being the verb; it
- * returns the exit code: 0 done, 1 failed, 2 wrong usage. */
+/* What the verbs share. A verb is one file with `int cli_<verb>(int argc, char **argv)`, argv[0] being the
+ * verb; it returns the exit code: 0 done, 1 failed, 2 wrong usage. */
 #ifndef CABINET_CLI_CLI_H
 #define CABINET_CLI_CLI_H
 
@@ -12,7 +12,7 @@
 
 #define VERB_LIST(X)                                                                                         \
     X(run, "answer a prompt, or chat")                                                                       \
-    X(inspect, "what a model is, and what its memory will cost")                                              \
+    X(inspect, "what a model is, and what its memory will cost")                                             \
     X(bench, "speed, beside this machine's own limits")
 
 #define X(name, summary) int cli_##name(int argc, char **argv);
@@ -24,7 +24,8 @@ enum { EXIT_USAGE = 2 };
 /* Prints "cabinet: <latest error>" on stderr and returns the exit code of a failure. */
 int cli_fail(void);
 
-/* Parses options with argp; usage errors exit with EXIT_USAGE. The program's name in messages is "cabinet <verb>". */
+/* Parses options with argp; usage errors exit with EXIT_USAGE. The program's name in messages is "cabinet
+ * <verb>". */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 
 /* "22.5 MiB": into a caller's buffer of CLI_BYTES_LENGTH, which is returned. */
@@ -34,15 +35,16 @@ const char *cli_format_bytes(char *buffer, double bytes);
 const char *cli_format_count(char *buffer, uint64_t count);
 
 /* A whole number in [low, high], or a usage error that names `what`. */
-uint64_t cli_parse_count(struct argp_state *state, const char *what, const char *text, uint64_t low, uint64_t high);
+uint64_t cli_parse_count(struct argp_state *state, const char *what, const char *text, uint64_t low,
+                         uint64_t high);
 float cli_parse_float(struct argp_state *state, const char *what, const char *text);
 /* "512M", "2.5GiB", "40%" (of the memory that is free now): bytes. */
 uint64_t cli_parse_memory(struct argp_state *state, const char *what, const char *text);
 /* A name of CODEC_LIST: an enum codec_id. */
 int cli_parse_codec(struct argp_state *state, const char *text);
 
-/* Turns what the user gave for MODEL into a path: an existing file as it is, or a short name ("smollm2") of a model in
- * the cache folder. NOT_FOUND says what to do. */
+/* Turns what the user gave for MODEL into a path: an existing file as it is, or a short name ("smollm2") of a
+ * model in the cache folder. NOT_FOUND says what to do. */
 int cli_model_path(const char *model, char *path, size_t size);
 /* $XDG_CACHE_HOME/cabinet or ~/.cache/cabinet */
 int cli_cache_folder(char *path, size_t size);

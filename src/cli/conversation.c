@@ -16,7 +16,8 @@ static int append(struct conversation *conversation, const char *role, const cha
     }
     char *content = mem_strndup(text, length);
     if (content == NULL) return ERR_NO_MEMORY;
-    conversation->messages[conversation->n_messages++] = (struct chat_message){.role = role, .content = content};
+    conversation->messages[conversation->n_messages++] =
+        (struct chat_message){.role = role, .content = content};
     return 0;
 }
 
@@ -55,7 +56,8 @@ static int render(const struct conversation *conversation, struct token_list *pr
         return ERR(UNSUPPORTED, "this model has no chat template; use --raw to continue a text instead");
     char *text;
     size_t length;
-    TRY(chat_template_render(model->chat, conversation->messages, conversation->n_messages, true, &text, &length));
+    TRY(chat_template_render(model->chat, conversation->messages, conversation->n_messages, true, &text,
+                             &length));
     int result = tokenizer_encode(model->tokenizer, text, length, true, prompt);
     chat_template_text_free(text, length);
     return result;
@@ -64,7 +66,8 @@ static int render(const struct conversation *conversation, struct token_list *pr
 static int ask(struct conversation *conversation, const struct answer_opts *opts, struct answer *answer) {
     struct token_list prompt = {0};
     int result = render(conversation, &prompt);
-    if (result == 0) result = answer_generate(conversation->session, conversation->sequence, &prompt, opts, answer);
+    if (result == 0)
+        result = answer_generate(conversation->session, conversation->sequence, &prompt, opts, answer);
     token_list_free(&prompt);
     return result;
 }
@@ -101,5 +104,6 @@ int conversation_save(const struct conversation *conversation, const char *model
     errno = 0;
     int failed = json_dump_file(document, path, JSON_INDENT(2));
     json_decref(document);
-    return failed ? ERR(IO, "cannot write %s: %s", path, errno != 0 ? strerror(errno) : "not all was written") : 0;
+    return failed ? ERR(IO, "cannot write %s: %s", path, errno != 0 ? strerror(errno) : "not all was written")
+                  : 0;
 }

@@ -21,8 +21,8 @@ void conversation_close(struct conversation *conversation);
 /* Forgets all turns; the cache of the system prompt is found again by the next one. */
 int conversation_reset(struct conversation *conversation);
 
-/* Adds the user's turn, generates the answer and adds it. When that fails or nothing was answered, the conversation
- * is as before. */
+/* Adds the user's turn, generates the answer and adds it. When that fails or nothing was answered, the
+ * conversation is as before. */
 int conversation_ask(struct conversation *conversation, const char *text, const struct answer_opts *opts,
                      struct answer *answer);
 

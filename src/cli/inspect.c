@@ -7,8 +7,8 @@
 
 #include "base/mem.h"
 #include "cli/cli.h"
-#include "kv/kv_cache.h"
 #include "kernel/weight_type.h"
+#include "kv/kv_cache.h"
 #include "model/model.h"
 
 enum { OPTION_JSON = 256, OPTION_KV };
@@ -42,11 +42,16 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
 }
 
 static const struct argp argp = {
-    options, parse, "MODEL",
-    "Tell what a model is made of and what a conversation with it will cost to remember. Reads the file's header "
+    options,
+    parse,
+    "MODEL",
+    "Tell what a model is made of and what a conversation with it will cost to remember. Reads the file's "
+    "header "
     "only.\v"
     "Examples:\n  cabinet inspect smollm2\n  cabinet inspect model.gguf --kv f32 --json",
-    NULL, NULL, NULL};
+    NULL,
+    NULL,
+    NULL};
 
 enum { MAX_TYPES = 64 };
 
@@ -61,7 +66,8 @@ struct report {
     size_t n_types;
     uint64_t n_parameters;
     uint64_t tensor_bytes;
-    uint64_t weight_bytes_per_step; /* what a decode step reads: all tensors but an untied embedding's table */
+    uint64_t
+        weight_bytes_per_step; /* what a decode step reads: all tensors but an untied embedding's table */
     uint64_t kv_bytes_per_token;
     uint64_t crossover_tokens;
 };
@@ -128,32 +134,36 @@ static void print_text(const struct report *report) {
     struct gguf_string name = {"", 0};
     if (gguf_get_string(report->model.file, "general.name", &name) == 1)
         printf("model          %.*s\n", name.length > 100 ? 100 : (int)name.length, name.bytes);
-    printf("architecture   %s: %u layers, width %u, FFN %u, %u query and %u KV heads of %u\n", d->architecture,
-           d->n_layers, d->n_embd, d->n_ff, d->n_heads, d->n_kv_heads, d->head_dim);
-    printf("context        %s tokens, RoPE base %g\n", cli_format_count(a, d->n_context), (double)d->rope.base);
+    printf("architecture   %s: %u layers, width %u, FFN %u, %u query and %u KV heads of %u\n",
+           d->architecture, d->n_layers, d->n_embd, d->n_ff, d->n_heads, d->n_kv_heads, d->head_dim);
+    printf("context        %s tokens, RoPE base %g\n", cli_format_count(a, d->n_context),
+           (double)d->rope.base);
     printf("parameters     %s in %zu tensors, %s\n", cli_format_count(a, report->n_parameters),
            gguf_n_tensors(report->model.file), cli_format_bytes(b, (double)report->tensor_bytes));
     for (size_t i = 0; i < report->n_types; i++)
         printf("  %-10s   %" PRIu64 " tensors, %s\n", weight_type_name(report->types[i].type),
                report->types[i].n_tensors, cli_format_bytes(a, (double)report->types[i].bytes));
-    printf("tokenizer      %s, rule %s, %s tokens\n", tokenizer_model_name(tokenizer), tokenizer_rule_name(tokenizer),
-           cli_format_count(a, tokenizer_n_tokens(tokenizer)));
+    printf("tokenizer      %s, rule %s, %s tokens\n", tokenizer_model_name(tokenizer),
+           tokenizer_rule_name(tokenizer), cli_format_count(a, tokenizer_n_tokens(tokenizer)));
     printf("chat template  %s\n", template_source(&report->model));
     printf("\nKV cache, one conversation\n");
     for (unsigned g = 0; g < report->layout.n_groups; g++) {
         const struct kv_group *group = &report->layout.groups[g];
         const struct kv_layer *layer = first_layer_of(&report->layout, g);
-        printf("  %u %s layers   %s bytes/token (%s: 2 x %u layers x %u heads x %u x %zu B), %s a block of %d tokens\n",
+        printf("  %u %s layers   %s bytes/token (%s: 2 x %u layers x %u heads x %u x %zu B), %s a block of "
+               "%d tokens\n",
                group->n_layers, group->kind, cli_format_count(a, group->block_bytes / BLOCK_TOKENS),
                codec_get(layer->codec)->name, group->n_layers, layer->n_kv_heads, layer->head_dim,
-               codec_get(layer->codec)->element_bytes, cli_format_bytes(b, (double)group->block_bytes), BLOCK_TOKENS);
+               codec_get(layer->codec)->element_bytes, cli_format_bytes(b, (double)group->block_bytes),
+               BLOCK_TOKENS);
     }
     size_t n = n_lengths_within(d->n_context);
     for (size_t i = 0; i < n; i++)
         printf("  at %8s tokens   %s\n", cli_format_count(a, lengths[i]),
                cli_format_bytes(b, (double)kv_bytes_for(&report->layout, (uint32_t)lengths[i])));
     printf("  outweighs the weights (%s read per step) from %s tokens on\n",
-           cli_format_bytes(a, (double)report->weight_bytes_per_step), cli_format_count(b, report->crossover_tokens));
+           cli_format_bytes(a, (double)report->weight_bytes_per_step),
+           cli_format_count(b, report->crossover_tokens));
 }
 
 static json_t *json_of_count(uint64_t count) { return json_integer((json_int_t)count); }
@@ -164,8 +174,8 @@ static json_t *kv_json(const struct report *report) {
         const struct kv_group *group = &report->layout.groups[g];
         json_array_append_new(groups, json_pack("{s:s, s:I, s:I, s:I}", "kind", group->kind, "layers",
                                                 (json_int_t)group->n_layers, "bytes_per_token",
-                                                (json_int_t)(group->block_bytes / BLOCK_TOKENS), "block_bytes",
-                                                (json_int_t)group->block_bytes));
+                                                (json_int_t)(group->block_bytes / BLOCK_TOKENS),
+                                                "block_bytes", (json_int_t)group->block_bytes));
     }
     size_t n = n_lengths_within(report->model.description.n_context);
     for (size_t i = 0; i < n; i++)
@@ -183,18 +193,26 @@ static void print_json(const struct report *report) {
     json_t *types = json_object(), *object = json_object();
     for (size_t i = 0; i < report->n_types; i++)
         json_object_set_new(types, weight_type_name(report->types[i].type),
-                            json_pack("{s:I, s:I}", "tensors", (json_int_t)report->types[i].n_tensors, "bytes",
-                                      (json_int_t)report->types[i].bytes));
+                            json_pack("{s:I, s:I}", "tensors", (json_int_t)report->types[i].n_tensors,
+                                      "bytes", (json_int_t)report->types[i].bytes));
     json_object_set_new(object, "architecture", json_string(d->architecture));
     const struct {
         const char *key;
         uint64_t value;
     } counts[] = {
-        {"layers", d->n_layers}, {"embedding_length", d->n_embd}, {"feed_forward_length", d->n_ff},
-        {"heads", d->n_heads}, {"kv_heads", d->n_kv_heads}, {"head_dim", d->head_dim},
-        {"vocabulary", d->n_vocab}, {"context_tokens", d->n_context}, {"parameters", report->n_parameters},
-        {"tensor_bytes", report->tensor_bytes}, {"weight_bytes_per_step", report->weight_bytes_per_step},
-        {"kv_bytes_per_token", report->kv_bytes_per_token}, {"crossover_tokens", report->crossover_tokens},
+        {"layers", d->n_layers},
+        {"embedding_length", d->n_embd},
+        {"feed_forward_length", d->n_ff},
+        {"heads", d->n_heads},
+        {"kv_heads", d->n_kv_heads},
+        {"head_dim", d->head_dim},
+        {"vocabulary", d->n_vocab},
+        {"context_tokens", d->n_context},
+        {"parameters", report->n_parameters},
+        {"tensor_bytes", report->tensor_bytes},
+        {"weight_bytes_per_step", report->weight_bytes_per_step},
+        {"kv_bytes_per_token", report->kv_bytes_per_token},
+        {"crossover_tokens", report->crossover_tokens},
     };
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         json_object_set_new(object, counts[i].key, json_of_count(counts[i].value));

@@ -48,9 +48,10 @@ static void touch_share(void *argument, unsigned rank, unsigned n_ranks) {
     for (size_t i = 0; i < share; i += 64) begin[i] = 1;
 }
 
-int machine_open(struct machine *machine, struct team *team, const struct kernel_set *kernels, struct clock clock,
-                 size_t buffer_bytes) {
-    *machine = (struct machine){.team = team, .kernels = kernels, .clock = clock, .buffer_bytes = buffer_bytes};
+int machine_open(struct machine *machine, struct team *team, const struct kernel_set *kernels,
+                 struct clock clock, size_t buffer_bytes) {
+    *machine =
+        (struct machine){.team = team, .kernels = kernels, .clock = clock, .buffer_bytes = buffer_bytes};
     machine->buffer = mem_map(buffer_bytes);
     if (machine->buffer == NULL) return ERR_NO_MEMORY;
     team_run(team, touch_share, machine);
@@ -72,6 +73,7 @@ struct machine_limits machine_measure(struct machine *machine) {
 
 double machine_limit_seconds(const struct machine_limits *limits, const struct cost *cost) {
     double reading = (double)(cost->weight_bytes + cost->kv_read_bytes) / limits->read_bytes_per_second;
-    double computing = (double)cost->int8_ops / limits->int8_ops_per_second + (double)cost->f32_ops / limits->f32_flops;
+    double computing =
+        (double)cost->int8_ops / limits->int8_ops_per_second + (double)cost->f32_ops / limits->f32_flops;
     return reading > computing ? reading : computing;
 }

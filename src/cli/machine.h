@@ -22,14 +22,16 @@ struct machine {
     size_t buffer_bytes;
 };
 
-/* The buffer is swept again and again, as a decode step sweeps weights and cache: give the size of a step's reads. */
-int machine_open(struct machine *machine, struct team *team, const struct kernel_set *kernels, struct clock clock,
-                 size_t buffer_bytes);
+/* The buffer is swept again and again, as a decode step sweeps weights and cache: give the size of a step's
+ * reads. */
+int machine_open(struct machine *machine, struct team *team, const struct kernel_set *kernels,
+                 struct clock clock, size_t buffer_bytes);
 void machine_close(struct machine *machine);
 /* One measurement of each, some tens of milliseconds in all. */
 struct machine_limits machine_measure(struct machine *machine);
 
-/* The least time that a step of that cost can take: bytes read over bandwidth, or operations over their peaks. */
+/* The least time that a step of that cost can take: bytes read over bandwidth, or operations over their
+ * peaks. */
 double machine_limit_seconds(const struct machine_limits *limits, const struct cost *cost);
 
 #endif

@@ -11,9 +11,23 @@
 #include "cli/chat.h"
 #include "cli/cli.h"
 
-enum { OPTION_SYSTEM = 256, OPTION_TEMP, OPTION_TOP_K, OPTION_TOP_P, OPTION_MIN_P, OPTION_REPEAT_PENALTY,
-       OPTION_PRESENCE_PENALTY, OPTION_FREQUENCY_PENALTY, OPTION_SEED, OPTION_CTX, OPTION_KV_MEMORY, OPTION_KV,
-       OPTION_THREADS, OPTION_RAW, OPTION_JSON };
+enum {
+    OPTION_SYSTEM = 256,
+    OPTION_TEMP,
+    OPTION_TOP_K,
+    OPTION_TOP_P,
+    OPTION_MIN_P,
+    OPTION_REPEAT_PENALTY,
+    OPTION_PRESENCE_PENALTY,
+    OPTION_FREQUENCY_PENALTY,
+    OPTION_SEED,
+    OPTION_CTX,
+    OPTION_KV_MEMORY,
+    OPTION_KV,
+    OPTION_THREADS,
+    OPTION_RAW,
+    OPTION_JSON
+};
 
 static const struct argp_option options[] = {
     {"prompt", 'p', "TEXT", 0, "answer this and exit", 1},
@@ -24,14 +38,20 @@ static const struct argp_option options[] = {
     {"json", OPTION_JSON, 0, 0, "print one JSON object instead of text (docs/json.md)", 1},
     {"temp", OPTION_TEMP, "T", 0, "temperature; 0 takes the most likely token (default 0.7)", 2},
     {"top-k", OPTION_TOP_K, "K", 0, "choose among the K most likely tokens (default 0: all)", 2},
-    {"top-p", OPTION_TOP_P, "P", 0, "choose among the fewest tokens with probability P together (default 1: all)", 2},
-    {"min-p", OPTION_MIN_P, "P", 0, "drop tokens below P times the best one's probability (default 0: none)", 2},
-    {"repeat-penalty", OPTION_REPEAT_PENALTY, "X", 0, "weaken tokens already in the text (default 1: off)", 2},
-    {"presence-penalty", OPTION_PRESENCE_PENALTY, "X", 0, "weaken tokens already in the answer (default 0)", 2},
-    {"frequency-penalty", OPTION_FREQUENCY_PENALTY, "X", 0, "the same, for each time they occur (default 0)", 2},
+    {"top-p", OPTION_TOP_P, "P", 0,
+     "choose among the fewest tokens with probability P together (default 1: all)", 2},
+    {"min-p", OPTION_MIN_P, "P", 0, "drop tokens below P times the best one's probability (default 0: none)",
+     2},
+    {"repeat-penalty", OPTION_REPEAT_PENALTY, "X", 0, "weaken tokens already in the text (default 1: off)",
+     2},
+    {"presence-penalty", OPTION_PRESENCE_PENALTY, "X", 0, "weaken tokens already in the answer (default 0)",
+     2},
+    {"frequency-penalty", OPTION_FREQUENCY_PENALTY, "X", 0, "the same, for each time they occur (default 0)",
+     2},
     {"seed", OPTION_SEED, "S", 0, "the same seed gives the same answer (default: another one each run)", 2},
     {"ctx", OPTION_CTX, "TOKENS", 0, "context length (default: the model's own)", 3},
-    {"kv-memory", OPTION_KV_MEMORY, "SIZE", 0, "memory for the KV cache: 512M, 4GiB, 40% of what is free (default 50%)", 3},
+    {"kv-memory", OPTION_KV_MEMORY, "SIZE", 0,
+     "memory for the KV cache: 512M, 4GiB, 40% of what is free (default 50%)", 3},
     {"kv", OPTION_KV, "CODEC", 0, "how K and V are stored: f32, f16 or bf16 (default f16)", 3},
     {"threads", OPTION_THREADS, "T", 0, "threads (default: all cores)", 3},
     {0},
@@ -44,13 +64,18 @@ struct run_opts {
     bool is_raw, is_json, has_seed;
 };
 
-static error_t parse_sampling(int key, char *argument, struct argp_state *state, struct sampler_opts *sampling) {
+static error_t parse_sampling(int key, char *argument, struct argp_state *state,
+                              struct sampler_opts *sampling) {
     switch (key) {
     case OPTION_TEMP: sampling->temperature = cli_parse_float(state, "--temp", argument); break;
-    case OPTION_TOP_K: sampling->top_k = (uint32_t)cli_parse_count(state, "--top-k", argument, 0, UINT32_MAX); break;
+    case OPTION_TOP_K:
+        sampling->top_k = (uint32_t)cli_parse_count(state, "--top-k", argument, 0, UINT32_MAX);
+        break;
     case OPTION_TOP_P: sampling->top_p = cli_parse_float(state, "--top-p", argument); break;
     case OPTION_MIN_P: sampling->min_p = cli_parse_float(state, "--min-p", argument); break;
-    case OPTION_REPEAT_PENALTY: sampling->repeat_penalty = cli_parse_float(state, "--repeat-penalty", argument); break;
+    case OPTION_REPEAT_PENALTY:
+        sampling->repeat_penalty = cli_parse_float(state, "--repeat-penalty", argument);
+        break;
     case OPTION_PRESENCE_PENALTY:
         sampling->presence_penalty = cli_parse_float(state, "--presence-penalty", argument);
         break;
@@ -63,12 +88,17 @@ static error_t parse_sampling(int key, char *argument, struct argp_state *state,
     return 0;
 }
 
-static error_t parse_session(int key, char *argument, struct argp_state *state, struct session_opts *session) {
+static error_t parse_session(int key, char *argument, struct argp_state *state,
+                             struct session_opts *session) {
     switch (key) {
-    case OPTION_CTX: session->max_tokens = (uint32_t)cli_parse_count(state, "--ctx", argument, 2, 1u << 27); break;
+    case OPTION_CTX:
+        session->max_tokens = (uint32_t)cli_parse_count(state, "--ctx", argument, 2, 1u << 27);
+        break;
     case OPTION_KV_MEMORY: session->kv_memory_bytes = cli_parse_memory(state, "--kv-memory", argument); break;
     case OPTION_KV: session->codec = (enum codec_id)cli_parse_codec(state, argument); break;
-    case OPTION_THREADS: session->n_threads = (unsigned)cli_parse_count(state, "--threads", argument, 1, 1024); break;
+    case OPTION_THREADS:
+        session->n_threads = (unsigned)cli_parse_count(state, "--threads", argument, 1, 1024);
+        break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;
@@ -92,7 +122,8 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     case ARGP_KEY_END:
         if (opts->session.model == NULL) argp_error(state, "MODEL is missing");
         if (opts->prompt != NULL && opts->file != NULL) argp_error(state, "-p and -f exclude each other");
-        if (opts->is_raw && opts->system != NULL) argp_error(state, "--raw uses no template, so --system says nothing");
+        if (opts->is_raw && opts->system != NULL)
+            argp_error(state, "--raw uses no template, so --system says nothing");
         if ((opts->is_raw || opts->is_json) && opts->prompt == NULL && opts->file == NULL)
             argp_error(state, "--raw and --json need a prompt (-p or -f)");
         return 0;
@@ -103,17 +134,22 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     return parse_session(key, argument, state, &opts->session);
 }
 
-static const struct argp argp = {
-    options, parse, "MODEL",
-    "Answer a prompt, or chat with a model; then say what remembering it cost.\n\nMODEL is a GGUF file or the short "
-    "name of a model that `make demo` fetched (smollm2). Without -p or -f it is a chat: from a terminal with line "
-    "editing, otherwise one turn a line.\v"
-    "Examples:\n"
-    "  cabinet run smollm2 -p 'Why is the sky blue?'\n"
-    "  cabinet run smollm2 -f essay.txt -n 200 --temp 0 --json\n"
-    "  cabinet run smollm2 --system 'Answer in one sentence.' --kv-memory 1G\n"
-    "  cabinet run model.gguf --raw -p 'Once upon a time' -n 50 --seed 7",
-    NULL, NULL, NULL};
+static const struct argp argp = {options,
+                                 parse,
+                                 "MODEL",
+                                 "Answer a prompt, or chat with a model; then say what remembering it "
+                                 "cost.\n\nMODEL is a GGUF file or the short "
+                                 "name of a model that `make demo` fetched (smollm2). Without -p or -f it is "
+                                 "a chat: from a terminal with line "
+                                 "editing, otherwise one turn a line.\v"
+                                 "Examples:\n"
+                                 "  cabinet run smollm2 -p 'Why is the sky blue?'\n"
+                                 "  cabinet run smollm2 -f essay.txt -n 200 --temp 0 --json\n"
+                                 "  cabinet run smollm2 --system 'Answer in one sentence.' --kv-memory 1G\n"
+                                 "  cabinet run model.gguf --raw -p 'Once upon a time' -n 50 --seed 7",
+                                 NULL,
+                                 NULL,
+                                 NULL};
 
 static volatile sig_atomic_t interrupted;
 
@@ -152,10 +188,13 @@ static int read_text(const char *path, char **text) {
     return 0;
 }
 
-static void print_json(const struct run_opts *opts, const struct session *session, const struct answer *answer) {
+static void print_json(const struct run_opts *opts, const struct session *session,
+                       const struct answer *answer) {
     json_t *object = json_object(), *ids = json_array();
-    for (size_t i = 0; i < answer->tokens.n; i++) json_array_append_new(ids, json_integer(answer->tokens.ids[i]));
-    json_object_set_new(object, "text", json_stringn(answer->text == NULL ? "" : answer->text, answer->length));
+    for (size_t i = 0; i < answer->tokens.n; i++)
+        json_array_append_new(ids, json_integer(answer->tokens.ids[i]));
+    json_object_set_new(object, "text",
+                        json_stringn(answer->text == NULL ? "" : answer->text, answer->length));
     json_object_set_new(object, "token_ids", ids);
     bill_add_json(&answer->bill, object);
     json_object_set_new(object, "finish_reason", json_string(answer_finish_name(answer->finish)));
@@ -218,7 +257,9 @@ static int run(struct run_opts *opts) {
     if (result == 0) {
         opts->answer.stream = opts->is_json ? NULL : stdout;
         opts->answer.interrupt = &interrupted;
-        struct chat_opts chat = {.system = opts->system, .model = opts->session.model, .answer = opts->answer,
+        struct chat_opts chat = {.system = opts->system,
+                                 .model = opts->session.model,
+                                 .answer = opts->answer,
                                  .interrupted = &interrupted};
         result = text != NULL ? answer_once(&session, opts, text) : chat_loop(&session, &chat);
         session_close(&session);

@@ -5,10 +5,10 @@
 #include "engine/engine.h"
 
 struct session_opts {
-    const char *model;         /* a path or a short name */
-    unsigned n_threads;        /* 0: all cores */
-    uint64_t kv_memory_bytes;  /* 0: half of the free memory */
-    uint32_t max_tokens;       /* 0: the model's own context */
+    const char *model;        /* a path or a short name */
+    unsigned n_threads;       /* 0: all cores */
+    uint64_t kv_memory_bytes; /* 0: half of the free memory */
+    uint32_t max_tokens;      /* 0: the model's own context */
     uint32_t max_sequences;
     uint32_t chunk_tokens;
     enum codec_id codec;

@@ -4,9 +4,9 @@
  * every number on its own; they differ only in the element type, so rows can be written one by one and copied
  * bit for bit. Layout of one head in a block of BLOCK_TOKENS slots:
  *
- *   K: (head_dim, BLOCK_TOKENS)   element [dim][slot]   so that a vector holds one dimension of many tokens and
- *                                                       their scores fall out without horizontal sums
- *   V: (BLOCK_TOKENS, head_dim)   element [slot][dim]   so that a vector holds many dimensions of one token
+ *   K: (head_dim, BLOCK_TOKENS)   element [dim][slot]   so that a vector holds one dimension of many tokens
+ * and their scores fall out without horizontal sums V: (BLOCK_TOKENS, head_dim)   element [slot][dim]   so
+ * that a vector holds many dimensions of one token
  *
  * The functions here are the plain reference; the kernel sets have faster ones of the same result. */
 #ifndef CABINET_CODEC_CODEC_H

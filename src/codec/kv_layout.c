@@ -8,8 +8,8 @@ int kv_layout_add(struct kv_layout *layout, unsigned group, unsigned n_kv_heads,
     if (layout->n_layers == KV_MAX_LAYERS)
         return ERR(TOO_LARGE, "the model has more than %d attention layers", KV_MAX_LAYERS);
     if (head_dim == 0 || head_dim % 2 != 0 || n_kv_heads == 0)
-        return ERR(INVALID, "layer %u: %u KV heads of %u numbers cannot be stored", layout->n_layers, n_kv_heads,
-                   head_dim);
+        return ERR(INVALID, "layer %u: %u KV heads of %u numbers cannot be stored", layout->n_layers,
+                   n_kv_heads, head_dim);
     struct kv_layer *layer = &layout->layers[layout->n_layers++];
     size_t area_bytes = codec_area_bytes(codec_get(codec), head_dim);
     *layer = (struct kv_layer){

@@ -1,7 +1,7 @@
 /* Where each layer's K and V lie in a block's payload: data that the model hands to the cache.
  *
- * Layers of one kind form a *group* that shares block tables. The payload of a group's block holds, for each of
- * its layers in order, for each KV head, the K area and then the V area (codec.h):
+ * Layers of one kind form a *group* that shares block tables. The payload of a group's block holds, for each
+ * of its layers in order, for each KV head, the K area and then the V area (codec.h):
  *
  *   payload: | layer 0: K head 0 | V head 0 | K head 1 | V head 1 ... | layer 1: ... |
  *
@@ -17,18 +17,18 @@
 enum { KV_MAX_LAYERS = 512, KV_MAX_GROUPS = 4 };
 
 struct kv_layer {
-    uint16_t group;          /* index into kv_layout.groups */
-    uint16_t n_kv_heads;     /* */
-    uint16_t head_dim;       /* numbers in a K row and in a V row of one head */
-    uint8_t codec;           /* enum codec_id */
-    size_t offset;           /* bytes from the payload's start to this layer */
-    size_t area_bytes;       /* of one head's K, or V, in one block */
+    uint16_t group;      /* index into kv_layout.groups */
+    uint16_t n_kv_heads; /* */
+    uint16_t head_dim;   /* numbers in a K row and in a V row of one head */
+    uint8_t codec;       /* enum codec_id */
+    size_t offset;       /* bytes from the payload's start to this layer */
+    size_t area_bytes;   /* of one head's K, or V, in one block */
 };
 
 struct kv_group {
-    const char *kind;        /* "full": every token stays visible */
+    const char *kind; /* "full": every token stays visible */
     uint32_t n_layers;
-    size_t block_bytes;      /* payload of one block: BLOCK_TOKENS slots of all layers of the group */
+    size_t block_bytes; /* payload of one block: BLOCK_TOKENS slots of all layers of the group */
 };
 
 struct kv_layout {

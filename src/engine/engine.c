@@ -16,7 +16,7 @@ struct engine {
     struct engine_opts opts;
     struct kv_layout layout;
     struct kv_cache *kv;
-    void *mapping;           /* holds the arena, from the first huge page border on */
+    void *mapping; /* holds the arena, from the first huge page border on */
     size_t mapping_bytes;
     uint8_t *arena;
     struct scheduler scheduler;
@@ -63,7 +63,8 @@ static int open_parts(struct engine *engine) {
     return engine->with_logits == NULL ? ERR_NO_MEMORY : 0;
 }
 
-int engine_open(struct engine **out, const struct model *model, struct team *team, const struct engine_opts *opts) {
+int engine_open(struct engine **out, const struct model *model, struct team *team,
+                const struct engine_opts *opts) {
     if (opts->max_sequences == 0 || opts->max_tokens == 0 || opts->chunk_tokens == 0)
         return ERR(INVALID, "an engine needs at least one sequence, a context and a chunk of one token");
     struct engine *engine = mem_alloc(1, sizeof *engine);
@@ -156,7 +157,8 @@ int engine_submit(struct engine *engine, struct request *request, const token_id
     request->error = 0;
     request->n_prompt = n_prompt;
     request->n_output = 0;
-    request->submitted_ns = request->first_token_ns = request->last_token_ns = clock_now_ns(&engine->opts.clock);
+    request->submitted_ns = request->first_token_ns = request->last_token_ns =
+        clock_now_ns(&engine->opts.clock);
     return scheduler_add(&engine->scheduler, sequence);
 }
 
@@ -172,8 +174,8 @@ void engine_cancel(struct engine *engine, struct request *request) {
 /* The next token of a request, from its logits. */
 static void take_token(struct engine *engine, struct request *request, float *logits) {
     struct sequence *sequence = request->sequence;
-    token_id token = sampler_pick(engine->sampler, &request->sampling, logits, sequence->tokens, sequence->n_tokens,
-                                  request->n_prompt);
+    token_id token = sampler_pick(engine->sampler, &request->sampling, logits, sequence->tokens,
+                                  sequence->n_tokens, request->n_prompt);
     request->last_token_ns = clock_now_ns(&engine->opts.clock);
     if (request->n_output == 0) request->first_token_ns = request->last_token_ns;
     if (!request->ignores_end && tokenizer_is_end(engine->model->tokenizer, token)) {
@@ -202,7 +204,8 @@ int engine_step(struct engine *engine) {
     }
     struct batch *batch = &engine->batch;
     if (batch->n_rows == 0) return 0;
-    transformer_forward(engine->model, &engine->layout, engine->arena, &engine->workspace, engine->team, batch);
+    transformer_forward(engine->model, &engine->layout, engine->arena, &engine->workspace, engine->team,
+                        batch);
     engine->n_with_logits = 0;
     for (uint32_t i = 0; i < engine->scheduler.n_in_step; i++) {
         struct sequence *sequence = engine->scheduler.in_step[i];

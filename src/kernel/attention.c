@@ -58,17 +58,11 @@ struct worker {
 static size_t align_line(size_t bytes) {
     return (bytes + MEM_CACHE_LINE - 1) / MEM_CACHE_LINE * MEM_CACHE_LINE;
 }
-static size_t min_size(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-static size_t ceil_div(size_t a, size_t b) {
-    return (a + b - 1) / b;
-}
+static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /* Floats of max, sum and out of n_rows rows. */
-static size_t partial_floats(size_t n_rows, unsigned head_dim) {
-    return n_rows * (head_dim + 2u);
-}
+static size_t partial_floats(size_t n_rows, unsigned head_dim) { return n_rows * (head_dim + 2u); }
 
 /* A thread's gathered q, its total and its part. */
 static size_t thread_bytes(unsigned head_dim) {
@@ -78,9 +72,7 @@ static size_t thread_bytes(unsigned head_dim) {
 
 /* Items that may be cut into splits: as each costs more than its part of the job there cannot be many more.
  */
-static size_t max_cut_items(unsigned n_threads) {
-    return n_threads == 1 ? 0 : 5 * (size_t)n_threads;
-}
+static size_t max_cut_items(unsigned n_threads) { return n_threads == 1 ? 0 : 5 * (size_t)n_threads; }
 
 size_t attention_scratch_bytes(unsigned n_threads, size_t max_rows, size_t max_tokens, unsigned n_heads,
                                unsigned head_dim) {
@@ -92,14 +84,10 @@ size_t attention_scratch_bytes(unsigned n_threads, size_t max_rows, size_t max_t
 
 /* ---- planning ---- */
 
-static size_t last_key(const struct attention_sequence *s) {
-    return s->first_position + s->n_rows;
-}
+static size_t last_key(const struct attention_sequence *s) { return s->first_position + s->n_rows; }
 
 /* Time of an item, roughly: reading a key costs as much as 4 rows' arithmetic. */
-static size_t item_cost(size_t n_rows, size_t n_keys) {
-    return (n_rows + 4) * n_keys;
-}
+static size_t item_cost(size_t n_rows, size_t n_keys) { return (n_rows + 4) * n_keys; }
 
 static size_t sequence_cost(const struct attention_sequence *s, unsigned group) {
     size_t n_rows = s->n_rows * group;
@@ -107,9 +95,7 @@ static size_t sequence_cost(const struct attention_sequence *s, unsigned group) 
            item_cost(min_size(n_rows, ATTENTION_MAX_ROWS), last_key(s));
 }
 
-static unsigned cost_class(size_t cost) {
-    return cost == 0 ? 0 : 63u - (unsigned)__builtin_clzl(cost);
-}
+static unsigned cost_class(size_t cost) { return cost == 0 ? 0 : 63u - (unsigned)__builtin_clzl(cost); }
 
 /* Puts the sequences into plan->shares by falling magnitude of cost, so that the long ones start first;
  * returns the cost of all. */

@@ -1,8 +1,8 @@
 /* Attention over block tables, over a team: one routine for prefill, decode, and any mix of both.
  *
  * Keys are visited in splits of ATTENTION_SPLIT and tiles of ATTENTION_TILE at absolute positions; each split
- * gives a partial (max, sum, out), and partials are merged in order of position. A row's arithmetic is therefore
- * the same whether its splits ran on one thread or on many, alone or beside others. */
+ * gives a partial (max, sum, out), and partials are merged in order of position. A row's arithmetic is
+ * therefore the same whether its splits ran on one thread or on many, alone or beside others. */
 #ifndef CABINET_KERNEL_ATTENTION_H
 #define CABINET_KERNEL_ATTENTION_H
 
@@ -23,15 +23,15 @@ struct attention_sequence {
 struct attention_job {
     const struct kv_layer *layer;
     const uint8_t *arena;
-    unsigned n_heads;         /* query heads; a multiple of layer->n_kv_heads */
-    float scale;              /* of scores, usually 1 / sqrt(head_dim) */
-    const float *q;           /* (rows, q_stride): head h of a row begins at h * head_dim */
+    unsigned n_heads; /* query heads; a multiple of layer->n_kv_heads */
+    float scale;      /* of scores, usually 1 / sqrt(head_dim) */
+    const float *q;   /* (rows, q_stride): head h of a row begins at h * head_dim */
     size_t q_stride;
-    float *out;               /* (rows, out_stride) */
+    float *out; /* (rows, out_stride) */
     size_t out_stride;
     const struct attention_sequence *sequences;
     size_t n_sequences;
-    void *scratch;            /* attention_scratch_bytes, aligned to a cache line */
+    void *scratch; /* attention_scratch_bytes, aligned to a cache line */
 };
 
 /* Scratch for jobs of at most max_rows rows and keys up to max_tokens a sequence, for a team of n_threads. */

@@ -29,33 +29,15 @@ static void dequantize_16(float (*to_f32)(uint16_t), const uint8_t *source, floa
 
 void weight_dequantize(enum weight_type type, const void *source, float *destination, size_t n) {
     switch (type) {
-    case WEIGHT_F32:
-        memcpy(destination, source, n * sizeof *destination);
-        return;
-    case WEIGHT_F16:
-        dequantize_16(f16_to_f32, source, destination, n);
-        return;
-    case WEIGHT_BF16:
-        dequantize_16(bf16_to_f32, source, destination, n);
-        return;
-    case WEIGHT_Q4_0:
-        dequantize_runs(WEIGHT_Q4_0, source, destination, n);
-        return;
-    case WEIGHT_Q4_1:
-        dequantize_runs(WEIGHT_Q4_1, source, destination, n);
-        return;
-    case WEIGHT_Q5_0:
-        dequantize_runs(WEIGHT_Q5_0, source, destination, n);
-        return;
-    case WEIGHT_Q8_0:
-        dequantize_runs(WEIGHT_Q8_0, source, destination, n);
-        return;
-    case WEIGHT_Q4_K:
-        dequantize_runs(WEIGHT_Q4_K, source, destination, n);
-        return;
-    case WEIGHT_Q6_K:
-        dequantize_runs(WEIGHT_Q6_K, source, destination, n);
-        return;
+    case WEIGHT_F32: memcpy(destination, source, n * sizeof *destination); return;
+    case WEIGHT_F16: dequantize_16(f16_to_f32, source, destination, n); return;
+    case WEIGHT_BF16: dequantize_16(bf16_to_f32, source, destination, n); return;
+    case WEIGHT_Q4_0: dequantize_runs(WEIGHT_Q4_0, source, destination, n); return;
+    case WEIGHT_Q4_1: dequantize_runs(WEIGHT_Q4_1, source, destination, n); return;
+    case WEIGHT_Q5_0: dequantize_runs(WEIGHT_Q5_0, source, destination, n); return;
+    case WEIGHT_Q8_0: dequantize_runs(WEIGHT_Q8_0, source, destination, n); return;
+    case WEIGHT_Q4_K: dequantize_runs(WEIGHT_Q4_K, source, destination, n); return;
+    case WEIGHT_Q6_K: dequantize_runs(WEIGHT_Q6_K, source, destination, n); return;
     }
     UNREACHABLE("a weight type that runs here");
 }

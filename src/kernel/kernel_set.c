@@ -13,9 +13,7 @@ static const struct kernel_set *const sets[] = {
     NULL,
 };
 
-const struct kernel_set *const *kernel_set_all(void) {
-    return sets;
-}
+const struct kernel_set *const *kernel_set_all(void) { return sets; }
 
 const struct kernel_set *kernel_set_get(const char *name) {
     char names[128] = "";

@@ -1,5 +1,5 @@
-/* A kernel set: the inner loops for one instruction set, over raw pointers, single-threaded, without memory of
- * their own. kernel/matmul.h and kernel/attention.h spread them over a team.
+/* A kernel set: the inner loops for one instruction set, over raw pointers, single-threaded, without memory
+ * of their own. kernel/matmul.h and kernel/attention.h spread them over a team.
  *
  * Within one set a row's result never depends on which rows are computed beside it. Sets may differ from each
  * other in the last bits of floating point, never in integer results; the scalar set is the reference that
@@ -38,7 +38,7 @@ struct attention_tile {
     const void *k[ATTENTION_TILE_BLOCKS]; /* K areas of one head */
     const void *v[ATTENTION_TILE_BLOCKS];
     const void *next_k[ATTENTION_TILE_BLOCKS]; /* K areas that are read next, to prefetch; any may be NULL */
-    const uint32_t *n_visible;            /* (n_rows) how many of the tile's keys a row sees, from the first on */
+    const uint32_t *n_visible; /* (n_rows) how many of the tile's keys a row sees, from the first on */
 };
 
 struct kernel_set {
@@ -50,11 +50,11 @@ struct kernel_set {
     matmul_function *matmul[PANEL_FORMAT_COUNT];
 
     /* Adds a tile to the rows' running softmax. Rows that see no key of it are left as they are, bit for bit.
-     * Slots past the largest n_visible may hold anything: blocks and V rows past it are not touched, and K lanes
-     * past it are dropped. */
+     * Slots past the largest n_visible may hold anything: blocks and V rows past it are not touched, and K
+     * lanes past it are dropped. */
     void (*attend_tile[CODEC_COUNT])(struct attention_rows *rows, const struct attention_tile *tile);
-    /* Adds the partial result `part` (of later keys) to `rows`: log-sum-exp merge. Rows with part->sum == 0 are
-     * left as they are, bit for bit. */
+    /* Adds the partial result `part` (of later keys) to `rows`: log-sum-exp merge. Rows with part->sum == 0
+     * are left as they are, bit for bit. */
     void (*attend_merge)(struct attention_rows *rows, const struct attention_rows *part);
 
     /* As the codec's encode_k and encode_v, bit for bit. */
@@ -74,8 +74,8 @@ extern const struct kernel_set kernel_set_scalar;
 extern const struct kernel_set kernel_set_avx2, kernel_set_avx512;
 #endif
 
-/* The best set of this processor, or the one named ("scalar", "avx2", "avx512"); NULL with the error set if it
- * does not exist or cannot run here. `name` may be NULL. */
+/* The best set of this processor, or the one named ("scalar", "avx2", "avx512"); NULL with the error set if
+ * it does not exist or cannot run here. `name` may be NULL. */
 const struct kernel_set *kernel_set_get(const char *name);
 /* The sets in this binary, best first; NULL-terminated. Some may not be supported by the processor. */
 const struct kernel_set *const *kernel_set_all(void);

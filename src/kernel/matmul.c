@@ -48,9 +48,7 @@ struct matmul_job {
     struct team_cursor cursor;
 };
 
-static size_t divide_up(size_t a, size_t b) {
-    return (a + b - 1) / b;
-}
+static size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /* Panels of a piece: even, because kernels take them in pairs. */
 static size_t chunk_of(const struct matmul_job *job, const struct panel_matrix *w) {

@@ -7,7 +7,7 @@
 
 struct matmul_output {
     const struct panel_matrix *weight;
-    float *out;        /* (n_rows of x, out_stride) */
+    float *out; /* (n_rows of x, out_stride) */
     size_t out_stride;
 };
 

@@ -8,39 +8,27 @@
 
 enum panel_format panel_format_of(enum weight_type type) {
     switch (type) {
-    case WEIGHT_Q4_0:
-        return PANEL_Q4_0;
-    case WEIGHT_Q4_1:
-        return PANEL_Q4_1;
-    case WEIGHT_Q4_K:
-        return PANEL_Q4_K;
+    case WEIGHT_Q4_0: return PANEL_Q4_0;
+    case WEIGHT_Q4_1: return PANEL_Q4_1;
+    case WEIGHT_Q4_K: return PANEL_Q4_K;
     case WEIGHT_Q5_0:
-    case WEIGHT_Q8_0:
-        return PANEL_Q8;
-    case WEIGHT_Q6_K:
-        return PANEL_Q6_K;
-    case WEIGHT_F32:
-        return PANEL_F32;
-    case WEIGHT_F16:
-        return PANEL_F16;
-    case WEIGHT_BF16:
-        return PANEL_BF16;
+    case WEIGHT_Q8_0: return PANEL_Q8;
+    case WEIGHT_Q6_K: return PANEL_Q6_K;
+    case WEIGHT_F32: return PANEL_F32;
+    case WEIGHT_F16: return PANEL_F16;
+    case WEIGHT_BF16: return PANEL_BF16;
     }
     UNREACHABLE("a weight type that runs here");
 }
 
-bool panel_is_quantised(enum panel_format format) {
-    return format < PANEL_F32;
-}
+bool panel_is_quantised(enum panel_format format) { return format < PANEL_F32; }
 
 static size_t bytes_of_panel(enum panel_format format, size_t n_cols) {
     return panel_is_quantised(format) ? n_cols / PANEL_GROUP * panel_group_bytes(format)
                                       : n_cols * PANEL_ROWS * panel_element_bytes(format);
 }
 
-static size_t count_panels(size_t n_rows) {
-    return (n_rows + PANEL_ROWS - 1) / PANEL_ROWS;
-}
+static size_t count_panels(size_t n_rows) { return (n_rows + PANEL_ROWS - 1) / PANEL_ROWS; }
 
 size_t panel_matrix_bytes(enum panel_format format, size_t n_rows, size_t n_cols) {
     return count_panels(n_rows) * bytes_of_panel(format, n_cols);
@@ -131,31 +119,15 @@ void panel_pack(struct panel_matrix *matrix, enum weight_type type, const void *
         size_t n_rows = left < PANEL_ROWS ? left : PANEL_ROWS;
         const uint8_t *rows = (const uint8_t *)source + first * row_bytes;
         switch (type) {
-        case WEIGHT_Q4_0:
-            pack_quantised(WEIGHT_Q4_0, panel, rows, n_rows, n_cols);
-            break;
-        case WEIGHT_Q4_1:
-            pack_quantised(WEIGHT_Q4_1, panel, rows, n_rows, n_cols);
-            break;
-        case WEIGHT_Q5_0:
-            pack_quantised(WEIGHT_Q5_0, panel, rows, n_rows, n_cols);
-            break;
-        case WEIGHT_Q8_0:
-            pack_quantised(WEIGHT_Q8_0, panel, rows, n_rows, n_cols);
-            break;
-        case WEIGHT_Q4_K:
-            pack_quantised(WEIGHT_Q4_K, panel, rows, n_rows, n_cols);
-            break;
-        case WEIGHT_Q6_K:
-            pack_quantised(WEIGHT_Q6_K, panel, rows, n_rows, n_cols);
-            break;
-        case WEIGHT_F32:
-            pack_float(4, panel, rows, n_rows, n_cols);
-            break;
+        case WEIGHT_Q4_0: pack_quantised(WEIGHT_Q4_0, panel, rows, n_rows, n_cols); break;
+        case WEIGHT_Q4_1: pack_quantised(WEIGHT_Q4_1, panel, rows, n_rows, n_cols); break;
+        case WEIGHT_Q5_0: pack_quantised(WEIGHT_Q5_0, panel, rows, n_rows, n_cols); break;
+        case WEIGHT_Q8_0: pack_quantised(WEIGHT_Q8_0, panel, rows, n_rows, n_cols); break;
+        case WEIGHT_Q4_K: pack_quantised(WEIGHT_Q4_K, panel, rows, n_rows, n_cols); break;
+        case WEIGHT_Q6_K: pack_quantised(WEIGHT_Q6_K, panel, rows, n_rows, n_cols); break;
+        case WEIGHT_F32: pack_float(4, panel, rows, n_rows, n_cols); break;
         case WEIGHT_F16:
-        case WEIGHT_BF16:
-            pack_float(2, panel, rows, n_rows, n_cols);
-            break;
+        case WEIGHT_BF16: pack_float(2, panel, rows, n_rows, n_cols); break;
         }
     }
 }

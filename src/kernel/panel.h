@@ -32,7 +32,8 @@
  *       (PANEL_Q6_K: the two halves of 16 inputs one after the other, each with its own dot and w_scale)
  *     acc = fma(x_scaled_sum, w_minimum, acc)            (only formats with a minimum)
  *
- * A plane whose scale is 0 adds exactly nothing, so a kernel may visit a fine plane that only a neighbour has.
+ * A plane whose scale is 0 adds exactly nothing, so a kernel may visit a fine plane that only a neighbour
+ * has.
  *
  * and of a float panel by acc = fma(w[k], x[k], acc) for k = 0, 1, ... in order, in f32. */
 #ifndef CABINET_KERNEL_PANEL_H
@@ -87,9 +88,8 @@ struct activation_plane {
 };
 
 enum { PLANE_COARSE, PLANE_FINE, PLANE_COUNT };
-
-/* Input rows of a matrix product: always f32, and int8 when a quantised panel will meet them. Memory of the
- * planes begins as zeros. */
+/* Input rows of a matrix product: always f32, and int8 when a quantised panel will meet them. Memory
+ * of the planes begins as zeros. */
 struct activations {
     size_t n_rows, n_cols, n_groups; /* n_groups = ceil(n_cols / PANEL_GROUP) */
     const float *f32;                /* (n_rows, n_cols) */

@@ -10,17 +10,13 @@
 PANEL_INLINE bool panel_has_minimum(enum panel_format format) {
     return format == PANEL_Q4_1 || format == PANEL_Q4_K;
 }
-PANEL_INLINE bool panel_has_nibbles(enum panel_format format) {
-    return format <= PANEL_Q4_K;
-}
+PANEL_INLINE bool panel_has_nibbles(enum panel_format format) { return format <= PANEL_Q4_K; }
 /* Whether scales (and minima) are f16 rather than f32. */
 PANEL_INLINE bool panel_has_f16_scales(enum panel_format format) {
     return format == PANEL_Q4_0 || format == PANEL_Q4_1 || format == PANEL_Q8;
 }
 /* Scales of one output in a group: each belongs to an equal share of the inputs. */
-PANEL_INLINE unsigned panel_n_scales(enum panel_format format) {
-    return format == PANEL_Q6_K ? 2 : 1;
-}
+PANEL_INLINE unsigned panel_n_scales(enum panel_format format) { return format == PANEL_Q6_K ? 2 : 1; }
 /* What a code is too large by. */
 PANEL_INLINE int panel_offset(enum panel_format format) {
     return panel_has_minimum(format) ? 0 : panel_has_nibbles(format) ? 8 : 128;
@@ -37,8 +33,6 @@ PANEL_INLINE size_t panel_group_bytes(enum panel_format format) {
     return panel_codes_at(format) + PANEL_ROWS * PANEL_GROUP / (panel_has_nibbles(format) ? 2 : 1);
 }
 /* Bytes of one element of a float panel. */
-PANEL_INLINE size_t panel_element_bytes(enum panel_format format) {
-    return format == PANEL_F32 ? 4 : 2;
-}
+PANEL_INLINE size_t panel_element_bytes(enum panel_format format) { return format == PANEL_F32 ? 4 : 2; }
 
 #endif

@@ -1,7 +1,8 @@
-/* What this processor could do at most: loops of one kind of arithmetic out of registers, and a sweep of reads.
+/* What this processor could do at most: loops of one kind of arithmetic out of registers, and a sweep of
+ * reads.
  *
- * Each loop runs on the calling thread and returns how many operations it did (a multiply and an add count two), or
- * how many bytes it read. `bench` runs them on every thread of the team and divides by the time. */
+ * Each loop runs on the calling thread and returns how many operations it did (a multiply and an add count
+ * two), or how many bytes it read. `bench` runs them on every thread of the team and divides by the time. */
 #ifndef CABINET_KERNEL_PEAK_H
 #define CABINET_KERNEL_PEAK_H
 

@@ -30,16 +30,11 @@ WEIGHT_INLINE bool weight_run_has_minimum(enum weight_type type) {
 
 WEIGHT_INLINE int weight_run_offset(enum weight_type type) {
     switch (type) {
-    case WEIGHT_Q4_0:
-        return 8;
-    case WEIGHT_Q5_0:
-        return 16;
-    case WEIGHT_Q6_K:
-        return 32;
-    case WEIGHT_Q8_0:
-        return 128;
-    default:
-        return 0;
+    case WEIGHT_Q4_0: return 8;
+    case WEIGHT_Q5_0: return 16;
+    case WEIGHT_Q6_K: return 32;
+    case WEIGHT_Q8_0: return 128;
+    default: return 0;
     }
 }
 
@@ -47,12 +42,10 @@ WEIGHT_INLINE int weight_run_offset(enum weight_type type) {
 WEIGHT_INLINE struct weight_format weight_run_format(enum weight_type type) {
     switch (type) {
 #define X(name, number, elements, bytes)                                                                     \
-    case number:                                                                                             \
-        return (struct weight_format){#name, elements, bytes};
+    case number: return (struct weight_format){#name, elements, bytes};
         WEIGHT_TYPE_LIST(X)
 #undef X
-    default:
-        __builtin_unreachable();
+    default: __builtin_unreachable();
     }
 }
 
@@ -111,26 +104,15 @@ WEIGHT_INLINE void weight_unpack_run(enum weight_type type, struct weight_run *r
     memcpy(&run->minimum, group + 2, sizeof run->minimum); /* ignored by types without one */
     run->scale_factor[0] = run->scale_factor[1] = run->minimum_factor = 1;
     switch (type) {
-    case WEIGHT_Q4_0:
-        weight_unpack_nibbles(run->code, group + 2);
-        break;
-    case WEIGHT_Q4_1:
-        weight_unpack_nibbles(run->code, group + 4);
-        break;
-    case WEIGHT_Q5_0:
-        weight_unpack_q5_0(run, group);
-        break;
+    case WEIGHT_Q4_0: weight_unpack_nibbles(run->code, group + 2); break;
+    case WEIGHT_Q4_1: weight_unpack_nibbles(run->code, group + 4); break;
+    case WEIGHT_Q5_0: weight_unpack_q5_0(run, group); break;
     case WEIGHT_Q8_0:
         for (int i = 0; i < WEIGHT_RUN; i++) run->code[i] = group[2 + i] ^ 0x80;
         break;
-    case WEIGHT_Q4_K:
-        weight_unpack_q4_k(run, group, index % runs);
-        break;
-    case WEIGHT_Q6_K:
-        weight_unpack_q6_k(run, group, index % runs);
-        break;
-    default:
-        __builtin_unreachable();
+    case WEIGHT_Q4_K: weight_unpack_q4_k(run, group, index % runs); break;
+    case WEIGHT_Q6_K: weight_unpack_q6_k(run, group, index % runs); break;
+    default: __builtin_unreachable();
     }
 }
 

@@ -26,7 +26,6 @@ const struct weight_format *weight_format_get(uint32_t type) {
     }
         WEIGHT_TYPE_LIST(X)
 #undef X
-    default:
-        return NULL;
+    default: return NULL;
     }
 }

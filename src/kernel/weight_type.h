@@ -1,8 +1,8 @@
 /* The number formats of weights as GGUF files hold them, and their exact meaning.
  *
- * A quantised row is a run of *groups* (the file format calls them blocks; a block here is always KV): each has
- * a scale, perhaps a minimum, and codes. Layouts and dequantisation are those of the GGML format as the PyPI
- * package `gguf` documents and implements them; results agree with it bit for bit. */
+ * A quantised row is a run of *groups* (the file format calls them blocks; a block here is always KV): each
+ * has a scale, perhaps a minimum, and codes. Layouts and dequantisation are those of the GGML format as the
+ * PyPI package `gguf` documents and implements them; results agree with it bit for bit. */
 #ifndef CABINET_KERNEL_WEIGHT_TYPE_H
 #define CABINET_KERNEL_WEIGHT_TYPE_H
 

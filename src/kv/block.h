@@ -9,7 +9,8 @@
  *
  * OPEN    its payload is being written; some of its slots hold tokens, the rest nothing
  * SEALED  all slots hold tokens; the payload is not written any more
- * (Blocks that outlive their sequence, and blocks on their way to or from a tier, will add IDLE, SPILLING, LOADING.)
+ * (Blocks that outlive their sequence, and blocks on their way to or from a tier, will add IDLE, SPILLING,
+ * LOADING.)
  *
  * Invariants, checked by kv_check:
  *  1 a block has one state; payloads in use sum to the slabs', slabs to the arena
@@ -29,10 +30,10 @@ typedef uint32_t block_id;
 enum block_state { BLOCK_FREE, BLOCK_OPEN, BLOCK_SEALED, BLOCK_STATE_COUNT };
 
 struct block {
-    uint64_t payload;      /* byte offset in the arena; PAYLOAD_NONE while FREE */
+    uint64_t payload; /* byte offset in the arena; PAYLOAD_NONE while FREE */
     uint32_t n_references;
-    block_id next_free;    /* while FREE */
-    uint8_t state;         /* enum block_state */
+    block_id next_free; /* while FREE */
+    uint8_t state;      /* enum block_state */
 };
 
 #endif

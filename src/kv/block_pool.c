@@ -70,12 +70,14 @@ bool block_pool_check(const struct block_pool *pool) {
         if (block->state >= BLOCK_STATE_COUNT) return false;
         n_in_state[block->state]++;
         bool is_free = block->state == BLOCK_FREE;
-        if (is_free != (block->n_references == 0) || is_free != (block->payload == PAYLOAD_NONE)) return false;
+        if (is_free != (block->n_references == 0) || is_free != (block->payload == PAYLOAD_NONE))
+            return false;
         if (block->state == BLOCK_OPEN && block->n_references != 1) return false;
     }
     uint32_t n_listed = 0;
     for (block_id id = pool->first_free; id != BLOCK_NONE; id = pool->blocks[id].next_free)
-        if (id >= pool->n_blocks || pool->blocks[id].state != BLOCK_FREE || ++n_listed > pool->n_blocks) return false;
+        if (id >= pool->n_blocks || pool->blocks[id].state != BLOCK_FREE || ++n_listed > pool->n_blocks)
+            return false;
     for (int state = 0; state < BLOCK_STATE_COUNT; state++)
         if (n_in_state[state] != pool->n_in_state[state]) return false;
     return n_listed == n_in_state[BLOCK_FREE] &&

@@ -16,12 +16,14 @@ struct kv_cache {
     struct block_table *tables; /* (max_sequences, n_groups) */
     block_id *table_blocks;     /* the tables' storage: (max_sequences, n_groups, blocks_per_table) */
     uint64_t *table_payloads;
-    uint32_t *seq_tokens;       /* (max_sequences, 2) computed and reserved, for kv_check; 0 when unused */
-    uint32_t *free_tables;      /* a stack of the indices that no sequence holds */
+    uint32_t *seq_tokens;  /* (max_sequences, 2) computed and reserved, for kv_check; 0 when unused */
+    uint32_t *free_tables; /* a stack of the indices that no sequence holds */
     uint32_t n_free_tables;
 };
 
-static uint32_t blocks_for(uint32_t n_tokens) { return n_tokens / BLOCK_TOKENS + (n_tokens % BLOCK_TOKENS != 0); }
+static uint32_t blocks_for(uint32_t n_tokens) {
+    return n_tokens / BLOCK_TOKENS + (n_tokens % BLOCK_TOKENS != 0);
+}
 
 static struct block_table *table_of(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group) {
     return &kv->tables[(size_t)(seq->table - 1) * kv->layout.n_groups + group];
@@ -160,7 +162,8 @@ void kv_commit(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_done) {
 uint32_t kv_truncate(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_tokens) {
     if (seq->table == 0) return 0;
     if (n_tokens > seq->n_computed) n_tokens = seq->n_computed;
-    bool cuts_sealed = n_tokens % BLOCK_TOKENS != 0 && n_tokens / BLOCK_TOKENS < seq->n_computed / BLOCK_TOKENS;
+    bool cuts_sealed =
+        n_tokens % BLOCK_TOKENS != 0 && n_tokens / BLOCK_TOKENS < seq->n_computed / BLOCK_TOKENS;
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         struct block_table *table = table_of(kv, seq, g);
         block_table_shrink(table, &kv->pools[g], blocks_for(n_tokens));
@@ -173,14 +176,16 @@ uint32_t kv_truncate(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_tokens)
 
 void kv_release(struct kv_cache *kv, struct kv_seq *seq) {
     if (seq->table == 0) return;
-    for (unsigned g = 0; g < kv->layout.n_groups; g++) block_table_shrink(table_of(kv, seq, g), &kv->pools[g], 0);
+    for (unsigned g = 0; g < kv->layout.n_groups; g++)
+        block_table_shrink(table_of(kv, seq, g), &kv->pools[g], 0);
     seq->n_computed = seq->n_reserved = 0;
     note_tokens(kv, seq);
     kv->free_tables[kv->n_free_tables++] = seq->table - 1;
     seq->table = 0;
 }
 
-const uint64_t *kv_payloads(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group, uint32_t *n) {
+const uint64_t *kv_payloads(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group,
+                            uint32_t *n) {
     *n = 0;
     if (seq->table == 0) return NULL;
     const struct block_table *table = table_of(kv, seq, group);
@@ -195,8 +200,8 @@ uint64_t kv_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq) {
     return bytes;
 }
 
-/* Tokens whose blocks find payloads in n_slabs free slabs and, for group g, room[g] payloads of slabs already cut.
- * Every token takes a slot in each group, and the groups draw on the same free slabs. */
+/* Tokens whose blocks find payloads in n_slabs free slabs and, for group g, room[g] payloads of slabs already
+ * cut. Every token takes a slot in each group, and the groups draw on the same free slabs. */
 static uint64_t tokens_that_fit(const struct kv_cache *kv, uint32_t n_slabs, const uint64_t *room) {
     const struct slab_class *classes = kv->arena.classes;
     uint64_t fit = 0, too_many = UINT64_MAX; /* blocks a group */
@@ -219,7 +224,8 @@ static uint64_t tokens_that_fit(const struct kv_cache *kv, uint32_t n_slabs, con
 }
 
 struct kv_usage kv_usage(const struct kv_cache *kv) {
-    struct kv_usage usage = {.arena_bytes = kv->arena.bytes, .waste_bytes = slab_arena_waste_bytes(&kv->arena)};
+    struct kv_usage usage = {.arena_bytes = kv->arena.bytes,
+                             .waste_bytes = slab_arena_waste_bytes(&kv->arena)};
     uint64_t room[KV_MAX_GROUPS], none[KV_MAX_GROUPS] = {0};
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         const struct block_pool *pool = &kv->pools[g];
@@ -254,7 +260,8 @@ bool kv_check(const struct kv_cache *kv) {
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         uint64_t n_entries = 0, n_references = 0;
         if (!block_pool_check(&kv->pools[g])) return false;
-        for (block_id id = 0; id < kv->pools[g].n_blocks; id++) n_references += kv->pools[g].blocks[id].n_references;
+        for (block_id id = 0; id < kv->pools[g].n_blocks; id++)
+            n_references += kv->pools[g].blocks[id].n_references;
         for (size_t s = 0; s < kv->opts.max_sequences; s++) {
             if (!check_table(kv, s, g)) return false;
             n_entries += kv->tables[s * kv->layout.n_groups + g].n;

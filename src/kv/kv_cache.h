@@ -1,8 +1,9 @@
 /* The KV cache: where every sequence's keys and values lie, as bookkeeping on integers.
  *
- * It hands out slots before a step computes them (kv_reserve), learns which were computed (kv_commit), and takes
- * them back (kv_truncate, kv_release). It never touches the bytes: a payload is an offset that the engine adds to
- * the address of its own mapping. One thread owns a cache. Nothing is allocated between kv_open and kv_close. */
+ * It hands out slots before a step computes them (kv_reserve), learns which were computed (kv_commit), and
+ * takes them back (kv_truncate, kv_release). It never touches the bytes: a payload is an offset that the
+ * engine adds to the address of its own mapping. One thread owns a cache. Nothing is allocated between
+ * kv_open and kv_close. */
 #ifndef CABINET_KV_KV_CACHE_H
 #define CABINET_KV_KV_CACHE_H
 
@@ -28,10 +29,10 @@ struct kv_seq {
 };
 
 struct kv_usage {
-    uint64_t arena_bytes;    /* what the cache may use */
-    uint64_t held_bytes;     /* payloads of blocks that are not FREE */
-    uint64_t waste_bytes;    /* what the slabs in use leave unused (fragmentation) */
-    uint64_t free_tokens;    /* tokens that could still get a slot, in whole blocks */
+    uint64_t arena_bytes; /* what the cache may use */
+    uint64_t held_bytes;  /* payloads of blocks that are not FREE */
+    uint64_t waste_bytes; /* what the slabs in use leave unused (fragmentation) */
+    uint64_t free_tokens; /* tokens that could still get a slot, in whole blocks */
     uint64_t capacity_tokens;
     uint32_t n_open, n_sealed;
 };
@@ -40,20 +41,20 @@ struct kv_usage {
 int kv_open(struct kv_cache **kv, const struct kv_layout *layout, const struct kv_opts *opts);
 void kv_close(struct kv_cache *kv);
 
-/* Gives slots to the n_new tokens after the computed ones. FULL, with a message that gives the bytes needed and
- * left, if the pool has too few blocks or all tables are taken; TOO_LARGE past max_tokens. On failure nothing has
- * changed. */
+/* Gives slots to the n_new tokens after the computed ones. FULL, with a message that gives the bytes needed
+ * and left, if the pool has too few blocks or all tables are taken; TOO_LARGE past max_tokens. On failure
+ * nothing has changed. */
 int kv_reserve(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_new);
 /* The first n_done reserved tokens are computed; blocks that are full now are sealed. */
 void kv_commit(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_done);
-/* Forgets the tokens from n_tokens on, and reservations. Returns the tokens kept, here always n_tokens (at most
- * n_computed): a row codec's block that is cut becomes OPEN again. */
+/* Forgets the tokens from n_tokens on, and reservations. Returns the tokens kept, here always n_tokens (at
+ * most n_computed): a row codec's block that is cut becomes OPEN again. */
 uint32_t kv_truncate(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_tokens);
 /* Gives everything back, last block first; the sequence is fresh again. */
 void kv_release(struct kv_cache *kv, struct kv_seq *seq);
 
-/* Payload offsets of a sequence's blocks in one group, in order of position; *n of them. Borrowed until the next
- * call on this sequence. */
+/* Payload offsets of a sequence's blocks in one group, in order of position; *n of them. Borrowed until the
+ * next call on this sequence. */
 const uint64_t *kv_payloads(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group, uint32_t *n);
 
 /* Bytes of the payloads that a sequence holds. */

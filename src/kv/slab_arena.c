@@ -10,7 +10,7 @@ enum {
     HUGE_PAGE = 2 << 20,
     LARGEST_SLAB = 64 << 20,
     SMALL_PAGE = 4096,
-    MIN_SLABS = 16,        /* fewer would let one class hold a large share of the arena for one payload */
+    MIN_SLABS = 16,          /* fewer would let one class hold a large share of the arena for one payload */
     GOOD_WASTE_DIVISOR = 64, /* a slab whose tail is below 1/64 of it is good enough */
 };
 
@@ -26,7 +26,8 @@ static uint64_t worst_waste(size_t slab_bytes, const size_t *payload_bytes, uint
     return worst;
 }
 
-/* The smallest number of huge pages that wastes little; in an arena too small for that, the largest payload. */
+/* The smallest number of huge pages that wastes little; in an arena too small for that, the largest payload.
+ */
 static size_t choose_slab_bytes(size_t arena_bytes, const size_t *payload_bytes, uint32_t n_classes) {
     size_t largest = 0;
     for (uint32_t i = 0; i < n_classes; i++)
@@ -56,7 +57,8 @@ int slab_arena_open(struct slab_arena *arena, size_t bytes, const size_t *payloa
     arena->slab_bytes = choose_slab_bytes(bytes, payload_bytes, n_classes);
     size_t n_slabs = bytes / arena->slab_bytes;
     if (n_slabs < n_classes || n_slabs >= SLAB_NONE)
-        return ERR(FULL, "%zu bytes of KV memory hold no block: one takes %zu bytes", bytes, arena->slab_bytes);
+        return ERR(FULL, "%zu bytes of KV memory hold no block: one takes %zu bytes", bytes,
+                   arena->slab_bytes);
     arena->n_slabs = arena->n_free_slabs = (uint32_t)n_slabs;
     for (uint32_t i = 0; i < n_classes; i++) {
         uint32_t per_slab = (uint32_t)(arena->slab_bytes / payload_bytes[i]);

@@ -1,8 +1,8 @@
 /* The cache's memory as numbers: a run of bytes cut into slabs, and each slab into payloads of one class.
  *
- * All slabs have one size, so a slab that empties can serve any class next: no group of layers starves another.
- * Nothing here touches the memory itself; an address is a byte offset from the arena's start. What a slab cannot
- * use (its tail, and payloads not handed out) is fragmentation, and is counted. */
+ * All slabs have one size, so a slab that empties can serve any class next: no group of layers starves
+ * another. Nothing here touches the memory itself; an address is a byte offset from the arena's start. What a
+ * slab cannot use (its tail, and payloads not handed out) is fragmentation, and is counted. */
 #ifndef CABINET_KV_SLAB_ARENA_H
 #define CABINET_KV_SLAB_ARENA_H
 
@@ -22,10 +22,10 @@ struct slab_class {
 };
 
 struct slab {
-    uint32_t class_index;        /* SLAB_FREE while it belongs to no class */
+    uint32_t class_index; /* SLAB_FREE while it belongs to no class */
     uint32_t n_used;
-    uint32_t first_free;         /* payload index, or SLAB_NONE */
-    uint32_t next, previous;     /* in the class's list of slabs with room, or in the list of free slabs */
+    uint32_t first_free;     /* payload index, or SLAB_NONE */
+    uint32_t next, previous; /* in the class's list of slabs with room, or in the list of free slabs */
 };
 
 struct slab_arena {

@@ -26,9 +26,7 @@ int bpe_open(struct bpe *bpe, size_t n_merges) {
     return 0;
 }
 
-void bpe_close(struct bpe *bpe) {
-    mem_free(bpe->table);
-}
+void bpe_close(struct bpe *bpe) { mem_free(bpe->table); }
 
 /* The place of a pair: its own, or the free one where it would go. At least a third of the table is free. */
 static struct bpe_merge *place(const struct bpe *bpe, token_id left, token_id right) {

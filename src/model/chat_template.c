@@ -51,6 +51,4 @@ int chat_template_render(const struct chat_template *chat, const struct chat_mes
     return code < 0 ? failure(code, error, ERR_INVALID) : 0;
 }
 
-void chat_template_text_free(char *text, size_t length) {
-    cabinet_shim_free(text, length);
-}
+void chat_template_text_free(char *text, size_t length) { cabinet_shim_free(text, length); }

@@ -1,5 +1,5 @@
-/* A model's chat template: Jinja source out of a stranger's file, rendered by minijinja behind the Rust shim with
- * fuel and recursion limits. */
+/* A model's chat template: Jinja source out of a stranger's file, rendered by minijinja behind the Rust shim
+ * with fuel and recursion limits. */
 #ifndef CABINET_MODEL_CHAT_TEMPLATE_H
 #define CABINET_MODEL_CHAT_TEMPLATE_H
 
@@ -13,16 +13,17 @@ struct chat_message {
     const char *content; /* UTF-8, NUL-terminated */
 };
 
-/* Compiles the template. CORRUPT with the engine's own one-line message and line number. bos and eos are the texts
- * of those tokens ("" where there is none). */
+/* Compiles the template. CORRUPT with the engine's own one-line message and line number. bos and eos are the
+ * texts of those tokens ("" where there is none). */
 int chat_template_open(struct chat_template **chat, const char *source, size_t length, const char *bos,
                        const char *eos);
 void chat_template_close(struct chat_template *chat);
 
-/* Renders a conversation. On success *text is the NUL-terminated result; free it with chat_template_text_free.
- * INVALID with the template's own complaint (raise_exception, a missing field), or when fuel or depth run out. */
-int chat_template_render(const struct chat_template *chat, const struct chat_message *messages, size_t n_messages,
-                         bool add_generation_prompt, char **text, size_t *length);
+/* Renders a conversation. On success *text is the NUL-terminated result; free it with
+ * chat_template_text_free. INVALID with the template's own complaint (raise_exception, a missing field), or
+ * when fuel or depth run out. */
+int chat_template_render(const struct chat_template *chat, const struct chat_message *messages,
+                         size_t n_messages, bool add_generation_prompt, char **text, size_t *length);
 void chat_template_text_free(char *text, size_t length);
 
 #endif

@@ -24,14 +24,16 @@ static void add_matrix(struct cost *cost, const struct panel_matrix *matrix, uin
         cost->f32_ops += ops;
 }
 
-struct cost model_cost(const struct model *model, const struct kv_layout *layout, const struct cost_batch *batch) {
+struct cost model_cost(const struct model *model, const struct kv_layout *layout,
+                       const struct cost_batch *batch) {
     const struct description *d = &model->description;
     struct cost cost = {0};
     for (uint32_t i = 0; i < d->n_layers; i++) {
         const struct layer_weights *layer = &model->weights.layers[i];
-        const struct panel_matrix *const matrices[] = {&layer->q,    &layer->k,  &layer->v,   &layer->attn_output,
-                                                       &layer->gate, &layer->up, &layer->down};
-        for (size_t m = 0; m < sizeof matrices / sizeof *matrices; m++) add_matrix(&cost, matrices[m], batch->n_rows);
+        const struct panel_matrix *const matrices[] = {
+            &layer->q, &layer->k, &layer->v, &layer->attn_output, &layer->gate, &layer->up, &layer->down};
+        for (size_t m = 0; m < sizeof matrices / sizeof *matrices; m++)
+            add_matrix(&cost, matrices[m], batch->n_rows);
         /* q * k and p * v: two products of head_dim for each pair and query head */
         cost.f32_ops += 4 * (uint64_t)d->n_heads * d->head_dim * batch->attended_pairs;
     }

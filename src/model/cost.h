@@ -9,18 +9,19 @@
 
 /* A batch in numbers. */
 struct cost_batch {
-    uint64_t n_rows;          /* tokens computed */
-    uint64_t n_wanted;        /* rows with logits */
-    uint64_t context_tokens;  /* sum over sequences of the tokens whose K and V are read: each is read once a step */
-    uint64_t attended_pairs;  /* sum over rows of the keys that the row sees */
+    uint64_t n_rows;         /* tokens computed */
+    uint64_t n_wanted;       /* rows with logits */
+    uint64_t context_tokens; /* sum over sequences of the tokens whose K and V are read: each is read once a
+                                step */
+    uint64_t attended_pairs; /* sum over rows of the keys that the row sees */
 };
 
 struct cost {
-    uint64_t weight_bytes;    /* repacked weights read; the output matrix only if logits are wanted */
-    uint64_t kv_read_bytes;   /* whole slots of context_tokens */
+    uint64_t weight_bytes;  /* repacked weights read; the output matrix only if logits are wanted */
+    uint64_t kv_read_bytes; /* whole slots of context_tokens */
     uint64_t kv_write_bytes;
-    uint64_t int8_ops;        /* multiply and add count two; products with quantised weights */
-    uint64_t f32_ops;         /* products with float weights, and attention over f32, f16 and bf16 rows */
+    uint64_t int8_ops; /* multiply and add count two; products with quantised weights */
+    uint64_t f32_ops;  /* products with float weights, and attention over f32, f16 and bf16 rows */
 };
 
 /* A decode step of n_sequences, each over context_tokens already there. */
@@ -29,6 +30,7 @@ struct cost_batch cost_batch_decode(uint64_t n_sequences, uint64_t context_token
 struct cost_batch cost_batch_prefill(uint64_t n_tokens, uint64_t first_position);
 
 /* Needs an opened model with weights. */
-struct cost model_cost(const struct model *model, const struct kv_layout *layout, const struct cost_batch *batch);
+struct cost model_cost(const struct model *model, const struct kv_layout *layout,
+                       const struct cost_batch *batch);
 
 #endif

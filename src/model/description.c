@@ -30,7 +30,8 @@ int description_read(const struct gguf *file, struct description *description) {
     TRY(found);
     if (found == 0) return ERR(CORRUPT, "the file does not say general.architecture");
     for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
-        if (strlen(archs[i]->name) != name.length || memcmp(archs[i]->name, name.bytes, name.length) != 0) continue;
+        if (strlen(archs[i]->name) != name.length || memcmp(archs[i]->name, name.bytes, name.length) != 0)
+            continue;
         description->architecture = archs[i]->name;
         return archs[i]->configure(file, description);
     }
@@ -98,12 +99,13 @@ static int check_heads(const struct reader *reader, const struct description *d)
     uint32_t value_length;
     TRY(read_size(reader, "attention.value_length", d->head_dim, MAX_WIDTH, &value_length));
     if (value_length != d->head_dim)
-        return ERR(UNSUPPORTED, "keys of %u numbers and values of %u do not run here (equal sizes do)", d->head_dim,
-                   value_length);
+        return ERR(UNSUPPORTED, "keys of %u numbers and values of %u do not run here (equal sizes do)",
+                   d->head_dim, value_length);
     if (d->n_heads % d->n_kv_heads != 0)
         return ERR(CORRUPT, "%u query heads do not divide among %u KV heads", d->n_heads, d->n_kv_heads);
     if (d->head_dim % 2 != 0 || d->head_dim > 1024)
-        return ERR(UNSUPPORTED, "a head size of %u does not run here (even sizes up to 1024 do)", d->head_dim);
+        return ERR(UNSUPPORTED, "a head size of %u does not run here (even sizes up to 1024 do)",
+                   d->head_dim);
     if (d->rope.n_dims % 2 != 0 || d->rope.n_dims > d->head_dim)
         return ERR(CORRUPT, "RoPE over %u numbers does not fit heads of %u", d->rope.n_dims, d->head_dim);
     return 0;
@@ -115,7 +117,8 @@ static int read_vocabulary_size(const struct gguf *file, struct description *d) 
     if (tokens == NULL || tokens->type != GGUF_ARRAY || tokens->element_type != GGUF_STRING)
         return ERR(CORRUPT, "the file has no vocabulary (tokenizer.ggml.tokens)");
     if (tokens->length == 0 || tokens->length > MAX_WIDTH * 4)
-        return ERR(CORRUPT, "a vocabulary of %llu tokens cannot be right", (unsigned long long)tokens->length);
+        return ERR(CORRUPT, "a vocabulary of %llu tokens cannot be right",
+                   (unsigned long long)tokens->length);
     d->n_vocab = (uint32_t)tokens->length;
     return 0;
 }
@@ -138,7 +141,8 @@ int description_read_common(const struct gguf *file, const char *name, struct de
     return read_vocabulary_size(file, d);
 }
 
-int description_kv_layout(const struct description *description, enum codec_id codec, struct kv_layout *layout) {
+int description_kv_layout(const struct description *description, enum codec_id codec,
+                          struct kv_layout *layout) {
     *layout = (struct kv_layout){.n_groups = 1, .groups = {{.kind = "full"}}};
     for (uint32_t i = 0; i < description->n_layers; i++)
         TRY(kv_layout_add(layout, 0, description->n_kv_heads, description->head_dim, codec));

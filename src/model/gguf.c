@@ -102,18 +102,10 @@ void gguf_close(struct gguf *file) {
 
 /* ---- what is there ---- */
 
-size_t gguf_bytes(const struct gguf *file) {
-    return file->length;
-}
-unsigned gguf_version(const struct gguf *file) {
-    return file->version;
-}
-size_t gguf_n_values(const struct gguf *file) {
-    return file->n_values;
-}
-size_t gguf_n_tensors(const struct gguf *file) {
-    return file->n_tensors;
-}
+size_t gguf_bytes(const struct gguf *file) { return file->length; }
+unsigned gguf_version(const struct gguf *file) { return file->version; }
+size_t gguf_n_values(const struct gguf *file) { return file->n_values; }
+size_t gguf_n_tensors(const struct gguf *file) { return file->n_tensors; }
 
 const struct gguf_value *gguf_value_at(const struct gguf *file, size_t index) {
     ASSERT(index < file->n_values);
@@ -162,9 +154,7 @@ static bool is_signed(enum gguf_type type) {
     return type == GGUF_I8 || type == GGUF_I16 || type == GGUF_I32 || type == GGUF_I64;
 }
 
-static bool is_integer(enum gguf_type type) {
-    return is_unsigned(type) || is_signed(type);
-}
+static bool is_integer(enum gguf_type type) { return is_unsigned(type) || is_signed(type); }
 
 int gguf_get_u32(const struct gguf *file, const char *key, uint32_t *value) {
     const struct gguf_value *found = gguf_find(file, key);
@@ -215,21 +205,14 @@ int64_t gguf_array_int(const struct gguf_value *array, uint64_t index) {
     ASSERT(array->type == GGUF_ARRAY && index < array->length);
     ASSERT(array->element_type == GGUF_BOOL || is_integer(array->element_type));
     switch (array->element_type) {
-    case GGUF_I8:
-        ELEMENT(int8_t);
-    case GGUF_U16:
-        ELEMENT(uint16_t);
-    case GGUF_I16:
-        ELEMENT(int16_t);
-    case GGUF_U32:
-        ELEMENT(uint32_t);
-    case GGUF_I32:
-        ELEMENT(int32_t);
+    case GGUF_I8: ELEMENT(int8_t);
+    case GGUF_U16: ELEMENT(uint16_t);
+    case GGUF_I16: ELEMENT(int16_t);
+    case GGUF_U32: ELEMENT(uint32_t);
+    case GGUF_I32: ELEMENT(int32_t);
     case GGUF_U64:
-    case GGUF_I64:
-        ELEMENT(int64_t); /* a u64 past INT64_MAX shows as negative */
-    default:
-        ELEMENT(uint8_t); /* u8 and bool */
+    case GGUF_I64: ELEMENT(int64_t); /* a u64 past INT64_MAX shows as negative */
+    default: ELEMENT(uint8_t);       /* u8 and bool */
     }
 }
 
@@ -241,9 +224,7 @@ double gguf_array_float(const struct gguf_value *array, uint64_t index) {
         memcpy(&element, array->elements + index * sizeof element, sizeof element);
         return (double)element;
     }
-    case GGUF_F64:
-        ELEMENT(double);
-    default:
-        return (double)gguf_array_int(array, index);
+    case GGUF_F64: ELEMENT(double);
+    default: return (double)gguf_array_int(array, index);
     }
 }

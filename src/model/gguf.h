@@ -1,9 +1,9 @@
 /* GGUF files (versions 2 and 3), mapped and read in place.
  *
- * The whole header is checked when a file is opened: every size is bounded by the file's own length before it is
- * used, every tensor lies inside the file and is aligned as the file says, names are unique. What remains
- * unchecked is meaning: whoever reads a value checks its type and range. Nothing is copied: strings, arrays and
- * tensors point into the mapping and live until gguf_close. Strings are not NUL-terminated.
+ * The whole header is checked when a file is opened: every size is bounded by the file's own length before it
+ * is used, every tensor lies inside the file and is aligned as the file says, names are unique. What remains
+ * unchecked is meaning: whoever reads a value checks its type and range. Nothing is copied: strings, arrays
+ * and tensors point into the mapping and live until gguf_close. Strings are not NUL-terminated.
  *
  * Format: the GGUF specification of the ggml project (docs/gguf.md there). */
 #ifndef CABINET_MODEL_GGUF_H
@@ -14,8 +14,20 @@
 #include <stdint.h>
 
 enum gguf_type {
-    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY,
-    GGUF_U64, GGUF_I64, GGUF_F64, GGUF_TYPE_COUNT
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
+    GGUF_TYPE_COUNT
 };
 
 struct gguf_string {
@@ -27,9 +39,9 @@ struct gguf_value {
     struct gguf_string key;
     enum gguf_type type;
     union {
-        uint64_t u;  /* U8 .. U64, BOOL */
-        int64_t i;   /* I8 .. I64 */
-        double f;    /* F32, F64 */
+        uint64_t u; /* U8 .. U64, BOOL */
+        int64_t i;  /* I8 .. I64 */
+        double f;   /* F32, F64 */
         struct gguf_string string;
     };
     /* ARRAY: `length` elements of `element_type` (never ARRAY), from `elements` on, unaligned.
@@ -42,9 +54,9 @@ struct gguf_value {
 
 struct gguf_tensor {
     struct gguf_string name;
-    uint32_t type;       /* the file's number; a type that runs here, see kernel/weight_type.h */
-    uint32_t n_dims;     /* 1 .. 4 */
-    uint64_t dims[4];    /* fastest first; 1 past n_dims */
+    uint32_t type;    /* the file's number; a type that runs here, see kernel/weight_type.h */
+    uint32_t n_dims;  /* 1 .. 4 */
+    uint64_t dims[4]; /* fastest first; 1 past n_dims */
     uint64_t n_elements;
     const uint8_t *data;
     size_t bytes;
@@ -52,8 +64,8 @@ struct gguf_tensor {
 
 struct gguf;
 
-/* Maps the file at `path`. NOT_FOUND, IO, CORRUPT, UNSUPPORTED (version, endianness, a tensor type that does not
- * run here: the message names tensor and type), TOO_LARGE. */
+/* Maps the file at `path`. NOT_FOUND, IO, CORRUPT, UNSUPPORTED (version, endianness, a tensor type that does
+ * not run here: the message names tensor and type), TOO_LARGE. */
 int gguf_open(struct gguf **file, const char *path);
 /* The same over borrowed bytes, which stay valid until gguf_close; `name` appears in messages. */
 int gguf_open_bytes(struct gguf **file, const void *bytes, size_t length, const char *name);
@@ -70,8 +82,8 @@ const struct gguf_tensor *gguf_tensor_at(const struct gguf *file, size_t index);
 const struct gguf_value *gguf_find(const struct gguf *file, const char *key);
 const struct gguf_tensor *gguf_find_tensor(const struct gguf *file, const char *name);
 
-/* Typed look-ups of metadata. They return 1 and set *value, 0 if the key is absent, or CORRUPT if it is there with
- * another type or out of range. Any integer type that can hold the value is accepted. */
+/* Typed look-ups of metadata. They return 1 and set *value, 0 if the key is absent, or CORRUPT if it is there
+ * with another type or out of range. Any integer type that can hold the value is accepted. */
 int gguf_get_u32(const struct gguf *file, const char *key, uint32_t *value);
 int gguf_get_f32(const struct gguf *file, const char *key, float *value);
 int gguf_get_bool(const struct gguf *file, const char *key, bool *value);

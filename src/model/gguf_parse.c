@@ -52,10 +52,8 @@ static bool is_printable(utf8proc_int32_t c) {
     case UTF8PROC_CATEGORY_CO:
     case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_ZL: /* line and paragraph separators */
-    case UTF8PROC_CATEGORY_ZP:
-        return false;
-    default:
-        return true;
+    case UTF8PROC_CATEGORY_ZP: return false;
+    default: return true;
     }
 }
 
@@ -227,43 +225,19 @@ static int read_value(const struct gguf *file, struct cursor *cursor, size_t i, 
     value->type = (enum gguf_type)type;
     switch (value->type) {
     case GGUF_U8:
-    case GGUF_BOOL:
-        value->u = cursor_u8(cursor);
-        break;
-    case GGUF_U16:
-        value->u = cursor_u16(cursor);
-        break;
-    case GGUF_U32:
-        value->u = cursor_u32(cursor);
-        break;
-    case GGUF_U64:
-        value->u = cursor_u64(cursor);
-        break;
-    case GGUF_I8:
-        value->i = (int8_t)cursor_u8(cursor);
-        break;
-    case GGUF_I16:
-        value->i = (int16_t)cursor_u16(cursor);
-        break;
-    case GGUF_I32:
-        value->i = (int32_t)cursor_u32(cursor);
-        break;
-    case GGUF_I64:
-        value->i = (int64_t)cursor_u64(cursor);
-        break;
-    case GGUF_F32:
-        value->f = read_f32(cursor);
-        break;
-    case GGUF_F64:
-        value->f = read_f64(cursor);
-        break;
-    case GGUF_STRING:
-        read_string(cursor, &value->string);
-        break;
-    case GGUF_ARRAY:
-        return read_array(file, cursor, value);
-    case GGUF_TYPE_COUNT:
-        break;
+    case GGUF_BOOL: value->u = cursor_u8(cursor); break;
+    case GGUF_U16: value->u = cursor_u16(cursor); break;
+    case GGUF_U32: value->u = cursor_u32(cursor); break;
+    case GGUF_U64: value->u = cursor_u64(cursor); break;
+    case GGUF_I8: value->i = (int8_t)cursor_u8(cursor); break;
+    case GGUF_I16: value->i = (int16_t)cursor_u16(cursor); break;
+    case GGUF_I32: value->i = (int32_t)cursor_u32(cursor); break;
+    case GGUF_I64: value->i = (int64_t)cursor_u64(cursor); break;
+    case GGUF_F32: value->f = read_f32(cursor); break;
+    case GGUF_F64: value->f = read_f64(cursor); break;
+    case GGUF_STRING: read_string(cursor, &value->string); break;
+    case GGUF_ARRAY: return read_array(file, cursor, value);
+    case GGUF_TYPE_COUNT: break;
     }
     if (cursor->failed) return past_end(file, cursor, "the value of key", value->key);
     return value->type == GGUF_BOOL ? check_bools(file, value->key, cursor->bytes + cursor->offset - 1, 1)

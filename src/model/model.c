@@ -29,7 +29,8 @@ static int open_header_parts(struct model *model, const char *path) {
     return open_chat(model);
 }
 
-static int open_parts(struct model *model, const char *path, const struct kernel_set *kernels, struct team *team) {
+static int open_parts(struct model *model, const char *path, const struct kernel_set *kernels,
+                      struct team *team) {
     TRY(open_header_parts(model, path));
     model->kernels = kernels;
     TRY(weights_open(&model->weights, model->file, &model->description, team));

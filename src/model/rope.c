@@ -13,7 +13,8 @@ static double yarn_dimension(const struct rope_description *d, double rotations)
 
 /* Share of the unscaled frequency in pair i: 1 for short wavelengths, 0 for long ones. */
 static double yarn_extrapolation(const struct rope_description *d, unsigned i) {
-    double low = floor(yarn_dimension(d, (double)d->beta_fast)), high = ceil(yarn_dimension(d, (double)d->beta_slow));
+    double low = floor(yarn_dimension(d, (double)d->beta_fast)),
+           high = ceil(yarn_dimension(d, (double)d->beta_slow));
     if (low < 0) low = 0;
     if (high > d->n_dims - 1) high = d->n_dims - 1;
     double width = high - low > 0.001 ? high - low : 0.001;
@@ -70,7 +71,8 @@ static void turn_halves(const float *restrict table, float *restrict head, unsig
     }
 }
 
-void rope_apply(const struct rope *rope, const float *table, float *heads, unsigned n_heads, unsigned head_dim) {
+void rope_apply(const struct rope *rope, const float *table, float *heads, unsigned n_heads,
+                unsigned head_dim) {
     for (unsigned h = 0; h < n_heads; h++) {
         float *head = heads + (size_t)h * head_dim;
         if (rope->is_interleaved)

@@ -125,8 +125,8 @@ static void select_best(struct candidate *candidates, size_t n, size_t k) {
     }
 }
 
-/* The fewest best candidates whose probabilities reach top_p: they stand in front, best first. Sorts as many as that
- * takes, doubling. */
+/* The fewest best candidates whose probabilities reach top_p: they stand in front, best first. Sorts as many
+ * as that takes, doubling. */
 static size_t keep_top_p(struct candidate *candidates, size_t n, float top_p, float max, float temperature) {
     double total = 0;
     for (size_t i = 0; i < n; i++) total += exp((double)((candidates[i].logit - max) / temperature));
@@ -163,15 +163,16 @@ static int32_t draw(struct candidate *candidates, size_t n, float max, float tem
     return candidates[n - 1].token;
 }
 
-int32_t sampler_pick(struct sampler *sampler, const struct sampler_opts *opts, float *logits, const int32_t *tokens,
-                     uint32_t n_tokens, uint32_t n_prompt) {
+int32_t sampler_pick(struct sampler *sampler, const struct sampler_opts *opts, float *logits,
+                     const int32_t *tokens, uint32_t n_tokens, uint32_t n_prompt) {
     apply_penalties(sampler, opts, logits, tokens, n_tokens, n_prompt);
     int32_t best = most_likely(logits, sampler->n_vocab);
     float max = logits[best], temperature = opts->temperature;
     if (temperature == 0 || !isfinite(max)) return best;
     struct candidate *candidates = sampler->candidates;
     float floor = opts->min_p > 0 ? max + temperature * logf(opts->min_p) : -INFINITY;
-    /* Top-p counts the probability of tokens that min-p drops afterwards; without top-p they need not be listed. */
+    /* Top-p counts the probability of tokens that min-p drops afterwards; without top-p they need not be
+     * listed. */
     float listed = opts->top_p < 1 ? -INFINITY : floor;
     size_t n = 0;
     for (uint32_t i = 0; i < sampler->n_vocab; i++)

@@ -1,7 +1,7 @@
 /* From logits to the next token: penalties, temperature, top-k, top-p, min-p, and a draw.
  *
- * The draw for a position depends on the seed and that position alone (base/rng.h), so a seed gives one text at any
- * batch size, chunking and thread count. */
+ * The draw for a position depends on the seed and that position alone (base/rng.h), so a seed gives one text
+ * at any batch size, chunking and thread count. */
 #ifndef CABINET_MODEL_SAMPLER_H
 #define CABINET_MODEL_SAMPLER_H
 
@@ -14,11 +14,12 @@ struct logit_bias {
 };
 
 struct sampler_opts {
-    float temperature;       /* 0 takes the most likely token */
-    uint32_t top_k;          /* keep the k most likely; 0 keeps all */
-    float top_p;             /* keep the fewest most likely tokens whose probabilities reach p; 1 keeps all */
-    float min_p;             /* drop tokens below min_p times the most likely one's probability; 0 drops none */
-    float repeat_penalty;    /* > 1 divides positive and multiplies negative logits of tokens seen anywhere; 1 is off */
+    float temperature;    /* 0 takes the most likely token */
+    uint32_t top_k;       /* keep the k most likely; 0 keeps all */
+    float top_p;          /* keep the fewest most likely tokens whose probabilities reach p; 1 keeps all */
+    float min_p;          /* drop tokens below min_p times the most likely one's probability; 0 drops none */
+    float repeat_penalty; /* > 1 divides positive and multiplies negative logits of tokens seen anywhere; 1 is
+                             off */
     float presence_penalty;  /* subtracted once from tokens in the output */
     float frequency_penalty; /* subtracted for each time a token is in the output */
     uint64_t seed;
@@ -37,7 +38,7 @@ void sampler_close(struct sampler *sampler);
 
 /* Picks the token for position n_tokens, after `tokens` of which the first n_prompt are the prompt.
  * logits (n_vocab) is changed. Ties go to the lower id. Allocates nothing. */
-int32_t sampler_pick(struct sampler *sampler, const struct sampler_opts *opts, float *logits, const int32_t *tokens,
-                     uint32_t n_tokens, uint32_t n_prompt);
+int32_t sampler_pick(struct sampler *sampler, const struct sampler_opts *opts, float *logits,
+                     const int32_t *tokens, uint32_t n_tokens, uint32_t n_prompt);
 
 #endif

@@ -321,23 +321,15 @@ size_t tokenizer_decode_end(struct tokenizer_stream *stream, char *text) {
 
 /* --- questions --- */
 
-uint32_t tokenizer_n_tokens(const struct tokenizer *tokenizer) {
-    return tokenizer->vocabulary.n;
-}
+uint32_t tokenizer_n_tokens(const struct tokenizer *tokenizer) { return tokenizer->vocabulary.n; }
 
 enum token_kind tokenizer_kind(const struct tokenizer *tokenizer, token_id id) {
     return has(tokenizer, id) ? tokenizer->vocabulary.kinds[id] : TOKEN_UNUSED;
 }
 
-token_id tokenizer_bos(const struct tokenizer *tokenizer) {
-    return tokenizer->bos;
-}
-token_id tokenizer_eos(const struct tokenizer *tokenizer) {
-    return tokenizer->eos;
-}
-bool tokenizer_adds_bos(const struct tokenizer *tokenizer) {
-    return tokenizer->adds_bos;
-}
+token_id tokenizer_bos(const struct tokenizer *tokenizer) { return tokenizer->bos; }
+token_id tokenizer_eos(const struct tokenizer *tokenizer) { return tokenizer->eos; }
+bool tokenizer_adds_bos(const struct tokenizer *tokenizer) { return tokenizer->adds_bos; }
 
 bool tokenizer_is_end(const struct tokenizer *tokenizer, token_id id) {
     for (unsigned i = 0; i < tokenizer->n_ends; i++)
@@ -354,6 +346,4 @@ const char *tokenizer_model_name(const struct tokenizer *tokenizer) {
     return "gpt2";
 }
 
-const char *tokenizer_rule_name(const struct tokenizer *tokenizer) {
-    return tokenizer->rule_name;
-}
+const char *tokenizer_rule_name(const struct tokenizer *tokenizer) { return tokenizer->rule_name; }

@@ -1,9 +1,10 @@
 /* Text to token ids and back, as the model's own vocabulary says.
  *
- * Byte-level BPE: text is cut into words by the pre-tokenisation rule that the file names (PCRE2), each word's
- * UTF-8 bytes are written in the GPT-2 byte alphabet and merged by rank. Special tokens are cut out first when the
- * caller asks. encode followed by decode gives the same bytes for any valid UTF-8, but for bytes that the vocabulary
- * has no token for (SmolLM2 lacks eight that no ordinary text has): they are left out. Invalid UTF-8 is refused. */
+ * Byte-level BPE: text is cut into words by the pre-tokenisation rule that the file names (PCRE2), each
+ * word's UTF-8 bytes are written in the GPT-2 byte alphabet and merged by rank. Special tokens are cut out
+ * first when the caller asks. encode followed by decode gives the same bytes for any valid UTF-8, but for
+ * bytes that the vocabulary has no token for (SmolLM2 lacks eight that no ordinary text has): they are left
+ * out. Invalid UTF-8 is refused. */
 #ifndef CABINET_MODEL_TOKENIZER_H
 #define CABINET_MODEL_TOKENIZER_H
 
@@ -25,16 +26,23 @@ struct token_list {
 int token_list_append(struct token_list *list, token_id id);
 void token_list_free(struct token_list *list);
 
-enum token_kind { TOKEN_NORMAL = 1, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER_DEFINED, TOKEN_UNUSED, TOKEN_BYTE };
+enum token_kind {
+    TOKEN_NORMAL = 1,
+    TOKEN_UNKNOWN,
+    TOKEN_CONTROL,
+    TOKEN_USER_DEFINED,
+    TOKEN_UNUSED,
+    TOKEN_BYTE
+};
 
 /* Reads the vocabulary. The tokenizer borrows the file's strings: close it before the file.
  * UNSUPPORTED names an unknown model or pre-tokenisation rule; CORRUPT an inconsistent vocabulary. */
 int tokenizer_open(struct tokenizer **tokenizer, const struct gguf *file);
 void tokenizer_close(struct tokenizer *tokenizer);
 
-/* Appends the ids of `text` to *list. User-defined tokens are matched always. With parse_special the text of control
- * tokens becomes those tokens too; without it, it is ordinary text and can never become one.
- * INVALID for text that is not UTF-8, with the offset of the first bad byte. */
+/* Appends the ids of `text` to *list. User-defined tokens are matched always. With parse_special the text of
+ * control tokens becomes those tokens too; without it, it is ordinary text and can never become one. INVALID
+ * for text that is not UTF-8, with the offset of the first bad byte. */
 int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length, bool parse_special,
                      struct token_list *list);
 
@@ -48,9 +56,11 @@ struct tokenizer_stream {
     uint8_t held[4];
     unsigned n_held;
 };
-enum { TOKENIZER_STEP_MAX = 1024 }; /* longest text of one step, in bytes; longer tokens are refused at open */
-/* Writes the text that became complete with `id` (perhaps none; at most TOKENIZER_STEP_MAX bytes) and returns its
- * length. Bytes that can never become UTF-8 are written as U+FFFD. */
+enum {
+    TOKENIZER_STEP_MAX = 1024
+}; /* longest text of one step, in bytes; longer tokens are refused at open */
+/* Writes the text that became complete with `id` (perhaps none; at most TOKENIZER_STEP_MAX bytes) and returns
+ * its length. Bytes that can never become UTF-8 are written as U+FFFD. */
 size_t tokenizer_decode_step(const struct tokenizer *tokenizer, struct tokenizer_stream *stream, token_id id,
                              char *text);
 /* The end of the stream: an unfinished character becomes U+FFFD. */

@@ -5,9 +5,9 @@
  *   x -> rmsnorm -> gate, up -> silu(gate) * up -> down --+
  *   x <------------------------------------------ add <---+
  *
- * Matrix products and attention spread over the team by themselves; the element-wise parts between them are done
- * row by row, on the team when there are many rows and on the calling thread when there are few. Every part works on
- * each row alone, so a row's numbers do not depend on the batch around it. */
+ * Matrix products and attention spread over the team by themselves; the element-wise parts between them are
+ * done row by row, on the team when there are many rows and on the calling thread when there are few. Every
+ * part works on each row alone, so a row's numbers do not depend on the batch around it. */
 #include "model/transformer.h"
 
 #include <math.h>
@@ -117,8 +117,10 @@ static void store_row(struct step *step, size_t row, const float *k, const float
     uint8_t *payload = step->arena + payloads[position / BLOCK_TOKENS];
     unsigned slot = position % BLOCK_TOKENS, dim = layer->head_dim;
     for (unsigned head = 0; head < layer->n_kv_heads; head++) {
-        step->kernels->store_k[layer->codec](payload + kv_layer_k_offset(layer, head), slot, k + head * dim, dim);
-        step->kernels->store_v[layer->codec](payload + kv_layer_v_offset(layer, head), slot, v + head * dim, dim);
+        step->kernels->store_k[layer->codec](payload + kv_layer_k_offset(layer, head), slot, k + head * dim,
+                                             dim);
+        step->kernels->store_v[layer->codec](payload + kv_layer_v_offset(layer, head), slot, v + head * dim,
+                                             dim);
     }
 }
 
@@ -140,7 +142,9 @@ static void position_and_store_row(struct step *step, size_t row) {
     store_row(step, row, k, v);
 }
 
-static void quantize_attended_row(struct step *step, size_t row) { step->kernels->quantize_row(&step->w->of_heads, row); }
+static void quantize_attended_row(struct step *step, size_t row) {
+    step->kernels->quantize_row(&step->w->of_heads, row);
+}
 
 static void ffn_input_row(struct step *step, size_t row) {
     add_projected(step, row, step->layer->attn_output_bias);
@@ -158,8 +162,8 @@ static void activate_row(struct step *step, size_t row) {
 static void output_input_row(struct step *step, size_t row) {
     size_t n = step->d->n_embd, source = step->batch->wanted[row];
     add_projected(step, source, NULL);
-    step->kernels->rmsnorm(step->w->normed + row * n, step->w->x + source * n, step->model->weights.output_norm, n,
-                           step->d->rms_epsilon);
+    step->kernels->rmsnorm(step->w->normed + row * n, step->w->x + source * n,
+                           step->model->weights.output_norm, n, step->d->rms_epsilon);
     step->kernels->quantize_row(&step->w->of_embd, row);
 }
 

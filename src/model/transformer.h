@@ -10,14 +10,14 @@
 /* The intermediate numbers of a step: allocated once, for batches up to the bounds given. */
 struct workspace {
     uint32_t max_rows, max_wanted;
-    float *x;                       /* (rows, n_embd) the residual stream */
-    float *normed;                  /* (rows, n_embd) */
-    float *q, *k, *v;               /* (rows, heads * head_dim) */
-    float *attended;                /* (rows, n_heads * head_dim) */
-    float *projected;               /* (rows, n_embd) what a layer half adds to x */
-    float *gate, *up;               /* (rows, n_ff) */
-    float *rope;                    /* (rows, rope.n_dims) cosines and sines */
-    float *logits;                  /* (max_wanted, n_vocab) the result */
+    float *x;                                    /* (rows, n_embd) the residual stream */
+    float *normed;                               /* (rows, n_embd) */
+    float *q, *k, *v;                            /* (rows, heads * head_dim) */
+    float *attended;                             /* (rows, n_heads * head_dim) */
+    float *projected;                            /* (rows, n_embd) what a layer half adds to x */
+    float *gate, *up;                            /* (rows, n_ff) */
+    float *rope;                                 /* (rows, rope.n_dims) cosines and sines */
+    float *logits;                               /* (max_wanted, n_vocab) the result */
     struct activations of_embd, of_heads, of_ff; /* quantised forms of normed, attended, gate */
     struct attention_sequence *sequences;
     void *attention_scratch;
@@ -25,12 +25,13 @@ struct workspace {
 };
 
 /* Bounds of the batches to come. NO_MEMORY. */
-int workspace_open(struct workspace *workspace, const struct model *model, uint32_t max_rows, uint32_t max_sequences,
-                   uint32_t max_wanted, uint32_t max_tokens, unsigned n_threads);
+int workspace_open(struct workspace *workspace, const struct model *model, uint32_t max_rows,
+                   uint32_t max_sequences, uint32_t max_wanted, uint32_t max_tokens, unsigned n_threads);
 void workspace_close(struct workspace *workspace);
 
-/* Computes the batch: writes K and V of its rows into the payloads in `arena` and the logits of its wanted rows into
- * workspace->logits, in the order of batch->wanted. Tokens are below n_vocab; the batch is within the bounds. */
+/* Computes the batch: writes K and V of its rows into the payloads in `arena` and the logits of its wanted
+ * rows into workspace->logits, in the order of batch->wanted. Tokens are below n_vocab; the batch is within
+ * the bounds. */
 void transformer_forward(const struct model *model, const struct kv_layout *layout, uint8_t *arena,
                          struct workspace *workspace, struct team *team, const struct batch *batch);
 

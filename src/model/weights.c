@@ -8,13 +8,13 @@
 #include "base/mem.h"
 #include "kernel/weight_type.h"
 
-/* Binding walks the same list of tensors twice: first to check shapes and add up the bytes, then, with storage in
- * place, to fill it. */
+/* Binding walks the same list of tensors twice: first to check shapes and add up the bytes, then, with
+ * storage in place, to fill it. */
 struct binder {
     const struct gguf *file;
     struct weights *weights;
     bool is_filling;
-    bool *is_bound; /* (tensors of the file) */
+    bool *is_bound;                   /* (tensors of the file) */
     size_t panel_bytes, vector_bytes; /* so far in this walk */
     struct pack_item {
         struct panel_matrix *matrix;
@@ -28,7 +28,8 @@ static size_t line_up(size_t bytes) { return (bytes + MEM_CACHE_LINE - 1) & ~(si
 
 static int check_shape(const struct gguf_tensor *tensor, const char *name, uint64_t n_cols, uint64_t n_rows) {
     if (tensor->n_dims > 2 || tensor->dims[0] != n_cols || tensor->dims[1] != n_rows)
-        return ERR(CORRUPT, "tensor %s is %" PRIu64 " x %" PRIu64 ", the metadata asks for %" PRIu64 " x %" PRIu64,
+        return ERR(CORRUPT,
+                   "tensor %s is %" PRIu64 " x %" PRIu64 ", the metadata asks for %" PRIu64 " x %" PRIu64,
                    name, tensor->dims[0], tensor->dims[1], n_cols, n_rows);
     return 0;
 }
@@ -64,7 +65,8 @@ static int bind_matrix(struct binder *binder, const char *name, uint64_t n_cols,
     TRY(find(binder, name, n_cols, n_rows, &tensor));
     enum weight_type type = (enum weight_type)tensor->type;
     if (binder->is_filling) {
-        panel_matrix_init(matrix, type, n_rows, n_cols, (char *)binder->weights->panels + binder->panel_bytes);
+        panel_matrix_init(matrix, type, n_rows, n_cols,
+                          (char *)binder->weights->panels + binder->panel_bytes);
         binder->items[binder->n_items++] =
             (struct pack_item){.matrix = matrix, .tensor = tensor, .first_panel = binder->n_panels};
         binder->n_panels += matrix->n_panels;
@@ -115,7 +117,8 @@ static int bind_all(struct binder *binder, const struct description *d) {
     return bind_matrix(binder, output, d->n_embd, d->n_vocab, &weights->output);
 }
 
-/* A tensor without a place in the forward pass, such as a bias that it does not add, would make results wrong. */
+/* A tensor without a place in the forward pass, such as a bias that it does not add, would make results
+ * wrong. */
 static int check_all_bound(const struct binder *binder, const struct description *d) {
     for (size_t i = 0; i < gguf_n_tensors(binder->file); i++) {
         struct gguf_string name = gguf_tensor_at(binder->file, i)->name;
@@ -143,7 +146,8 @@ static void pack_panels(void *argument, unsigned rank, unsigned n_ranks) {
             struct panel_matrix *matrix = items[item].matrix;
             size_t first = begin - items[item].first_panel, last = end - items[item].first_panel;
             if (last > matrix->n_panels) last = matrix->n_panels;
-            panel_pack(matrix, (enum weight_type)items[item].tensor->type, items[item].tensor->data, first, last);
+            panel_pack(matrix, (enum weight_type)items[item].tensor->type, items[item].tensor->data, first,
+                       last);
             begin = items[item].first_panel + last;
         }
     }

@@ -8,32 +8,34 @@
 
 /* NULL vectors are absent. All vectors are f32. */
 struct layer_weights {
-    const float *attn_norm;          /* (n_embd) */
-    struct panel_matrix q, k, v;     /* (heads * head_dim, n_embd) */
+    const float *attn_norm;      /* (n_embd) */
+    struct panel_matrix q, k, v; /* (heads * head_dim, n_embd) */
     const float *q_bias, *k_bias, *v_bias;
     const float *q_norm, *k_norm;    /* (head_dim) */
     struct panel_matrix attn_output; /* (n_embd, n_heads * head_dim) */
     const float *attn_output_bias;
-    const float *ffn_norm;           /* (n_embd) */
-    struct panel_matrix gate, up;    /* (n_ff, n_embd) */
-    struct panel_matrix down;        /* (n_embd, n_ff) */
+    const float *ffn_norm;        /* (n_embd) */
+    struct panel_matrix gate, up; /* (n_ff, n_embd) */
+    struct panel_matrix down;     /* (n_embd, n_ff) */
 };
 
 struct weights {
-    struct layer_weights *layers;    /* (n_layers) */
-    const struct gguf_tensor *embedding; /* (n_vocab, n_embd) rows as the file stores them; lives with the file */
+    struct layer_weights *layers; /* (n_layers) */
+    const struct gguf_tensor
+        *embedding; /* (n_vocab, n_embd) rows as the file stores them; lives with the file */
     const float *output_norm;
-    struct panel_matrix output;      /* (n_vocab, n_embd); the embedding again when the file has no output.weight */
+    struct panel_matrix
+        output; /* (n_vocab, n_embd); the embedding again when the file has no output.weight */
     bool is_tied;
-    const float *rope_factors;       /* (rope.n_dims / 2) divisors of the frequencies, or NULL */
+    const float *rope_factors; /* (rope.n_dims / 2) divisors of the frequencies, or NULL */
 
-    uint64_t panel_bytes;            /* all repacked matrices: what one step reads of them */
-    void *panels, *vectors;          /* storage */
+    uint64_t panel_bytes;   /* all repacked matrices: what one step reads of them */
+    void *panels, *vectors; /* storage */
     size_t panels_mapped, vectors_bytes;
 };
 
-/* Finds, checks and repacks every tensor that the description asks for, on the team. CORRUPT names a tensor that is
- * missing or misshapen; NO_MEMORY. The file stays open as long as the weights. */
+/* Finds, checks and repacks every tensor that the description asks for, on the team. CORRUPT names a tensor
+ * that is missing or misshapen; NO_MEMORY. The file stays open as long as the weights. */
 int weights_open(struct weights *weights, const struct gguf *file, const struct description *description,
                  struct team *team);
 void weights_close(struct weights *weights);

@@ -29,7 +29,8 @@ static void carve_activations(struct carver *carver, struct activations *x, size
 
 static void carve_all(struct workspace *w, struct carver *carver, const struct description *d,
                       uint32_t max_sequences, size_t attention_bytes) {
-    size_t rows = w->max_rows, q_width = (size_t)d->n_heads * d->head_dim, kv_width = (size_t)d->n_kv_heads * d->head_dim;
+    size_t rows = w->max_rows, q_width = (size_t)d->n_heads * d->head_dim,
+           kv_width = (size_t)d->n_kv_heads * d->head_dim;
     w->x = carve(carver, rows * d->n_embd, sizeof(float));
     w->normed = carve(carver, rows * d->n_embd, sizeof(float));
     w->q = carve(carver, rows * q_width, sizeof(float));
@@ -48,11 +49,12 @@ static void carve_all(struct workspace *w, struct carver *carver, const struct d
     w->attention_scratch = carve(carver, attention_bytes, 1);
 }
 
-int workspace_open(struct workspace *workspace, const struct model *model, uint32_t max_rows, uint32_t max_sequences,
-                   uint32_t max_wanted, uint32_t max_tokens, unsigned n_threads) {
+int workspace_open(struct workspace *workspace, const struct model *model, uint32_t max_rows,
+                   uint32_t max_sequences, uint32_t max_wanted, uint32_t max_tokens, unsigned n_threads) {
     const struct description *d = &model->description;
     *workspace = (struct workspace){.max_rows = max_rows, .max_wanted = max_wanted};
-    size_t attention_bytes = attention_scratch_bytes(n_threads, max_rows, max_tokens, d->n_heads, d->head_dim);
+    size_t attention_bytes =
+        attention_scratch_bytes(n_threads, max_rows, max_tokens, d->n_heads, d->head_dim);
     struct carver carver = {0};
     carve_all(workspace, &carver, d, max_sequences, attention_bytes);
     workspace->storage = mem_alloc_aligned(carver.bytes, 1);

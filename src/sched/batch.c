@@ -28,9 +28,11 @@ void batch_clear(struct batch *batch) { batch->n_rows = batch->n_sequences = bat
 
 struct batch_sequence *batch_append(struct batch *batch, const int32_t *tokens, uint32_t n_rows,
                                     uint32_t first_position, int want_last) {
-    ASSERT(batch->n_sequences < batch->max_sequences && n_rows <= batch->max_rows - batch->n_rows && n_rows > 0);
+    ASSERT(batch->n_sequences < batch->max_sequences && n_rows <= batch->max_rows - batch->n_rows &&
+           n_rows > 0);
     struct batch_sequence *entry = &batch->sequences[batch->n_sequences++];
-    *entry = (struct batch_sequence){.first_row = batch->n_rows, .n_rows = n_rows, .first_position = first_position};
+    *entry = (struct batch_sequence){
+        .first_row = batch->n_rows, .n_rows = n_rows, .first_position = first_position};
     memcpy(batch->tokens + batch->n_rows, tokens, n_rows * sizeof *tokens);
     for (uint32_t i = 0; i < n_rows; i++) batch->positions[batch->n_rows + i] = first_position + i;
     batch->n_rows += n_rows;

@@ -1,8 +1,8 @@
 /* A batch: everything that one step of the model needs to know, as flat arrays.
  *
- * Rows are tokens to compute. Each sequence of the step contributes consecutive rows for consecutive positions: one
- * row when it decodes, a chunk when it is prefilled; any mix is one batch. Slots follow from a row's position: block
- * position / BLOCK_TOKENS of its sequence's payloads, slot position % BLOCK_TOKENS. */
+ * Rows are tokens to compute. Each sequence of the step contributes consecutive rows for consecutive
+ * positions: one row when it decodes, a chunk when it is prefilled; any mix is one batch. Slots follow from a
+ * row's position: block position / BLOCK_TOKENS of its sequence's payloads, slot position % BLOCK_TOKENS. */
 #ifndef CABINET_SCHED_BATCH_H
 #define CABINET_SCHED_BATCH_H
 
@@ -13,15 +13,16 @@
 
 struct batch_sequence {
     uint32_t first_row, n_rows;
-    uint32_t first_position;                /* of first_row */
-    const uint64_t *payloads[KV_MAX_GROUPS]; /* arena offsets of its blocks, by group; borrowed until kv_commit */
+    uint32_t first_position; /* of first_row */
+    const uint64_t
+        *payloads[KV_MAX_GROUPS]; /* arena offsets of its blocks, by group; borrowed until kv_commit */
 };
 
 struct batch {
     uint32_t n_rows, n_sequences, n_wanted;
-    int32_t *tokens;    /* (n_rows) */
+    int32_t *tokens;     /* (n_rows) */
     uint32_t *positions; /* (n_rows) */
-    uint32_t *wanted;   /* (n_wanted) rows whose logits are asked for, ascending */
+    uint32_t *wanted;    /* (n_wanted) rows whose logits are asked for, ascending */
     struct batch_sequence *sequences;
     uint32_t max_rows, max_sequences;
 };

@@ -3,8 +3,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-int scheduler_open(struct scheduler *scheduler, struct kv_cache *kv, unsigned n_groups, uint32_t max_sequences,
-                   uint32_t chunk_tokens) {
+int scheduler_open(struct scheduler *scheduler, struct kv_cache *kv, unsigned n_groups,
+                   uint32_t max_sequences, uint32_t chunk_tokens) {
     *scheduler = (struct scheduler){
         .kv = kv, .n_groups = n_groups, .chunk_tokens = chunk_tokens, .max_sequences = max_sequences};
     scheduler->sequences = mem_alloc(max_sequences, sizeof(struct sequence *));
@@ -39,10 +39,13 @@ void scheduler_remove(struct scheduler *scheduler, struct sequence *sequence) {
     sequence->is_scheduled = 0;
 }
 
-static uint32_t tokens_left(const struct sequence *sequence) { return sequence->n_tokens - sequence->kv.n_computed; }
+static uint32_t tokens_left(const struct sequence *sequence) {
+    return sequence->n_tokens - sequence->kv.n_computed;
+}
 
 /* Puts n_rows of a sequence into the batch if the cache has slots for them. */
-static int schedule(struct scheduler *scheduler, struct batch *batch, struct sequence *sequence, uint32_t n_rows) {
+static int schedule(struct scheduler *scheduler, struct batch *batch, struct sequence *sequence,
+                    uint32_t n_rows) {
     TRY(kv_reserve(scheduler->kv, &sequence->kv, n_rows));
     uint32_t first = sequence->kv.n_computed;
     struct batch_sequence *entry =

@@ -1,5 +1,5 @@
-/* The engine over a tiny model (the argument): the same seed gives the same tokens whatever runs beside it, however
- * prompts are chunked and whatever was cached before; and every way in which a request can end. */
+/* The engine over a tiny model (the argument): the same seed gives the same tokens whatever runs beside it,
+ * however prompts are chunked and whatever was cached before; and every way in which a request can end. */
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -44,8 +44,12 @@ static uint64_t tick(void *state) { return ++*(uint64_t *)state; }
 static uint64_t time_now;
 
 static struct engine_opts default_opts(void) {
-    return (struct engine_opts){.kv_memory_bytes = PLENTY, .codec = CODEC_f16, .max_sequences = N_REQUESTS,
-                                .max_tokens = MAX_TOKENS, .chunk_tokens = 512, .clock = {tick, &time_now}};
+    return (struct engine_opts){.kv_memory_bytes = PLENTY,
+                                .codec = CODEC_f16,
+                                .max_sequences = N_REQUESTS,
+                                .max_tokens = MAX_TOKENS,
+                                .chunk_tokens = 512,
+                                .clock = {tick, &time_now}};
 }
 
 static void rig_open(struct rig *rig, unsigned n_threads, const struct engine_opts *opts) {
@@ -74,9 +78,12 @@ static void talk_open(struct rig *rig, struct talk *talk, uint32_t number, uint3
     for (uint32_t i = 0; i < n_prompt; i++)
         talk->prompt[i] = (token_id)(rng_u64(number, i) % rig->model.description.n_vocab);
     assert_int_equal(engine_sequence_open(rig->engine, &talk->sequence), 0);
-    talk->request = (struct request){.sequence = talk->sequence, .sampling = sampler_defaults(),
-                                     .max_output_tokens = N_OUTPUT, .ignores_end = true,
-                                     .on_token = keep_token, .user = talk};
+    talk->request = (struct request){.sequence = talk->sequence,
+                                     .sampling = sampler_defaults(),
+                                     .max_output_tokens = N_OUTPUT,
+                                     .ignores_end = true,
+                                     .on_token = keep_token,
+                                     .user = talk};
     talk->request.sampling.temperature = 0.8f;
     talk->request.sampling.seed = 77 + number;
 }
@@ -104,7 +111,8 @@ static void assert_same_output(const struct talk *talk, const struct talk *expec
 
 /* ---- the same tokens ---- */
 
-static struct talk alone[N_REQUESTS]; /* each computed with nothing beside it, by one thread, its prompt at once */
+static struct talk
+    alone[N_REQUESTS]; /* each computed with nothing beside it, by one thread, its prompt at once */
 
 static void compute_alone(void) {
     struct rig rig;
@@ -160,7 +168,8 @@ static void a_seed_gives_its_tokens_in_any_company(void **state) {
             if (n_threads == 2 || i % 2 == n_threads / 2) check_together(n_threads, chunks[i]);
 }
 
-/* A second request on a sequence: the first one's prompt and answer, `n_kept` tokens of them, and something new. */
+/* A second request on a sequence: the first one's prompt and answer, `n_kept` tokens of them, and something
+ * new. */
 static void check_second_turn(uint32_t n_kept, uint32_t n_new, uint32_t n_cached) {
     struct rig rig;
     struct engine_opts opts = default_opts();
@@ -196,8 +205,8 @@ static void a_conversation_goes_on_where_it_was(void **state) {
     (void)state;
     uint32_t n_stored = 70 + N_OUTPUT - 1; /* the last token was sampled, not computed */
     check_second_turn(70 + N_OUTPUT, 20, n_stored);
-    check_second_turn(80, 5, 80);            /* edited inside a block */
-    check_second_turn(64, 50, 64);           /* at a border */
+    check_second_turn(80, 5, 80);  /* edited inside a block */
+    check_second_turn(64, 50, 64); /* at a border */
     check_second_turn(10, 60, 10);
     check_second_turn(0, 30, 0);
     check_second_turn(90, 0, 89); /* nothing new: the last token is computed again for its logits */
@@ -436,7 +445,8 @@ static void logits_are_those_of_the_step(void **state) {
             if (i == 1 && step == 0) assert_null(logits); /* 22 of its 60 tokens */
             if (logits == NULL) continue;
             token_id token = talks[i]->output[talks[i]->n_output - 1];
-            for (uint32_t v = 0; v < rig.model.description.n_vocab; v++) assert_true(logits[v] <= logits[token]);
+            for (uint32_t v = 0; v < rig.model.description.n_vocab; v++)
+                assert_true(logits[v] <= logits[token]);
         }
     }
     assert_int_equal(longer.request.finish, FINISH_LENGTH);

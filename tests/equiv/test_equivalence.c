@@ -1,5 +1,5 @@
-/* The same tokens give the same logits, bit for bit, whichever way they are computed: in chunks of any size, by any
- * number of threads, alone or beside others, at once or after a cut.
+/* The same tokens give the same logits, bit for bit, whichever way they are computed: in chunks of any size,
+ * by any number of threads, alone or beside others, at once or after a cut.
  *
  *     test_equivalence tiny MODEL...     every kernel set of this processor, every codec, everything varied
  *     test_equivalence large MODEL       the default kernel set with f16, a choice of variations
@@ -34,13 +34,17 @@ struct way {
 
 static void open_way(struct way *way, const char *path, const struct kernel_set *kernels, enum codec_id codec,
                      unsigned n_threads, uint32_t max_tokens) {
-    struct forward_opts opts = {.path = path, .kernels = kernels, .n_threads = n_threads, .codec = codec,
-                                .max_rows = max_tokens < 256 ? 256 : max_tokens, .max_sequences = N_SEQUENCES,
+    struct forward_opts opts = {.path = path,
+                                .kernels = kernels,
+                                .n_threads = n_threads,
+                                .codec = codec,
+                                .max_rows = max_tokens < 256 ? 256 : max_tokens,
+                                .max_sequences = N_SEQUENCES,
                                 .max_tokens = max_tokens};
     if (forward_open(&way->run, &opts) < 0) fail_msg("%s: %s", path, err_message());
     const char *slash = strrchr(path, '/');
-    snprintf(way->name, sizeof way->name, "%s, %s, %s, %u threads", slash == NULL ? path : slash + 1, kernels->name,
-             codec_get(codec)->name, n_threads);
+    snprintf(way->name, sizeof way->name, "%s, %s, %s, %u threads", slash == NULL ? path : slash + 1,
+             kernels->name, codec_get(codec)->name, n_threads);
 }
 
 static size_t n_vocab_of(const struct way *way) { return way->run.model.description.n_vocab; }
@@ -56,8 +60,8 @@ static void random_tokens(const struct way *way, uint64_t stream, int32_t *token
 }
 
 /* Rows first .. first + n_rows - 1 of a timeline, just computed, against the timeline's `expected`. */
-static void assert_rows(const struct way *way, const char *how, uint32_t first, uint32_t n_rows, const float *logits,
-                        const float *expected) {
+static void assert_rows(const struct way *way, const char *how, uint32_t first, uint32_t n_rows,
+                        const float *logits, const float *expected) {
     size_t n_vocab = n_vocab_of(way);
     for (uint32_t row = 0; row < n_rows; row++) {
         const float *is = logits + row * n_vocab, *should_be = expected + (first + row) * n_vocab;
@@ -126,7 +130,8 @@ struct timeline {
 
 /* What a sequence does in a step: nothing, decode, or a chunk of random length. */
 static uint32_t rows_of_turn(const struct timeline *timeline, uint64_t stream, uint64_t turn) {
-    uint32_t n_left = timeline->n_tokens - timeline->seq.n_computed, n_rows = (uint32_t)(rng_u64(stream, turn) % 60);
+    uint32_t n_left = timeline->n_tokens - timeline->seq.n_computed,
+             n_rows = (uint32_t)(rng_u64(stream, turn) % 60);
     n_rows = n_rows < 10 ? 0 : n_rows < 40 ? 1 : n_rows - 38;
     return n_rows < n_left ? n_rows : n_left;
 }
@@ -140,7 +145,9 @@ static void check_batch(struct way *way) {
         random_tokens(way, 100 + i, timeline->tokens, timeline->n_tokens);
         timeline->expected = new_logits(way, timeline->n_tokens);
         timeline->logits = new_logits(way, timeline->n_tokens);
-        assert_int_equal(forward_all(&way->run, timeline->tokens, timeline->n_tokens, MAX_SEQUENCE, timeline->expected), 0);
+        assert_int_equal(
+            forward_all(&way->run, timeline->tokens, timeline->n_tokens, MAX_SEQUENCE, timeline->expected),
+            0);
     }
     uint32_t n_left = N_SEQUENCES;
     for (uint64_t step = 0; n_left > 0; step++) {
@@ -191,7 +198,8 @@ static void check_tail(struct way *way, uint32_t first, const int32_t *tokens, u
 /* ---- the programs ---- */
 
 /* n_ways of 1, 2 and 3 threads. */
-static void check_model(const char *path, const struct kernel_set *kernels, enum codec_id codec, unsigned n_ways) {
+static void check_model(const char *path, const struct kernel_set *kernels, enum codec_id codec,
+                        unsigned n_ways) {
     enum { N_TOKENS = 160 };
     static const uint32_t chunks[] = {N_TOKENS, 1, 7, 31, 32, 33, 64, 0}, few_chunks[] = {N_TOKENS, 7, 33, 0};
     static const uint32_t cuts[] = {0, 1, 31, 32, 33, 64, 100, N_TOKENS - 1, N_TOKENS - 5};
@@ -215,8 +223,8 @@ static void check_model(const char *path, const struct kernel_set *kernels, enum
     free(expected);
 }
 
-/* Beyond ATTENTION_SPLIT keys, where a row's attention is cut into splits that are merged; a team of more than one
- * computes the splits of a decoded row side by side. */
+/* Beyond ATTENTION_SPLIT keys, where a row's attention is cut into splits that are merged; a team of more
+ * than one computes the splits of a decoded row side by side. */
 static void check_long(const char *path, const struct kernel_set *kernels, enum codec_id codec) {
     static const uint32_t chunks[] = {LONG_TOKENS, 64, 0};
     int32_t tokens[LONG_TOKENS];
@@ -242,7 +250,8 @@ static void tiny_models_compute_the_same_whichever_way(void **state) {
     for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++) {
         if (!(*set)->is_supported()) continue;
         for (int codec = 0; codec < CODEC_COUNT; codec++) {
-            for (int i = 0; i < n_paths; i++) check_model(paths[i], *set, (enum codec_id)codec, i == 0 ? 3 : 2);
+            for (int i = 0; i < n_paths; i++)
+                check_model(paths[i], *set, (enum codec_id)codec, i == 0 ? 3 : 2);
             check_long(paths[0], *set, (enum codec_id)codec);
         }
     }

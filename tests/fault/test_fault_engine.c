@@ -1,6 +1,6 @@
-/* From a model file (the argument) to a few generated tokens while the n-th fallible call fails, once or from then
- * on, for n = 1, 2, ... until a run sees no fault. What failed says so and leaves nothing behind (leaks are the
- * address sanitizer's to find), and the same again without a fault works. */
+/* From a model file (the argument) to a few generated tokens while the n-th fallible call fails, once or from
+ * then on, for n = 1, 2, ... until a run sees no fault. What failed says so and leaves nothing behind (leaks
+ * are the address sanitizer's to find), and the same again without a fault works. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -42,8 +42,12 @@ static int open_all(struct generation *g) {
     if (g->team == NULL) TRY(team_open(&g->team, 2));
     if (!g->has_model) TRY(model_open(&g->model, path, kernel_set_get(NULL), g->team));
     g->has_model = true;
-    struct engine_opts opts = {.kv_memory_bytes = 4 << 20, .codec = CODEC_f16, .max_sequences = 2, .max_tokens = 64,
-                               .chunk_tokens = 32, .clock = {tick, &g->time}};
+    struct engine_opts opts = {.kv_memory_bytes = 4 << 20,
+                               .codec = CODEC_f16,
+                               .max_sequences = 2,
+                               .max_tokens = 64,
+                               .chunk_tokens = 32,
+                               .clock = {tick, &g->time}};
     if (g->engine == NULL) TRY(engine_open(&g->engine, &g->model, g->team, &opts));
     return g->sequence == NULL ? engine_sequence_open(g->engine, &g->sequence) : 0;
 }
@@ -52,8 +56,12 @@ static int generate(struct generation *g) {
     TRY(open_all(g));
     token_id prompt[N_PROMPT];
     for (int i = 0; i < N_PROMPT; i++) prompt[i] = (i * 37 + 5) % 256;
-    struct request request = {.sequence = g->sequence, .sampling = sampler_defaults(), .max_output_tokens = N_OUTPUT,
-                              .ignores_end = true, .on_token = keep_token, .user = g};
+    struct request request = {.sequence = g->sequence,
+                              .sampling = sampler_defaults(),
+                              .max_output_tokens = N_OUTPUT,
+                              .ignores_end = true,
+                              .on_token = keep_token,
+                              .user = g};
     g->n_output = 0;
     TRY(engine_submit(g->engine, &request, prompt, N_PROMPT));
     while (engine_step(g->engine) > 0) continue;
@@ -95,7 +103,8 @@ static unsigned fail_each(enum fault_mode mode) {
             if (g.engine != NULL) assert_true(kv_check(engine_kv(g.engine)));
             result = generate(&g); /* goes on with what could be opened */
         }
-        if (result < 0) fail_msg("again after fault %u: %s: %s", (unsigned)n, err_name(result), err_message());
+        if (result < 0)
+            fail_msg("again after fault %u: %s: %s", (unsigned)n, err_name(result), err_message());
         assert_output(&g, &expected);
         close_all(&g);
         if (!delivered) return n_failures;

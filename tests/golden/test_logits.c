@@ -1,5 +1,5 @@
-/* Logits against independent implementations. Arguments are triples: a model, its golden file (README.md here), and
- * which bound holds between them. */
+/* Logits against independent implementations. Arguments are triples: a model, its golden file (README.md
+ * here), and which bound holds between them. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,9 +43,13 @@ static void compare(const char *model, const char *golden, const struct bound *b
     struct logits_file file;
     if (logits_file_read(&file, golden) < 0) fail_msg("%s: %s", golden, err_message());
     struct forward_run run;
-    struct forward_opts opts = {.path = model, .kernels = kernels, .n_threads = 2,
+    struct forward_opts opts = {.path = model,
+                                .kernels = kernels,
+                                .n_threads = 2,
                                 .codec = file.n_top == 0 ? CODEC_f32 : CODEC_f16,
-                                .max_rows = file.n_tokens, .max_sequences = 1, .max_tokens = file.n_tokens};
+                                .max_rows = file.n_tokens,
+                                .max_sequences = 1,
+                                .max_tokens = file.n_tokens};
     if (forward_open(&run, &opts) < 0) fail_msg("%s: %s", model, err_message());
     assert_int_equal(run.model.description.n_vocab, file.n_vocab);
     float *logits = malloc((size_t)file.n_tokens * file.n_vocab * sizeof *logits);
@@ -53,8 +57,8 @@ static void compare(const char *model, const char *golden, const struct bound *b
     assert_int_equal(forward_all(&run, file.tokens, file.n_tokens, file.n_tokens, logits), 0);
     struct logits_compare compare = {.margin = bound->margin};
     assert_int_equal(logits_compare_all(&compare, &file, logits), 0);
-    printf("%-8s %-28s KL mean %.2e max %.2e, largest difference %.2e, top 1 %zu of %zu\n", kernels->name, model,
-           compare.kl_mean, compare.kl_max, compare.max_abs_diff, compare.top1_equal, compare.n);
+    printf("%-8s %-28s KL mean %.2e max %.2e, largest difference %.2e, top 1 %zu of %zu\n", kernels->name,
+           model, compare.kl_mean, compare.kl_max, compare.max_abs_diff, compare.top1_equal, compare.n);
     assert_int_equal(compare.n_not_finite, 0);
     assert_int_equal(compare.top1_wrong_beyond_margin, 0);
     assert_true(compare.kl_mean < bound->kl_mean);
@@ -70,7 +74,8 @@ static void logits_agree_with_the_golden_files(void **state) {
         if (!(*set)->is_supported()) continue;
         for (int i = 1; i + 2 < n_arguments; i += 3) {
             const struct bound *bound = bound_named(arguments[i + 2]);
-            bool is_slow = *set == &kernel_set_scalar && strcmp(bound->name, "peer") == 0; /* and says nothing new */
+            bool is_slow =
+                *set == &kernel_set_scalar && strcmp(bound->name, "peer") == 0; /* and says nothing new */
             if (!is_slow) compare(arguments[i], arguments[i + 1], bound, *set);
         }
     }

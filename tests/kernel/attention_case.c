@@ -13,18 +13,14 @@
 
 enum { GUARD = 64, OUT_PADDING = 3 };
 
-float case_random(uint64_t seed, uint64_t i) {
-    return (float)(2 * rng_uniform(seed, i) - 1);
-}
+float case_random(uint64_t seed, uint64_t i) { return (float)(2 * rng_uniform(seed, i) - 1); }
 
 static void *checked(void *pointer) {
     assert_non_null(pointer);
     return pointer;
 }
 
-static size_t n_blocks_of(size_t n_keys) {
-    return (n_keys + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
-}
+static size_t n_blocks_of(size_t n_keys) { return (n_keys + BLOCK_TOKENS - 1) / BLOCK_TOKENS; }
 
 static void place_blocks(struct attention_case *c) {
     size_t n_blocks = 0, block_bytes = c->layout.groups[0].block_bytes;

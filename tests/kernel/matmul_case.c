@@ -15,9 +15,7 @@ const enum weight_type case_types[] = {
 };
 const size_t n_case_types = sizeof case_types / sizeof *case_types;
 
-static float uniform(uint64_t seed, uint64_t i) {
-    return (float)(2 * rng_uniform(seed, i) - 1);
-}
+static float uniform(uint64_t seed, uint64_t i) { return (float)(2 * rng_uniform(seed, i) - 1); }
 
 static void put_f16(uint8_t *at, float value) {
     f16_bits bits = f16_from_f32(value);
@@ -38,21 +36,12 @@ static void random_groups(enum weight_type type, uint8_t *bytes, size_t n_elemen
             scale *= 10;
             memcpy(group, &scale, sizeof scale);
             break;
-        case WEIGHT_F16:
-            put_f16(group, 10 * scale);
-            break;
-        case WEIGHT_BF16:
-            memcpy(group, &bf16, sizeof bf16);
-            break;
-        case WEIGHT_Q6_K:
-            put_f16(group + 208, scale * 0.01f);
-            break;
-        case WEIGHT_Q4_K:
-            scale *= 0.03f, minimum *= 0.03f; /* fall through */
-        case WEIGHT_Q4_1:
-            put_f16(group + 2, minimum); /* fall through */
-        default:
-            put_f16(group, scale);
+        case WEIGHT_F16: put_f16(group, 10 * scale); break;
+        case WEIGHT_BF16: memcpy(group, &bf16, sizeof bf16); break;
+        case WEIGHT_Q6_K: put_f16(group + 208, scale * 0.01f); break;
+        case WEIGHT_Q4_K: scale *= 0.03f, minimum *= 0.03f; /* fall through */
+        case WEIGHT_Q4_1: put_f16(group + 2, minimum);      /* fall through */
+        default: put_f16(group, scale);
         }
     }
 }
@@ -82,16 +71,11 @@ void case_matrix_free(struct case_matrix *matrix) {
 static float random_input(enum case_input kind, uint64_t seed, uint64_t i) {
     float value = uniform(seed, i);
     switch (kind) {
-    case INPUT_NORMAL:
-        return value;
-    case INPUT_OUTLIER:
-        return rng_u64(seed + 1, i) % 40 == 0 ? 1000 * value : value;
-    case INPUT_ZERO:
-        return i % 2 == 0 ? 0.0f : -0.0f;
-    case INPUT_DENORMAL:
-        return i / 32 % 2 == 0 ? value * 0x1p-130f : value * 0x1p-99f;
-    default:
-        return value * 0x1p98f;
+    case INPUT_NORMAL: return value;
+    case INPUT_OUTLIER: return rng_u64(seed + 1, i) % 40 == 0 ? 1000 * value : value;
+    case INPUT_ZERO: return i % 2 == 0 ? 0.0f : -0.0f;
+    case INPUT_DENORMAL: return i / 32 % 2 == 0 ? value * 0x1p-130f : value * 0x1p-99f;
+    default: return value * 0x1p98f;
     }
 }
 

@@ -1,11 +1,12 @@
-/* Random operations against the KV cache and against a deliberately naive one, with blocks of 3 tokens, at most 7
- * slabs and two groups, so that every corner is near: full pools, cut blocks, slabs that change their class.
+/* Random operations against the KV cache and against a deliberately naive one, with blocks of 3 tokens, at
+ * most 7 slabs and two groups, so that every corner is near: full pools, cut blocks, slabs that change their
+ * class.
  *
  *     test_kv_property [OPERATIONS [SEED]]
  *
- * After each operation kv_check must hold and everything that the cache says must be what the naive cache says. The
- * naive one keeps, for every byte of the arena, who owns it, and for every slot, which token was stored there: two
- * owners of a byte, or a token that is no longer where it was stored, end the run. */
+ * After each operation kv_check must hold and everything that the cache says must be what the naive cache
+ * says. The naive one keeps, for every byte of the arena, who owns it, and for every slot, which token was
+ * stored there: two owners of a byte, or a token that is no longer where it was stored, end the run. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -246,7 +247,8 @@ static void release(uint32_t index) {
 }
 
 static void operate(void) {
-    uint32_t index = below(MAX_SEQUENCES + 1), n_computed = world.sequences[index].n_computed, kind = below(100);
+    uint32_t index = below(MAX_SEQUENCES + 1), n_computed = world.sequences[index].n_computed,
+             kind = below(100);
     if (kind < 35)
         reserve(index, below(5));
     else if (kind < 40)

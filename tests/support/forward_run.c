@@ -10,11 +10,13 @@ static int open_parts(struct forward_run *run, const struct forward_opts *opts) 
     TRY(model_open(&run->model, opts->path, opts->kernels, run->team));
     TRY(description_kv_layout(&run->model.description, opts->codec, &run->layout));
     uint64_t bytes = 2 * opts->max_sequences * kv_bytes_for(&run->layout, opts->max_tokens);
-    struct kv_opts kv_opts = {.memory_bytes = bytes, .max_sequences = opts->max_sequences, .max_tokens = opts->max_tokens};
+    struct kv_opts kv_opts = {
+        .memory_bytes = bytes, .max_sequences = opts->max_sequences, .max_tokens = opts->max_tokens};
     TRY(kv_open(&run->kv, &run->layout, &kv_opts));
     run->arena = mem_alloc_aligned(bytes, 1);
     if (run->arena == NULL) return ERR_NO_MEMORY;
-    memset(run->arena, 0xff, bytes); /* NaN in every format: whoever reads a slot that was not written is seen */
+    memset(run->arena, 0xff,
+           bytes); /* NaN in every format: whoever reads a slot that was not written is seen */
     TRY(batch_open(&run->batch, opts->max_rows, opts->max_sequences));
     return workspace_open(&run->workspace, &run->model, opts->max_rows, opts->max_sequences, opts->max_rows,
                           opts->max_tokens, opts->n_threads);
@@ -60,7 +62,8 @@ int forward_step(struct forward_run *run, const struct forward_part *parts, size
     return kv_check(run->kv) ? 0 : ERR(INTERNAL, "kv_check failed after a step");
 }
 
-int forward_all(struct forward_run *run, const int32_t *tokens, uint32_t n_tokens, uint32_t chunk, float *logits) {
+int forward_all(struct forward_run *run, const int32_t *tokens, uint32_t n_tokens, uint32_t chunk,
+                float *logits) {
     struct kv_seq seq = {0};
     int result = 0;
     while (result == 0 && seq.n_computed < n_tokens) {

@@ -1,5 +1,5 @@
-/* A model, a cache and a workspace, driven step by step without scheduler or sampler: tests decide themselves which
- * rows form a batch, and get the logits of every row. */
+/* A model, a cache and a workspace, driven step by step without scheduler or sampler: tests decide themselves
+ * which rows form a batch, and get the logits of every row. */
 #ifndef CABINET_TESTS_FORWARD_RUN_H
 #define CABINET_TESTS_FORWARD_RUN_H
 
@@ -29,13 +29,14 @@ struct forward_part {
     struct kv_seq *seq;
     const int32_t *tokens; /* the whole timeline */
     uint32_t n_rows;
-    float *logits;         /* (n_rows, n_vocab) are written here */
+    float *logits; /* (n_rows, n_vocab) are written here */
 };
 
 int forward_open(struct forward_run *run, const struct forward_opts *opts);
 void forward_close(struct forward_run *run);
 int forward_step(struct forward_run *run, const struct forward_part *parts, size_t n_parts);
 /* One sequence alone from the start, in chunks of at most `chunk`; logits (n_tokens, n_vocab). */
-int forward_all(struct forward_run *run, const int32_t *tokens, uint32_t n_tokens, uint32_t chunk, float *logits);
+int forward_all(struct forward_run *run, const int32_t *tokens, uint32_t n_tokens, uint32_t chunk,
+                float *logits);
 
 #endif

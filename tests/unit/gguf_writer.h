@@ -16,24 +16,12 @@ static inline void put_bytes(struct gguf_writer *writer, const void *bytes, size
     memcpy(writer->bytes + writer->length, bytes, n);
     writer->length += n;
 }
-static inline void put_u8(struct gguf_writer *writer, uint8_t value) {
-    put_bytes(writer, &value, 1);
-}
-static inline void put_u16(struct gguf_writer *writer, uint16_t value) {
-    put_bytes(writer, &value, 2);
-}
-static inline void put_u32(struct gguf_writer *writer, uint32_t value) {
-    put_bytes(writer, &value, 4);
-}
-static inline void put_u64(struct gguf_writer *writer, uint64_t value) {
-    put_bytes(writer, &value, 8);
-}
-static inline void put_f32(struct gguf_writer *writer, float value) {
-    put_bytes(writer, &value, 4);
-}
-static inline void put_f64(struct gguf_writer *writer, double value) {
-    put_bytes(writer, &value, 8);
-}
+static inline void put_u8(struct gguf_writer *writer, uint8_t value) { put_bytes(writer, &value, 1); }
+static inline void put_u16(struct gguf_writer *writer, uint16_t value) { put_bytes(writer, &value, 2); }
+static inline void put_u32(struct gguf_writer *writer, uint32_t value) { put_bytes(writer, &value, 4); }
+static inline void put_u64(struct gguf_writer *writer, uint64_t value) { put_bytes(writer, &value, 8); }
+static inline void put_f32(struct gguf_writer *writer, float value) { put_bytes(writer, &value, 4); }
+static inline void put_f64(struct gguf_writer *writer, double value) { put_bytes(writer, &value, 8); }
 
 static inline void put_string(struct gguf_writer *writer, const char *text) {
     put_u64(writer, strlen(text));

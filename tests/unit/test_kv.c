@@ -28,7 +28,8 @@ static int set_up(void **state) {
     (void)state;
     struct kv_layout layout = small_layout(1);
     assert_int_equal(layout.groups[0].block_bytes, 1024);
-    struct kv_opts opts = {.memory_bytes = N_BLOCKS * 1024 + 5, .max_sequences = MAX_SEQUENCES, .max_tokens = MAX_TOKENS};
+    struct kv_opts opts = {
+        .memory_bytes = N_BLOCKS * 1024 + 5, .max_sequences = MAX_SEQUENCES, .max_tokens = MAX_TOKENS};
     assert_int_equal(kv_open(&kv, &layout, &opts), 0);
     n_allocations = mem_count();
     return 0;
@@ -54,7 +55,8 @@ static void assert_usage(uint32_t n_open, uint32_t n_sealed) {
     assert_int_equal(usage.waste_bytes, 0);
 }
 
-static void assert_tokens(const struct kv_seq *seq, uint32_t n_computed, uint32_t n_reserved, uint32_t n_blocks) {
+static void assert_tokens(const struct kv_seq *seq, uint32_t n_computed, uint32_t n_reserved,
+                          uint32_t n_blocks) {
     uint32_t n;
     assert_int_equal(seq->n_computed, n_computed);
     assert_int_equal(seq->n_reserved, n_reserved);
@@ -105,8 +107,9 @@ static void a_refusal_changes_nothing_and_says_how_much(void **state) {
     assert_int_equal(kv_reserve(kv, &second, B), ERR_FULL);
     assert_memory_equal(&before, &second, sizeof before);
     assert_usage(2, 2);
-    assert_string_equal(err_message(), "KV memory exhausted: 37 tokens take 2048 bytes, 4096 of 4101 bytes are held "
-                                       "(raise --kv-memory or shorten the context)");
+    assert_string_equal(err_message(),
+                        "KV memory exhausted: 37 tokens take 2048 bytes, 4096 of 4101 bytes are held "
+                        "(raise --kv-memory or shorten the context)");
     assert_int_equal(kv_reserve(kv, &third, 1), ERR_FULL); /* and a fresh one stays fresh */
     assert_int_equal(third.table, 0);
     assert_int_equal(kv_reserve(kv, &first, B - 3), 0); /* in its open block there is room */
@@ -177,7 +180,8 @@ static void truncation_keeps_exactly_what_it_says(void **state) {
     assert_usage(0, 2);
     assert_int_equal(kv_truncate(kv, &seq, B), B);
     assert_usage(0, 1);
-    assert_memory_equal(kv_payloads(kv, &seq, 0, &n), payloads, n * sizeof *payloads); /* what stays does not move */
+    assert_memory_equal(kv_payloads(kv, &seq, 0, &n), payloads,
+                        n * sizeof *payloads); /* what stays does not move */
     assert_int_equal(kv_truncate(kv, &seq, 0), 0);
     assert_usage(0, 0);
     append(&seq, 1);
@@ -237,14 +241,10 @@ static void bounds_of_zero_are_refused(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(a_block_opens_is_sealed_and_comes_back),
-        TEST(a_refusal_changes_nothing_and_says_how_much),
-        TEST(a_reservation_is_whole_or_not_at_all),
-        TEST(a_context_has_its_bound),
-        TEST(tables_run_out_and_come_back),
-        TEST(truncation_keeps_exactly_what_it_says),
-        TEST(groups_fill_together_or_not_at_all),
-        TEST(bounds_of_zero_are_refused),
+        TEST(a_block_opens_is_sealed_and_comes_back), TEST(a_refusal_changes_nothing_and_says_how_much),
+        TEST(a_reservation_is_whole_or_not_at_all),   TEST(a_context_has_its_bound),
+        TEST(tables_run_out_and_come_back),           TEST(truncation_keeps_exactly_what_it_says),
+        TEST(groups_fill_together_or_not_at_all),     TEST(bounds_of_zero_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,8 +17,8 @@ enum { MAX_DIM = 128, N_HEADS = 3 };
 static const double pi = 3.14159265358979323846;
 
 static struct rope_description plain(uint32_t n_dims, bool is_interleaved, float base) {
-    return (struct rope_description){.n_dims = n_dims, .is_interleaved = is_interleaved, .base = base, .factor = 1,
-                                     .attention_factor = 1};
+    return (struct rope_description){
+        .n_dims = n_dims, .is_interleaved = is_interleaved, .base = base, .factor = 1, .attention_factor = 1};
 }
 
 static void random_heads(float *heads, size_t n, uint64_t stream) {
@@ -32,8 +32,8 @@ static void members(const struct rope_description *d, unsigned i, unsigned *a, u
 }
 
 /* Every pair turned by position * frequency[i] and stretched by `magnitude`, against what rope_apply does. */
-static void check_turns(const struct rope_description *d, const float *factors, unsigned head_dim, uint32_t position,
-                        const double *frequency, double magnitude) {
+static void check_turns(const struct rope_description *d, const float *factors, unsigned head_dim,
+                        uint32_t position, const double *frequency, double magnitude) {
     struct rope rope;
     assert_int_equal(rope_open(&rope, d, factors), 0);
     float before[N_HEADS * MAX_DIM], after[N_HEADS * MAX_DIM], table[MAX_DIM];
@@ -136,11 +136,12 @@ static double index_of_turns(const struct rope_description *d, double n) {
     return low;
 }
 
-/* Peng et al. 2023: pairs that turn more than beta_fast times over the original context keep their frequency, those
- * that turn less than beta_slow times are interpolated, and between them, as in the authors' code, the share falls
- * linearly with the index, from the whole index at or below the first bound to the one at or above the second. */
-static void check_yarn(float factor, float attention_factor, uint32_t context, float fast, float slow, unsigned n_dims,
-                       float base, bool is_interleaved) {
+/* Peng et al. 2023: pairs that turn more than beta_fast times over the original context keep their frequency,
+ * those that turn less than beta_slow times are interpolated, and between them, as in the authors' code, the
+ * share falls linearly with the index, from the whole index at or below the first bound to the one at or
+ * above the second. */
+static void check_yarn(float factor, float attention_factor, uint32_t context, float fast, float slow,
+                       unsigned n_dims, float base, bool is_interleaved) {
     struct rope_description d = plain(n_dims, is_interleaved, base);
     double frequency[MAX_DIM / 2];
     plain_frequencies(&d, frequency);
@@ -158,7 +159,8 @@ static void check_yarn(float factor, float attention_factor, uint32_t context, f
         share = fmin(fmax(share, 0), 1);
         frequency[i] = share * original + (1 - share) * original / (double)factor;
         if (turns(&d, i) > (double)fast) n_kept += frequency[i] == original;
-        if (turns(&d, i) < (double)slow) n_interpolated += frequency[i] <= original / (double)factor * 1.0000001;
+        if (turns(&d, i) < (double)slow)
+            n_interpolated += frequency[i] <= original / (double)factor * 1.0000001;
     }
     for (unsigned i = 0; i < n_dims / 2; i++) { /* the bounds are where the paper has them */
         n_kept -= turns(&d, i) > (double)fast;

@@ -35,13 +35,15 @@ static int by_rank(const void *left, const void *right) {
 }
 
 /* p[token] (n_vocab): the distribution to draw from. False if a bound is so near that rounding decides. */
-static bool naive_distribution(const struct sampler_opts *opts, const float *logits, uint32_t n_vocab, double *p) {
+static bool naive_distribution(const struct sampler_opts *opts, const float *logits, uint32_t n_vocab,
+                               double *p) {
     static struct ranked all[MAX_VOCAB];
     for (uint32_t i = 0; i < n_vocab; i++) all[i] = (struct ranked){(double)logits[i], 0, (int32_t)i};
     qsort(all, n_vocab, sizeof *all, by_rank);
     double sum = 0, reached = 0;
     size_t n = opts->top_k == 0 || opts->top_k > n_vocab ? n_vocab : opts->top_k, n_top_p = n, n_min_p = 0;
-    for (size_t i = 0; i < n; i++) sum += all[i].p = exp((all[i].logit - all[0].logit) / (double)opts->temperature);
+    for (size_t i = 0; i < n; i++)
+        sum += all[i].p = exp((all[i].logit - all[0].logit) / (double)opts->temperature);
     bool is_clear = true;
     for (size_t i = 0; i < n && n_top_p == n && opts->top_p < 1; i++) {
         reached += all[i].p / sum;
@@ -49,7 +51,8 @@ static bool naive_distribution(const struct sampler_opts *opts, const float *log
         if (reached >= (double)opts->top_p) n_top_p = i + 1;
     }
     for (size_t i = 0; i < n; i++) {
-        if (opts->min_p > 0 && fabs(all[i].p / (double)opts->min_p - 1) < 1e-5 && i > 0 && opts->min_p < 1) is_clear = false;
+        if (opts->min_p > 0 && fabs(all[i].p / (double)opts->min_p - 1) < 1e-5 && i > 0 && opts->min_p < 1)
+            is_clear = false;
         n_min_p += all[i].p >= (double)opts->min_p;
     }
     n = n_top_p < n_min_p ? n_top_p : n_min_p;
@@ -133,9 +136,9 @@ static void draws_are_those_of_the_naive_sampler(void **state) {
             memcpy(changed, logits, n_vocab * sizeof *logits);
             int32_t token = sampler_pick(sampler, &opts, changed, NULL, position, 0);
             if (is_at(p, n_vocab, rng_uniform(opts.seed, position), token)) continue;
-            fail_msg("round %d, position %u: token %d of %u; temperature %g, top-k %u, top-p %g, min-p %g", round,
-                     position, token, n_vocab, (double)opts.temperature, opts.top_k, (double)opts.top_p,
-                     (double)opts.min_p);
+            fail_msg("round %d, position %u: token %d of %u; temperature %g, top-k %u, top-p %g, min-p %g",
+                     round, position, token, n_vocab, (double)opts.temperature, opts.top_k,
+                     (double)opts.top_p, (double)opts.min_p);
         }
         sampler_close(sampler);
     }
@@ -152,7 +155,8 @@ static void frequencies_are_the_probabilities(void **state) {
     for (int i = 0; i < N_VOCAB; i++) logits[i] = (float)(i * 7 % N_VOCAB) / 6;
     double p[N_VOCAB];
     assert_true(naive_distribution(&opts, logits, N_VOCAB, p));
-    for (int by_seed = 0; by_seed <= 1; by_seed++) { /* many positions of one seed; one position of many seeds */
+    for (int by_seed = 0; by_seed <= 1;
+         by_seed++) { /* many positions of one seed; one position of many seeds */
         unsigned counts[N_VOCAB] = {0};
         for (uint32_t i = 0; i < N_DRAWS; i++) {
             memcpy(changed, logits, sizeof logits);
@@ -180,8 +184,8 @@ static void penalties_follow_their_formulas(void **state) {
         if (below(2)) opts.repeat_penalty = (float)(0.5 + 2 * uniform());
         if (below(2)) opts.presence_penalty = (float)(4 * uniform() - 2);
         if (below(2)) opts.frequency_penalty = (float)(2 * uniform() - 1);
-        struct logit_bias biases[] = {{(int32_t)below(N_VOCAB), 2.5f}, {(int32_t)below(N_VOCAB), -3},
-                                      {-1, 1000}, {N_VOCAB, 1000}};
+        struct logit_bias biases[] = {
+            {(int32_t)below(N_VOCAB), 2.5f}, {(int32_t)below(N_VOCAB), -3}, {-1, 1000}, {N_VOCAB, 1000}};
         opts.biases = biases;
         opts.n_biases = below(5);
         int32_t tokens[MAX_TOKENS];
@@ -197,8 +201,10 @@ static void penalties_follow_their_formulas(void **state) {
                 n_output += i >= n_prompt && tokens[i] == v;
             }
             double logit = (double)logits[v];
-            if (n_seen > 0) logit = logit > 0 ? logit / (double)opts.repeat_penalty : logit * (double)opts.repeat_penalty;
-            logit -= n_output * (double)opts.frequency_penalty + (n_output > 0) * (double)opts.presence_penalty;
+            if (n_seen > 0)
+                logit = logit > 0 ? logit / (double)opts.repeat_penalty : logit * (double)opts.repeat_penalty;
+            logit -=
+                n_output * (double)opts.frequency_penalty + (n_output > 0) * (double)opts.presence_penalty;
             for (size_t i = 0; i < opts.n_biases; i++)
                 if (biases[i].token == v) logit += (double)biases[i].bias;
             expected[v] = (float)logit;
@@ -266,7 +272,8 @@ static void strange_logits_give_some_token(void **state) {
         uint32_t share = below(5);
         random_logits(logits, N_VOCAB);
         for (int i = 0; i < N_VOCAB; i++)
-            if (share == 0 || below(4) < share) logits[i] = below(3) ? all : strange[below((uint32_t)n_strange)];
+            if (share == 0 || below(4) < share)
+                logits[i] = below(3) ? all : strange[below((uint32_t)n_strange)];
         const int32_t tokens[] = {0, 7, 7, N_VOCAB - 1};
         int32_t token = sampler_pick(sampler, &opts, logits, tokens, 4, 1);
         assert_true(token >= 0 && token < N_VOCAB);

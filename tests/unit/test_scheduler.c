@@ -25,8 +25,8 @@ static int32_t tokens[MAX_SEQUENCES + 1][MAX_TOKENS];
 static void open_all(uint32_t n_blocks, uint32_t chunk_tokens) {
     struct kv_layout layout = {.n_groups = 1};
     assert_int_equal(kv_layout_add(&layout, 0, 1, 4, CODEC_f32), 0);
-    struct kv_opts opts = {.memory_bytes = n_blocks * BLOCK_BYTES, .max_sequences = MAX_SEQUENCES + 1,
-                           .max_tokens = MAX_TOKENS};
+    struct kv_opts opts = {
+        .memory_bytes = n_blocks * BLOCK_BYTES, .max_sequences = MAX_SEQUENCES + 1, .max_tokens = MAX_TOKENS};
     assert_int_equal(kv_open(&kv, &layout, &opts), 0);
     assert_int_equal(scheduler_open(&scheduler, kv, 1, MAX_SEQUENCES, chunk_tokens), 0);
     assert_int_equal(batch_open(&batch, MAX_SEQUENCES + chunk_tokens, MAX_SEQUENCES), 0);
@@ -67,7 +67,8 @@ static void assert_entry(uint32_t i, int index, uint32_t first, uint32_t n_rows)
     assert_int_equal(entry->first_position, first);
     assert_int_equal(entry->n_rows, n_rows);
     assert_int_equal(sequence->n_rows, n_rows);
-    assert_int_equal(entry->first_row, i == 0 ? 0 : batch.sequences[i - 1].first_row + batch.sequences[i - 1].n_rows);
+    assert_int_equal(entry->first_row,
+                     i == 0 ? 0 : batch.sequences[i - 1].first_row + batch.sequences[i - 1].n_rows);
     for (uint32_t row = 0; row < n_rows; row++) {
         assert_int_equal(batch.positions[entry->first_row + row], first + row);
         assert_int_equal(batch.tokens[entry->first_row + row], index * MAX_TOKENS + first + row);
@@ -76,7 +77,8 @@ static void assert_entry(uint32_t i, int index, uint32_t first, uint32_t n_rows)
     assert_ptr_equal(entry->payloads[0], kv_payloads(kv, &sequence->kv, 0, &n_blocks));
     assert_true(n_blocks * B >= first + n_rows);
     bool is_wanted = false;
-    for (uint32_t w = 0; w < batch.n_wanted; w++) is_wanted |= batch.wanted[w] == entry->first_row + n_rows - 1;
+    for (uint32_t w = 0; w < batch.n_wanted; w++)
+        is_wanted |= batch.wanted[w] == entry->first_row + n_rows - 1;
     assert_int_equal(is_wanted, first + n_rows == sequence->n_tokens);
 }
 
@@ -183,7 +185,7 @@ static void who_gets_no_slots_waits_until_others_give_some_back(void **state) {
     sequences[0].n_tokens++;
     struct sequence *failed;
     assert_int_equal(scheduler_next(&scheduler, &batch, &failed), ERR_FULL); /* nobody can go on */
-    assert_ptr_equal(failed, &sequences[1]);                                  /* the youngest that was refused */
+    assert_ptr_equal(failed, &sequences[1]); /* the youngest that was refused */
     assert_int_equal(batch.n_rows, 0);
     assert_int_equal(scheduler.n_in_step, 0);
     scheduler_remove(&scheduler, &sequences[2]);
@@ -226,8 +228,9 @@ static void the_youngest_refused_fails_whatever_its_phase(void **state) {
     close_all();
 }
 
-/* A random load: prompts and answers of random length arrive at random steps. Each sequence must end, by reaching
- * its length or by failing when nothing else could run; while some run, each step computes something. */
+/* A random load: prompts and answers of random length arrive at random steps. Each sequence must end, by
+ * reaching its length or by failing when nothing else could run; while some run, each step computes
+ * something. */
 static void run_load(uint64_t stream) {
     uint64_t drawn = 0;
 #define BELOW(n) ((uint32_t)(rng_u64(stream, drawn++) % (n)))

@@ -12,7 +12,8 @@
 
 enum { MIB = 1 << 20 };
 
-static void open_arena(struct slab_arena *arena, size_t bytes, const size_t *payload_bytes, uint32_t n_classes) {
+static void open_arena(struct slab_arena *arena, size_t bytes, const size_t *payload_bytes,
+                       uint32_t n_classes) {
     assert_int_equal(slab_arena_open(arena, bytes, payload_bytes, n_classes), 0);
     assert_true(slab_arena_check(arena));
 }
@@ -75,13 +76,14 @@ static void a_slab_that_empties_serves_another_class(void **state) {
 
 static void large_arenas_use_whole_huge_pages_and_waste_little(void **state) {
     (void)state;
-    const size_t payloads[][2] = {{737280, 737280}, {3u * MIB, 65536}, {1179648, 40960}, {2 * MIB, 2 * MIB}, {100, 7}};
+    const size_t payloads[][2] = {
+        {737280, 737280}, {3u * MIB, 65536}, {1179648, 40960}, {2 * MIB, 2 * MIB}, {100, 7}};
     for (size_t i = 0; i < sizeof payloads / sizeof *payloads; i++) {
         struct slab_arena arena;
         open_arena(&arena, (size_t)1024 * MIB, payloads[i], 2);
         assert_int_equal(arena.slab_bytes % (2 * MIB), 0);
         assert_true(arena.slab_bytes <= 64 * MIB);
-        for (int class = 0; class < 2; class++)
+        for (int class = 0; class < 2; class ++)
             assert_true(arena.slab_bytes % payloads[i][class] <= arena.slab_bytes / 64);
         assert_int_equal(arena.n_slabs, (size_t)1024 * MIB / arena.slab_bytes);
         slab_arena_close(&arena);
@@ -96,7 +98,8 @@ static void every_payload_is_whole_and_nobody_elses(void **state) {
     assert_int_equal(arena.slab_bytes, 2 * MIB);
     uint64_t n_allocations = mem_count(), capacity = slab_arena_capacity(&arena, 0), end = 0;
     assert_int_equal(capacity, 20 * 10);
-    for (uint64_t i = 0; i < capacity; i++) { /* the lowest addresses first, so that they can be compared in turn */
+    for (uint64_t i = 0; i < capacity;
+         i++) { /* the lowest addresses first, so that they can be compared in turn */
         assert_int_equal(slab_arena_room(&arena, 0), capacity - i);
         uint64_t offset = slab_arena_take(&arena, 0);
         assert_true(offset >= end);
@@ -114,7 +117,8 @@ static void an_arena_without_room_for_each_class_is_refused(void **state) {
     (void)state;
     struct slab_arena arena;
     const size_t payload_bytes[] = {5000, 100};
-    assert_int_equal(slab_arena_open(&arena, 2 * 8192 - 1, payload_bytes, 2), ERR_FULL); /* slabs of whole pages */
+    assert_int_equal(slab_arena_open(&arena, 2 * 8192 - 1, payload_bytes, 2),
+                     ERR_FULL); /* slabs of whole pages */
     assert_non_null(strstr(err_message(), "16383"));
     assert_non_null(strstr(err_message(), "8192"));
     slab_arena_close(&arena);

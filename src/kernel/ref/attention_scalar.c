@@ -11,9 +11,7 @@ enum { LINE = BLOCK_TOKENS };
 typedef void widen_function(const void *area, size_t begin, unsigned n, float *line);
 
 /* e^(score - max) where the score may be -infinity: nothing weighs 0. */
-static float weight(float score, float max) {
-    return score == -INFINITY ? 0 : expf(score - max);
-}
+static float weight(float score, float max) { return score == -INFINITY ? 0 : expf(score - max); }
 
 static uint32_t largest(const uint32_t *numbers, unsigned n) {
     uint32_t most = 0;

@@ -32,17 +32,13 @@ static inline float vec_sum_across(vec a) {
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
 }
 
-static inline vec vec_widen_f16(const void *p) {
-    return _mm256_cvtph_ps(_mm_loadu_si128(p));
-}
+static inline vec vec_widen_f16(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(p)); }
 
 static inline vec vec_widen_bf16(const void *p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16));
 }
 
-static inline void vec_narrow_f32(float *p, vec a) {
-    vec_store(p, a);
-}
+static inline void vec_narrow_f32(float *p, vec a) { vec_store(p, a); }
 
 static inline void vec_narrow_f16(void *p, vec a) {
     _mm_storeu_si128(p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

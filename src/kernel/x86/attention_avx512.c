@@ -23,17 +23,13 @@ typedef __m512 vec;
 #define vec_max_across(a) _mm512_reduce_max_ps(a)
 #define vec_sum_across(a) _mm512_reduce_add_ps(a)
 
-static inline vec vec_widen_f16(const void *p) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
-}
+static inline vec vec_widen_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256(p)); }
 
 static inline vec vec_widen_bf16(const void *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
 }
 
-static inline void vec_narrow_f32(float *p, vec a) {
-    vec_store(p, a);
-}
+static inline void vec_narrow_f32(float *p, vec a) { vec_store(p, a); }
 
 static inline void vec_narrow_f16(void *p, vec a) {
     _mm256_storeu_si256(p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

@@ -48,9 +48,7 @@ struct operand {
  * serves several groups of rows, each of which prefetches its share before it begins. */
 enum element { ELEMENT_f32, ELEMENT_f16, ELEMENT_bf16, ELEMENT_quiet };
 
-INLINE size_t element_bytes(enum element type) {
-    return type == ELEMENT_f16 || type == ELEMENT_bf16 ? 2 : 4;
-}
+INLINE size_t element_bytes(enum element type) { return type == ELEMENT_f16 || type == ELEMENT_bf16 ? 2 : 4; }
 
 /* Vector i of a row of elements. */
 INLINE vec load_vec(enum element type, const char *row, unsigned i) {
@@ -93,9 +91,7 @@ INLINE void product(unsigned n_rows, unsigned n_strips, enum element type, const
              * compiler's hint not to spill. */
             vec factor[TILE_ROWS], column[MOST_VECS];
             if ((unsigned)TILE_ROWS < (unsigned)MOST_VECS) {
-                UNROLL for (unsigned r = 0; r < n_rows; r++) {
-                    factor[r] = vec_broadcast(a_k + r * DEPTH);
-                }
+                UNROLL for (unsigned r = 0; r < n_rows; r++) { factor[r] = vec_broadcast(a_k + r * DEPTH); }
                 UNROLL for (unsigned v = 0; v < n_vecs; v++) {
                     column[v] = load_vec(type, row[v / STRIP_VECS], v % STRIP_VECS);
                     UNROLL for (unsigned r = 0; r < n_rows; r++) {

@@ -13,9 +13,7 @@
 
 enum { LINES = 8, TILE_ROWS = 4, HALF = 8, PREFETCH_BYTES = 1024 };
 
-PANEL_INLINE __m256i load(const void *bytes) {
-    return _mm256_loadu_si256(bytes);
-}
+PANEL_INLINE __m256i load(const void *bytes) { return _mm256_loadu_si256(bytes); }
 
 PANEL_INLINE __m256i broadcast4(const int8_t *codes) {
     int32_t four;
@@ -168,17 +166,10 @@ PANEL_INLINE void matmul_panels(enum panel_format format, const struct panel_mat
                                 float *out, size_t out_stride) {
     for (size_t p = begin; p < end; p++)
         for (size_t row = row_begin; row < row_end; row += TILE_ROWS) switch (row_end - row) {
-            case 1:
-                tile(format, 1, w, p, x, row, out, out_stride);
-                break;
-            case 2:
-                tile(format, 2, w, p, x, row, out, out_stride);
-                break;
-            case 3:
-                tile(format, 3, w, p, x, row, out, out_stride);
-                break;
-            default:
-                tile(format, 4, w, p, x, row, out, out_stride);
+            case 1: tile(format, 1, w, p, x, row, out, out_stride); break;
+            case 2: tile(format, 2, w, p, x, row, out, out_stride); break;
+            case 3: tile(format, 3, w, p, x, row, out, out_stride); break;
+            default: tile(format, 4, w, p, x, row, out, out_stride);
             }
 }
 

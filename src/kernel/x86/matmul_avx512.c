@@ -6,11 +6,11 @@
  *   stream   few rows: a group is read and decoded in registers and meets every row there. Memory is the
  *            limit.
  *   tile     many rows: two panels are decoded once into a scratch that stays in the first-level cache,
- *            then meet the rows in tiles of 6 x 2 panels, so that one broadcast serves two products. The limit
- *            is the two vector ports, and what is not vpdpbusd counts. So the integer accumulators begin at
- *            1.5 * 2^23 (as bits of a float) minus the codes' offset: after the products their bits *are* the
- *            float 1.5 * 2^23 + dot, and fma(that, x_scale, -1.5 * 2^23 * x_scale) is dot * x_scale, rounded
- *            once, without a conversion (quantize.h sees to it that the last operand is exact). */
+ *            then meet the rows in tiles of 6 x 2 panels, so that one broadcast serves two products. The
+ * limit is the two vector ports, and what is not vpdpbusd counts. So the integer accumulators begin at 1.5 *
+ * 2^23 (as bits of a float) minus the codes' offset: after the products their bits *are* the float 1.5 * 2^23
+ * + dot, and fma(that, x_scale, -1.5 * 2^23 * x_scale) is dot * x_scale, rounded once, without a conversion
+ * (quantize.h sees to it that the last operand is exact). */
 #include <immintrin.h>
 #include <string.h>
 
@@ -152,16 +152,14 @@ PANEL_INLINE void stream_panels(enum panel_format format, const struct panel_mat
         for (size_t part = 0; part < n_parts; part++) {
             size_t row = row_begin + n_rows * part / n_parts,
                    row_after = row_begin + n_rows * (part + 1) / n_parts;
+            /* clang-format off */
             switch (row_after - row) {
-#define X(n)                                                                                                 \
-    case n:                                                                                                  \
-        stream_rows(format, n, w, p, x, row, out, out_stride);                                               \
-        break;
-                X(1)
-                X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#define X(n) case n: stream_rows(format, n, w, p, x, row, out, out_stride); break;
+                X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #undef X
-                    default : __builtin_unreachable();
+            default: __builtin_unreachable();
             }
+            /* clang-format on */
         }
 }
 
@@ -345,26 +343,13 @@ PANEL_INLINE void tile_panels(enum panel_format format, const struct panel_matri
                     .is_first = chunk == 0,
                 };
                 switch (row_after - row) {
-                case 1:
-                    tile(format, 1, &place, scratch[0], scratch[1]);
-                    break;
-                case 2:
-                    tile(format, 2, &place, scratch[0], scratch[1]);
-                    break;
-                case 3:
-                    tile(format, 3, &place, scratch[0], scratch[1]);
-                    break;
-                case 4:
-                    tile(format, 4, &place, scratch[0], scratch[1]);
-                    break;
-                case 5:
-                    tile(format, 5, &place, scratch[0], scratch[1]);
-                    break;
-                case 6:
-                    tile(format, 6, &place, scratch[0], scratch[1]);
-                    break;
-                default:
-                    __builtin_unreachable();
+                case 1: tile(format, 1, &place, scratch[0], scratch[1]); break;
+                case 2: tile(format, 2, &place, scratch[0], scratch[1]); break;
+                case 3: tile(format, 3, &place, scratch[0], scratch[1]); break;
+                case 4: tile(format, 4, &place, scratch[0], scratch[1]); break;
+                case 5: tile(format, 5, &place, scratch[0], scratch[1]); break;
+                case 6: tile(format, 6, &place, scratch[0], scratch[1]); break;
+                default: __builtin_unreachable();
                 }
             }
         }

@@ -9,10 +9,8 @@ enum { TILE_ROWS = 12, PREFETCH_BYTES = 1024 };
 
 PANEL_INLINE __m512 load_weights(enum panel_format format, const uint8_t *weights) {
     switch (format) {
-    case PANEL_F32:
-        return _mm512_loadu_ps(weights);
-    case PANEL_F16:
-        return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)weights));
+    case PANEL_F32: return _mm512_loadu_ps(weights);
+    case PANEL_F16: return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)weights));
     default:
         return _mm512_castsi512_ps(
             _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)weights)), 16));
@@ -64,16 +62,14 @@ PANEL_INLINE void matmul_panels(enum panel_format format, const struct panel_mat
     for (size_t p = begin; p < end; p += 2)
         for (size_t t = 0; t < n_tiles; t++) {
             size_t row = row_begin + n_rows * t / n_tiles, row_after = row_begin + n_rows * (t + 1) / n_tiles;
+            /* clang-format off */
             switch (row_after - row) {
-#define X(n)                                                                                                 \
-    case n:                                                                                                  \
-        tile_pair(format, n, w, p, p + 1 < end, x, row, out, out_stride);                                    \
-        break;
-                X(1)
-                X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#define X(n) case n: tile_pair(format, n, w, p, p + 1 < end, x, row, out, out_stride); break;
+                X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #undef X
-                    default : __builtin_unreachable();
+            default: __builtin_unreachable();
             }
+            /* clang-format on */
         }
 }
 

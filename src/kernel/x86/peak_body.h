@@ -1,11 +1,12 @@
-/* The shape of a peak loop, for both vector widths: enough independent chains to hide an instruction's latency, in
- * inline assembly so that no compiler folds it. */
+/* The shape of a peak loop, for both vector widths: enough independent chains to hide an instruction's
+ * latency, in inline assembly so that no compiler folds it. */
 #ifndef CABINET_KERNEL_X86_PEAK_BODY_H
 #define CABINET_KERNEL_X86_PEAK_BODY_H
 
 #include "kernel/peak.h"
 
-/* name, vector type, instruction with operands %1 (input) and %0 (accumulator), operations of one instruction */
+/* name, vector type, instruction with operands %1 (input) and %0 (accumulator), operations of one instruction
+ */
 #define PEAK_LOOP_DEFINE(name, vector, instruction, ops)                                                     \
     static uint64_t name(uint64_t n_turns) {                                                                 \
         vector a = {0}, s0 = {0}, s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0, s8 = s0,    \

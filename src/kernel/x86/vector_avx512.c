@@ -7,18 +7,14 @@
 
 enum { BATCH = 16 }; /* groups whose scales are computed side by side */
 
-static inline __mmask16 mask_of(size_t n) {
-    return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);
-}
+static inline __mmask16 mask_of(size_t n) { return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1); }
 
 /* One half of a group, of which n numbers exist. */
 static inline __m512 load_half(const float *source, size_t n) {
     return n >= 16 ? _mm512_loadu_ps(source) : _mm512_maskz_loadu_ps(mask_of(n), source);
 }
 
-static inline size_t second_half(size_t n) {
-    return n < 16 ? 0 : n - 16;
-}
+static inline size_t second_half(size_t n) { return n < 16 ? 0 : n - 16; }
 
 /* Largest magnitude of a group, as bits. */
 static inline uint32_t largest_magnitude(const float *source, size_t n) {
