@@ -179,7 +179,7 @@ def run_pip(package, folder):
     environment = {**os.environ, "TMPDIR": str(folder), "PIP_NO_INPUT": "1", "PIP_ROOT_USER_ACTION": "ignore",
                    "CABINET_REQUIREMENT": package.requirement, "PYTHONPATH": write_stub(folder)}
     progress = Progress(f"Fetching {package.requirement.replace('==', ' ')}", package.bytes)
-    with open(folder / "log", "w+b") as log:
+    with tempfile.TemporaryFile() as log:  # elsewhere: the cache's disk may be the full one
         process = subprocess.Popen(pip_command(package, folder), env=environment, stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=subprocess.STDOUT)
         try:

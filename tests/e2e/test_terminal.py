@@ -79,6 +79,7 @@ class OnATerminal(CabinetTest):
         path = self.folder / "talk.json"
         terminal.send(f"/save {path}\r".encode())
         terminal.wait_for(rb"saved to")
+        terminal.wait_for(PROMPT)  # what is typed before it would meet the terminal in another mode
         return [message["content"] for message in json.loads(path.read_text())["messages"]]
 
     def test_a_turn_and_exit(self):
@@ -101,6 +102,7 @@ class OnATerminal(CabinetTest):
         terminal.wait_for(PROMPT)
         terminal.send(b"hello\r")
         terminal.wait_for(BILL)
+        terminal.wait_for(PROMPT)
         self.assertEqual(self.transcript(terminal)[0], "hello")
 
     def test_ctrl_c_stops_the_answer_and_not_the_program(self):
@@ -126,7 +128,7 @@ class OnATerminal(CabinetTest):
     def test_paste_of_several_lines_is_one_turn(self):
         terminal = self.open("-n", "5")
         terminal.send(b"\x1b[200~first line\nsecond line\n\nlast\x1b[201~")
-        time.sleep(0.2)
+        terminal.wait_for(rb"last")
         terminal.send(b"\r")
         terminal.wait_for(BILL)
         terminal.wait_for(PROMPT)

@@ -85,11 +85,13 @@ static void a_block_opens_is_sealed_and_comes_back(void **state) {
     assert_usage(0, 1);
     assert_int_equal(kv_reserve(kv, &seq, B + 1), 0);
     assert_usage(2, 1);
-    kv_commit(kv, &seq, B); /* fewer than were reserved */
+    kv_commit(kv, &seq, B - 1); /* fewer than were reserved */
+    assert_tokens(&seq, 2 * B - 1, 2 * B + 1, 3);
+    assert_int_equal(kv_reserve(kv, &seq, 1), 0); /* has a slot already, and so has the one after it */
+    assert_tokens(&seq, 2 * B - 1, 2 * B + 1, 3);
+    kv_commit(kv, &seq, 1);
     assert_tokens(&seq, 2 * B, 2 * B + 1, 3);
     assert_usage(1, 2);
-    assert_int_equal(kv_reserve(kv, &seq, 1), 0); /* has a slot already */
-    assert_tokens(&seq, 2 * B, 2 * B + 1, 3);
     kv_release(kv, &seq);
     assert_tokens(&seq, 0, 0, 0);
     assert_int_equal(seq.table, 0);
