@@ -36,9 +36,11 @@ fuzz: ## only the fuzzers, 10 s each (longer: make fuzz SECONDS=60)
 	@$(PYTHON) tools/check.py fuzz --seconds $(SECONDS)
 SECONDS = 10
 
-soak: ## fuzzers for 10 minutes each, and whatever else is too long for `make check`
+soak: build ## fuzzers for 10 minutes each, and ten million random operations on the cache
 	$(SETUP) build check
 	@$(PYTHON) tools/check.py fuzz --seconds 600
+	$(BUILD) build tests/prop/prop_kv
+	build/tests/prop/prop_kv 10000000 $$(date +%s)
 
 bench: build ## speed of the demo model beside this machine's limits
 	$(FETCH) models
