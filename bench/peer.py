@@ -41,7 +41,7 @@ NATIVE = ["-DGGML_NATIVE=ON"]
 AMX_OFF = "-march=native -mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
 # switch of llama.cpp: the processor's flag that it needs
 GGML_SWITCHES = {"GGML_AVX": "avx", "GGML_AVX2": "avx2", "GGML_FMA": "fma", "GGML_F16C": "f16c", "GGML_BMI2": "bmi2",
-                 "GGML_AVX512": "avx512f", "GGML_AVX512_VBMI": "avx512_vbmi", "GGML_AVX512_VNNI": "avx512_vnni",
+                 "GGML_AVX512": "avx512f", "GGML_AVX512_VBMI": "avx512vbmi", "GGML_AVX512_VNNI": "avx512_vnni",
                  "GGML_AVX512_BF16": "avx512_bf16"}
 
 
