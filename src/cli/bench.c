@@ -93,7 +93,7 @@ static const struct argp argp = {
 struct row {
     const char *test;
     uint32_t depth, batch;
-    double tokens_per_second[MAX_REPS], limit[MAX_REPS], fraction[MAX_REPS];
+    double tokens_per_second[MAX_REPS], limit[MAX_REPS], fraction[MAX_REPS]; /* (n) */
     uint32_t n;
 };
 
@@ -221,10 +221,12 @@ static int measure_depth(struct bench *bench, uint32_t depth) {
         *row++ = (struct row){.test = "decode", .depth = depth, .batch = opts->batches[i]};
     bench->n_rows += (size_t)(row - first);
     TRY(fill(bench, depth));
-    for (uint32_t round = 0; round < opts->n_reps; round++) {
+    /* Round 0 touches the memory and does not count. */
+    for (uint32_t round = 0; round <= opts->n_reps; round++) {
         for (struct row *r = first; r < row; r++) {
             struct machine_limits limits = machine_measure(&bench->machine);
-            if (r == first) bench->limits[bench->n_limits++] = limits;
+            if (r == first && round > 0) bench->limits[bench->n_limits++] = limits;
+            if (round <= 1) r->n = 0;
             bool is_prefill = opts->n_prefill > 0 && r == first;
             TRY(is_prefill ? prefill_once(bench, r, &limits) : decode_once(bench, r, &limits));
         }
