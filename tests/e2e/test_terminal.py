@@ -79,7 +79,6 @@ class OnATerminal(CabinetTest):
         path = self.folder / "talk.json"
         terminal.send(f"/save {path}\r".encode())
         terminal.wait_for(rb"saved to")
-        terminal.wait_for(PROMPT)
         terminal.wait_for(PROMPT)  # what is typed before it would meet the terminal in another mode
         return [message["content"] for message in json.loads(path.read_text())["messages"]]
 
