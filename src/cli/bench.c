@@ -106,6 +106,7 @@ struct bench {
     struct request *requests;
     uint32_t n_sequences;
     token_id *prompt;
+    uint64_t n_turns; /* prompts made so far */
     struct row *rows;
     size_t n_rows;
     struct machine_limits limits[MAX_LIST * MAX_REPS];
@@ -128,20 +129,27 @@ static struct spread spread_of(const double *values, size_t n) {
     return (struct spread){sorted[0], (sorted[(n - 1) / 2] + sorted[n / 2]) / 2, sorted[n - 1]};
 }
 
-/* Text does not matter for speed: tokens drawn from the vocabulary, another text for each sequence. */
-static const token_id *random_prompt(struct bench *bench, uint32_t sequence, uint32_t n_tokens) {
+/* Text does not matter for speed: tokens drawn from the vocabulary, another text for each sequence. What
+ * follows the first n_kept tokens changes from turn to turn, so that it is not found in the cache. */
+static const token_id *random_prompt(struct bench *bench, uint32_t sequence, uint32_t n_kept,
+                                     uint32_t n_tokens) {
     uint32_t n_vocab = bench->session.model.description.n_vocab;
-    for (uint32_t i = 0; i < n_tokens; i++) bench->prompt[i] = (token_id)(rng_u64(sequence, i) % n_vocab);
+    uint64_t turn = ++bench->n_turns;
+    for (uint32_t i = 0; i < n_tokens; i++) {
+        uint64_t seed = sequence + (i < n_kept ? 0 : turn << 32);
+        bench->prompt[i] = (token_id)(rng_u64(seed, i) % n_vocab);
+    }
     return bench->prompt;
 }
 
-static int submit(struct bench *bench, uint32_t index, uint32_t n_prompt, uint32_t n_output) {
+static int submit(struct bench *bench, uint32_t index, uint32_t n_kept, uint32_t n_prompt,
+                  uint32_t n_output) {
     bench->requests[index] = (struct request){.sequence = bench->sequences[index],
                                               .max_output_tokens = n_output,
                                               .sampling = {.top_p = 1, .repeat_penalty = 1},
                                               .ignores_end = true};
-    return engine_submit(bench->session.engine, &bench->requests[index],
-                         random_prompt(bench, index, n_prompt), n_prompt);
+    const token_id *prompt = random_prompt(bench, index, n_kept, n_prompt);
+    return engine_submit(bench->session.engine, &bench->requests[index], prompt, n_prompt);
 }
 
 /* Steps until nothing is left; a request that failed makes it fail. */
@@ -175,7 +183,7 @@ static double cost_seconds(struct bench *bench, const struct machine_limits *lim
  * token). */
 static int decode_once(struct bench *bench, struct row *row, const struct machine_limits *limits) {
     uint32_t n_steps = bench->opts->n_decode, n_prompt = row->depth > 0 ? row->depth : 1;
-    for (uint32_t i = 0; i < row->batch; i++) TRY(submit(bench, i, n_prompt, n_steps));
+    for (uint32_t i = 0; i < row->batch; i++) TRY(submit(bench, i, n_prompt, n_prompt, n_steps));
     double seconds, limit_seconds = 0;
     TRY(timed_run(bench, row->batch, &seconds));
     for (uint32_t step = 0; step < n_steps; step++)
@@ -187,7 +195,7 @@ static int decode_once(struct bench *bench, struct row *row, const struct machin
 /* n_prefill tokens after `depth` cached ones, until the first output token is there. */
 static int prefill_once(struct bench *bench, struct row *row, const struct machine_limits *limits) {
     uint32_t n_tokens = bench->opts->n_prefill, chunk = bench->opts->session.chunk_tokens;
-    TRY(submit(bench, 0, row->depth + n_tokens, 1));
+    TRY(submit(bench, 0, row->depth, row->depth + n_tokens, 1));
     double seconds, limit_seconds = 0;
     TRY(timed_run(bench, 1, &seconds));
     for (uint32_t done = 0; done < n_tokens; done += chunk) {
@@ -206,7 +214,7 @@ static int fill(struct bench *bench, uint32_t depth) {
         if (!bench->opts->is_json)
             fprintf(stderr, "\rfilling %" PRIu32 " of %" PRIu32 " sequences with %" PRIu32 " tokens ", i + 1,
                     bench->n_sequences, depth);
-        TRY(submit(bench, i, depth, 1));
+        TRY(submit(bench, i, depth, depth, 1));
         TRY(run_all(bench, i + 1));
     }
     if (!bench->opts->is_json) fprintf(stderr, "\r%60s\r", "");
