@@ -75,8 +75,6 @@ void mem_unmap(void *pointer, size_t bytes) {
     if (pointer != NULL) (void)munmap(pointer, bytes);
 }
 
-void mem_discard(void *pointer, size_t bytes) { (void)madvise(pointer, bytes, MADV_DONTNEED); }
-
 uint64_t mem_count(void) { return atomic_load_explicit(&n_allocations, memory_order_relaxed); }
 
 /* One number out of a small text file: the value behind `label`, or the file's first number without one. */

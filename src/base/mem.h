@@ -23,8 +23,6 @@ void mem_free(void *pointer);
  */
 void *mem_map(size_t bytes);
 void mem_unmap(void *pointer, size_t bytes);
-/* Gives the pages of a mapped range back; they read as zero when touched again. */
-void mem_discard(void *pointer, size_t bytes);
 
 /* Allocations of this process so far, for tests. */
 uint64_t mem_count(void);

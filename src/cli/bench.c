@@ -62,16 +62,11 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
         opts->session.n_threads = (unsigned)cli_parse_count(state, "--threads", argument, 1, 1024);
         return 0;
     case OPTION_JSON: opts->is_json = true; return 0;
-    case ARGP_KEY_ARG:
-        if (state->arg_num > 0) argp_error(state, "one MODEL is enough; '%s' is too much", argument);
-        opts->session.model = argument;
-        return 0;
-    case ARGP_KEY_END:
-        if (opts->session.model == NULL) argp_error(state, "MODEL is missing");
-        if (opts->n_prefill == 0 && opts->n_decode == 0) argp_error(state, "-p 0 -n 0 measures nothing");
-        return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default: break;
     }
+    if (key == ARGP_KEY_END && opts->session.model != NULL && opts->n_prefill == 0 && opts->n_decode == 0)
+        argp_error(state, "-p 0 -n 0 measures nothing");
+    return cli_parse_model(key, argument, state, &opts->session.model);
 }
 
 static const struct argp argp = {

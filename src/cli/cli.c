@@ -99,6 +99,17 @@ int cli_parse_codec(struct argp_state *state, const char *text) {
     return codec;
 }
 
+error_t cli_parse_model(int key, char *argument, struct argp_state *state, const char **model) {
+    if (key == ARGP_KEY_ARG) {
+        if (state->arg_num > 0) argp_error(state, "one MODEL is enough; '%s' is too much", argument);
+        *model = argument;
+        return 0;
+    }
+    if (key != ARGP_KEY_END) return ARGP_ERR_UNKNOWN;
+    if (*model == NULL) argp_error(state, "MODEL is missing");
+    return 0;
+}
+
 /* Models that `make demo` fetches, by the name a user types. */
 static const struct {
     const char *name, *file;

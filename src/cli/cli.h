@@ -43,6 +43,10 @@ uint64_t cli_parse_memory(struct argp_state *state, const char *what, const char
 /* A name of CODEC_LIST: an enum codec_id. */
 int cli_parse_codec(struct argp_state *state, const char *text);
 
+/* The one argument of a verb that takes a model: sets *model, and refuses a second or none. What a parser
+ * returns for the keys that it does not know itself. */
+error_t cli_parse_model(int key, char *argument, struct argp_state *state, const char **model);
+
 /* Turns what the user gave for MODEL into a path: an existing file as it is, or a short name ("smollm2") of a
  * model in the cache folder. NOT_FOUND says what to do. */
 int cli_model_path(const char *model, char *path, size_t size);

@@ -10,6 +10,7 @@
 #include "kernel/weight_type.h"
 #include "kv/kv_cache.h"
 #include "model/model.h"
+#include "model/quote.h"
 
 enum { OPTION_JSON = 256, OPTION_KV };
 
@@ -30,14 +31,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     switch (key) {
     case OPTION_JSON: opts->is_json = true; return 0;
     case OPTION_KV: opts->codec = (enum codec_id)cli_parse_codec(state, argument); return 0;
-    case ARGP_KEY_ARG:
-        if (state->arg_num > 0) argp_error(state, "one MODEL is enough; '%s' is too much", argument);
-        opts->model = argument;
-        return 0;
-    case ARGP_KEY_END:
-        if (opts->model == NULL) argp_error(state, "MODEL is missing");
-        return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default: return cli_parse_model(key, argument, state, &opts->model);
     }
 }
 
@@ -133,7 +127,7 @@ static void print_text(const struct report *report) {
     char a[CLI_BYTES_LENGTH], b[CLI_BYTES_LENGTH];
     struct gguf_string name = {"", 0};
     if (gguf_get_string(report->model.file, "general.name", &name) == 1)
-        printf("model          %.*s\n", name.length > 100 ? 100 : (int)name.length, name.bytes);
+        printf("model          %s\n", QUOTE(name));
     printf("architecture   %s: %u layers, width %u, FFN %u, %u query and %u KV heads of %u\n",
            d->architecture, d->n_layers, d->n_embd, d->n_ff, d->n_heads, d->n_kv_heads, d->head_dim);
     printf("context        %s tokens, RoPE base %g\n", cli_format_count(a, d->n_context),

@@ -115,12 +115,8 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     case OPTION_SYSTEM: opts->system = argument; return 0;
     case OPTION_RAW: opts->is_raw = true; return 0;
     case OPTION_JSON: opts->is_json = true; return 0;
-    case ARGP_KEY_ARG:
-        if (state->arg_num > 0) argp_error(state, "one MODEL is enough; '%s' is too much", argument);
-        opts->session.model = argument;
-        return 0;
     case ARGP_KEY_END:
-        if (opts->session.model == NULL) argp_error(state, "MODEL is missing");
+        cli_parse_model(key, argument, state, &opts->session.model);
         if (opts->prompt != NULL && opts->file != NULL) argp_error(state, "-p and -f exclude each other");
         if (opts->is_raw && opts->system != NULL)
             argp_error(state, "--raw uses no template, so --system says nothing");
@@ -131,7 +127,8 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     }
     if (key == OPTION_SEED) opts->has_seed = true;
     if (parse_sampling(key, argument, state, &opts->answer.sampling) == 0) return 0;
-    return parse_session(key, argument, state, &opts->session);
+    if (parse_session(key, argument, state, &opts->session) == 0) return 0;
+    return cli_parse_model(key, argument, state, &opts->session.model);
 }
 
 static const struct argp argp = {options,

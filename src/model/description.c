@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "model/quote.h"
 
 #define X(name) extern const struct arch arch_##name;
 ARCH_LIST(X)
@@ -35,8 +36,7 @@ int description_read(const struct gguf *file, struct description *description) {
         description->architecture = archs[i]->name;
         return archs[i]->configure(file, description);
     }
-    return ERR(UNSUPPORTED, "architecture '%.*s' does not run here; these do: %s",
-               name.length > 60 ? 60 : (int)name.length, name.bytes, arch_names());
+    return ERR(UNSUPPORTED, "architecture '%s' does not run here; these do: %s", QUOTE(name), arch_names());
 }
 
 /* Bounds far above any real model, so that products of sizes cannot overflow. */
@@ -85,8 +85,8 @@ static int read_rope_scaling(const struct reader *reader, struct description *de
     else if (type.length == 4 && memcmp(type.bytes, "yarn", 4) == 0)
         rope->scaling = ROPE_SCALING_YARN;
     else
-        return ERR(UNSUPPORTED, "RoPE scaling '%.*s' does not run here (none, linear and yarn do)",
-                   type.length > 40 ? 40 : (int)type.length, type.bytes);
+        return ERR(UNSUPPORTED, "RoPE scaling '%s' does not run here (none, linear and yarn do)",
+                   QUOTE(type));
     TRY(read_float(reader, "rope.scaling.factor", 1, &rope->factor));
     TRY(read_size(reader, "rope.scaling.original_context_length", description->n_context, MAX_CONTEXT,
                   &rope->original_context));

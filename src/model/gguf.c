@@ -17,16 +17,17 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "model/gguf_parse.h"
+#include "model/quote.h"
 
 /* ---- open, close ---- */
 
 /* The end of a long path says more than its beginning. */
 static void set_name(struct gguf *file, const char *name) {
     size_t length = strlen(name), room = sizeof file->name, skip = 1;
-    if (gguf_printable(file->name, room, (struct gguf_string){name, length})) return;
+    if (quote_printable(file->name, room, (struct gguf_string){name, length})) return;
     memcpy(file->name, "...", 3);
     /* Never from the middle of a character: its rest would be written as \xNN and not fit. */
-    while (!gguf_printable(file->name + 3, room - 3, (struct gguf_string){name + skip, length - skip}))
+    while (!quote_printable(file->name + 3, room - 3, (struct gguf_string){name + skip, length - skip}))
         skip++;
 }
 
@@ -143,7 +144,7 @@ const struct gguf_tensor *gguf_find_tensor(const struct gguf *file, const char *
 /* ---- typed look-ups ---- */
 
 static int wrong_type(const struct gguf *file, const struct gguf_value *value, const char *wanted) {
-    return ERR(CORRUPT, "%s: key '%s' is not %s", file->name, gguf_quote(value->key).text, wanted);
+    return ERR(CORRUPT, "%s: key '%s' is not %s", file->name, QUOTE(value->key), wanted);
 }
 
 static bool is_unsigned(enum gguf_type type) {

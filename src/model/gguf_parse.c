@@ -15,16 +15,14 @@
 #include "model/gguf_parse.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <utf8proc.h>
 
 #include "base/cursor.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "kernel/weight_type.h"
+#include "model/quote.h"
 
 enum {
     FIXED_BYTES = 24,        /* magic, version, two counts */
@@ -41,56 +39,6 @@ static const char *const type_names[GGUF_TYPE_COUNT] = {"u8",   "i8",     "u16",
                                                         "bool", "string", "array", "u64", "i64", "f64"};
 /* 0: not a scalar of fixed size */
 static const uint8_t type_bytes[GGUF_TYPE_COUNT] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-
-/* ---- text of strangers ---- */
-
-static bool is_printable(utf8proc_int32_t c) {
-    switch (utf8proc_category(c)) {
-    case UTF8PROC_CATEGORY_CC: /* control */
-    case UTF8PROC_CATEGORY_CF: /* format: direction overrides among them */
-    case UTF8PROC_CATEGORY_CS:
-    case UTF8PROC_CATEGORY_CO:
-    case UTF8PROC_CATEGORY_CN:
-    case UTF8PROC_CATEGORY_ZL: /* line and paragraph separators */
-    case UTF8PROC_CATEGORY_ZP: return false;
-    default: return true;
-    }
-}
-
-bool gguf_printable(char *line, size_t room, struct gguf_string text) {
-    static const char cut[] = "...";
-    size_t in = 0, out = 0, last_fit = 0;
-    while (in < text.length) {
-        utf8proc_int32_t c = 0;
-        /* a code point has at most 4 bytes */
-        size_t left = text.length - in < 4 ? text.length - in : 4;
-        utf8proc_ssize_t n =
-            utf8proc_iterate((const utf8proc_uint8_t *)text.bytes + in, (utf8proc_ssize_t)left, &c);
-        bool plain = n > 0 && is_printable(c);
-        size_t n_in = plain ? (size_t)n : 1, n_out = plain ? n_in : 4;
-        if (out + n_out >= room) {
-            memcpy(line + last_fit, cut, sizeof cut);
-            return false;
-        }
-        if (plain)
-            memcpy(line + out, text.bytes + in, n_in);
-        else
-            (void)snprintf(line + out, 5, "\\x%02x", (unsigned)(uint8_t)text.bytes[in]);
-        in += n_in;
-        out += n_out;
-        if (out + sizeof cut <= room) last_fit = out;
-    }
-    line[out] = '\0';
-    return true;
-}
-
-struct gguf_quoted gguf_quote(struct gguf_string text) {
-    struct gguf_quoted quoted;
-    (void)gguf_printable(quoted.text, sizeof quoted.text, text);
-    return quoted;
-}
-
-#define QUOTE(string) (gguf_quote(string).text)
 
 /* `what` of `name` starts at the cursor and does not fit. */
 static int past_end(const struct gguf *file, const struct cursor *cursor, const char *what,

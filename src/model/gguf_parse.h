@@ -8,7 +8,7 @@
 
 #include "model/gguf.h"
 
-enum { GGUF_FILE_NAME_BYTES = 164, GGUF_QUOTED_BYTES = 84 };
+enum { GGUF_FILE_NAME_BYTES = 164 };
 
 struct gguf {
     char name[GGUF_FILE_NAME_BYTES]; /* for messages: printable, perhaps only the end of the path */
@@ -30,15 +30,5 @@ int gguf_parse(struct gguf *file);
 
 /* Shorter first, then by bytes. */
 int gguf_name_compare(const struct gguf_string *a, const struct gguf_string *b);
-
-/* Writes text that came from outside as one printable line of at most `room` - 1 bytes: control bytes,
- * invisible characters and broken UTF-8 as \xNN. False if it did not fit: then it ends with "...". */
-bool gguf_printable(char *line, size_t room, struct gguf_string text);
-
-/* The same by value, to stand in the arguments of ERR. */
-struct gguf_quoted {
-    char text[GGUF_QUOTED_BYTES];
-};
-struct gguf_quoted gguf_quote(struct gguf_string text);
 
 #endif

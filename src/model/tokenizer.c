@@ -7,6 +7,7 @@
 #include "model/bpe.h"
 #include "model/byte_alphabet.h"
 #include "model/pretokenizer.h"
+#include "model/quote.h"
 #include "model/special_set.h"
 #include "model/utf8.h"
 #include "model/vocabulary.h"
@@ -47,7 +48,6 @@ void token_list_free(struct token_list *list) {
 /* --- open --- */
 
 static int read_rule(struct tokenizer *tokenizer, const struct gguf *file) {
-    char quote[VOCABULARY_QUOTE_MAX];
     struct gguf_string name;
     int found = gguf_get_string(file, "tokenizer.ggml.model", &name);
     if (found < 0) return found;
@@ -55,7 +55,7 @@ static int read_rule(struct tokenizer *tokenizer, const struct gguf *file) {
         return ERR(CORRUPT, "the file does not say what kind its tokenizer is (tokenizer.ggml.model)");
     if (name.length != 4 || memcmp(name.bytes, "gpt2", 4) != 0)
         return ERR(UNSUPPORTED, "tokenizer.ggml.model '%s': only byte-level BPE ('gpt2') runs here",
-                   vocabulary_quote(name, quote));
+                   QUOTE(name));
     found = gguf_get_string(file, "tokenizer.ggml.pre", &name);
     if (found < 0) return found;
     if (found == 0)
@@ -64,7 +64,7 @@ static int read_rule(struct tokenizer *tokenizer, const struct gguf *file) {
     tokenizer->rule = pretokenizer_find(name, &tokenizer->rule_name);
     if (tokenizer->rule == NULL)
         return ERR(UNSUPPORTED, "tokenizer.ggml.pre '%s' is a pre-tokenisation rule that does not run here",
-                   vocabulary_quote(name, quote));
+                   QUOTE(name));
     return pretokenizer_open(&tokenizer->pretokenizer, tokenizer->rule);
 }
 
@@ -72,11 +72,9 @@ static int read_rule(struct tokenizer *tokenizer, const struct gguf *file) {
  * one. */
 static int read_merge(struct tokenizer *tokenizer, uint32_t rank, struct gguf_string text) {
     const struct vocabulary *vocabulary = &tokenizer->vocabulary;
-    char quote[VOCABULARY_QUOTE_MAX];
     const char *space = text.length < 3 ? NULL : memchr(text.bytes + 1, ' ', text.length - 2);
     if (space == NULL)
-        return ERR(CORRUPT, "tokenizer.ggml.merges[%u] '%s' is not two pieces", rank,
-                   vocabulary_quote(text, quote));
+        return ERR(CORRUPT, "tokenizer.ggml.merges[%u] '%s' is not two pieces", rank, QUOTE(text));
     size_t n_left = (size_t)(space - text.bytes), n_right = text.length - n_left - 1;
     char joined[2 * TOKENIZER_STEP_MAX];
     token_id result = -1;
@@ -90,8 +88,7 @@ static int read_merge(struct tokenizer *tokenizer, uint32_t rank, struct gguf_st
                               .result = result,
                               .rank = rank};
     if (merge.left < 0 || merge.right < 0 || merge.result < 0)
-        return ERR(CORRUPT, "tokenizer.ggml.merges[%u] '%s': %s not in the vocabulary", rank,
-                   vocabulary_quote(text, quote),
+        return ERR(CORRUPT, "tokenizer.ggml.merges[%u] '%s': %s not in the vocabulary", rank, QUOTE(text),
                    merge.left < 0    ? "its left half is"
                    : merge.right < 0 ? "its right half is"
                                      : "what it makes is");

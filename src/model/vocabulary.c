@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "model/byte_alphabet.h"
+#include "model/quote.h"
 #include "model/utf8.h"
 
 /* `tag` is the other half of the hash, so that most wrong places are passed without looking at their piece.
@@ -14,19 +15,6 @@ struct vocabulary_slot {
     uint32_t tag;
     token_id id_plus_1; /* 0: free */
 };
-
-const char *vocabulary_quote(struct gguf_string text, char line[VOCABULARY_QUOTE_MAX]) {
-    enum { SHOWN = 40 };
-    size_t n = text.length < SHOWN ? text.length : SHOWN;
-    for (size_t i = 0; i < n; i++) {
-        unsigned char byte = (unsigned char)text.bytes[i];
-        line[i] = byte < 0x20 || byte == 0x7f ? '?' : (char)byte;
-    }
-    /* a cut or broken character would make the whole message unreadable */
-    n = utf8_valid_prefix(line, n);
-    strcpy(line + n, n < text.length ? "..." : "");
-    return line;
-}
 
 /* The place of a piece: its own, or the free one where it would go. At most half of the table is in use. */
 static struct vocabulary_slot *place(const struct vocabulary *vocabulary, const char *piece, size_t length,
@@ -98,7 +86,6 @@ static int read_kinds(struct vocabulary *vocabulary, const struct gguf *file) {
 }
 
 static int read_pieces(struct vocabulary *vocabulary) {
-    char quote[VOCABULARY_QUOTE_MAX];
     uint32_t used = 0;
     for (uint32_t id = 0; id < vocabulary->n; id++) {
         struct gguf_string piece = vocabulary->pieces[id];
@@ -106,15 +93,14 @@ static int read_pieces(struct vocabulary *vocabulary) {
         size_t n_bytes = read_bytes(vocabulary->kinds[id], piece, vocabulary->bytes + used);
         if (!fits_in_a_step(vocabulary->bytes + used, n_bytes))
             return ERR(UNSUPPORTED, "token %u '%s' is %zu bytes long; at most %d bytes of text are supported",
-                       id, vocabulary_quote(piece, quote), n_bytes, TOKENIZER_STEP_MAX);
+                       id, QUOTE(piece), n_bytes, TOKENIZER_STEP_MAX);
         used += (uint32_t)n_bytes;
         if (piece.length == 0) continue; /* a hole in the numbering; nothing spells it */
         if (piece.length > vocabulary->longest_piece) vocabulary->longest_piece = piece.length;
         uint32_t tag;
         struct vocabulary_slot *slot = place(vocabulary, piece.bytes, piece.length, &tag);
         if (slot->id_plus_1 != 0)
-            return ERR(CORRUPT, "tokens %d and %u are both '%s'", slot->id_plus_1 - 1, id,
-                       vocabulary_quote(piece, quote));
+            return ERR(CORRUPT, "tokens %d and %u are both '%s'", slot->id_plus_1 - 1, id, QUOTE(piece));
         *slot = (struct vocabulary_slot){.tag = tag, .id_plus_1 = (token_id)id + 1};
     }
     vocabulary->starts[vocabulary->n] = used;

@@ -30,8 +30,4 @@ void vocabulary_close(struct vocabulary *vocabulary);
 /* The id of a piece spelled exactly so, or -1. */
 token_id vocabulary_find(const struct vocabulary *vocabulary, const char *piece, size_t length);
 
-/* Writes `text` for a message: at most 40 bytes of it, what does not print as '?'. Returns `line`. */
-enum { VOCABULARY_QUOTE_MAX = 48 };
-const char *vocabulary_quote(struct gguf_string text, char line[VOCABULARY_QUOTE_MAX]);
-
 #endif

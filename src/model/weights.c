@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "kernel/weight_type.h"
+#include "model/quote.h"
 
 /* Binding walks the same list of tensors twice: first to check shapes and add up the bytes, then, with
  * storage in place, to fill it. */
@@ -123,8 +124,8 @@ static int check_all_bound(const struct binder *binder, const struct description
     for (size_t i = 0; i < gguf_n_tensors(binder->file); i++) {
         struct gguf_string name = gguf_tensor_at(binder->file, i)->name;
         if (!binder->is_bound[i])
-            return ERR(UNSUPPORTED, "tensor %.*s has no place in architecture %s as it runs here",
-                       name.length > 60 ? 60 : (int)name.length, name.bytes, d->architecture);
+            return ERR(UNSUPPORTED, "tensor %s has no place in architecture %s as it runs here", QUOTE(name),
+                       d->architecture);
     }
     return 0;
 }

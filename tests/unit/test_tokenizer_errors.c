@@ -52,7 +52,10 @@ static void other_kinds_and_rules(void **state) {
     REFUSED(UNSUPPORTED, FIELDS(.pre = "no such rule"), "tokenizer.ggml.pre", "'no such rule'");
     REFUSED(UNSUPPORTED, FIELDS(.pre = "gpt-"), "'gpt-'");
     REFUSED(UNSUPPORTED, FIELDS(.pre = "evil\n\x1b[2J"), "'evil");
-    REFUSED(UNSUPPORTED, FIELDS(.pre = "0123456789012345678901234567890123456789\xe2\x82\xac"), "56789...'");
+    REFUSED(UNSUPPORTED,
+            FIELDS(.pre = "0123456789012345678901234567890123456789"
+                          "0123456789012345678901234567890123456789\xe2\x82\xac\xe2\x82\xac"),
+            "56789...'");
     REFUSED(CORRUPT, FIELDS(.no_key = "tokenizer.ggml.model"), "tokenizer.ggml.model");
     REFUSED(UNSUPPORTED, FIELDS(.no_key = "tokenizer.ggml.pre"), "tokenizer.ggml.pre");
 }
