@@ -154,7 +154,7 @@ static void print_text(const struct report *report) {
     size_t n = n_lengths_within(d->n_context);
     for (size_t i = 0; i < n; i++)
         printf("  at %8s tokens   %s\n", cli_format_count(a, lengths[i]),
-               cli_format_bytes(b, (double)kv_bytes_for(&report->layout, (uint32_t)lengths[i])));
+               cli_format_bytes(b, (double)kv_bytes_for(&report->layout, (uint32_t)lengths[i], 1)));
     printf("  outweighs the weights (%s read per step) from %s tokens on\n",
            cli_format_bytes(a, (double)report->weight_bytes_per_step),
            cli_format_count(b, report->crossover_tokens));
@@ -175,7 +175,7 @@ static json_t *kv_json(const struct report *report) {
     for (size_t i = 0; i < n; i++)
         json_array_append_new(points,
                               json_pack("{s:I, s:I}", "tokens", (json_int_t)lengths[i], "kv_bytes",
-                                        (json_int_t)kv_bytes_for(&report->layout, (uint32_t)lengths[i])));
+                                        (json_int_t)kv_bytes_for(&report->layout, (uint32_t)lengths[i], 1)));
     json_object_set_new(kv, "codec", json_string(codec_get(report->layout.layers[0].codec)->name));
     json_object_set_new(kv, "groups", groups);
     json_object_set_new(kv, "at", points);

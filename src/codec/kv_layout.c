@@ -2,6 +2,16 @@
 
 #include "base/err.h"
 
+int kv_layout_group(struct kv_layout *layout, uint32_t window) {
+    for (unsigned g = 0; g < layout->n_groups; g++)
+        if (layout->groups[g].window == window) return (int)g;
+    if (layout->n_groups == KV_MAX_GROUPS)
+        return ERR(UNSUPPORTED, "the model has layers of more than %d kinds", KV_MAX_GROUPS);
+    layout->groups[layout->n_groups] =
+        (struct kv_group){.kind = window == 0 ? "full" : "window", .window = window};
+    return (int)layout->n_groups++;
+}
+
 int kv_layout_add(struct kv_layout *layout, unsigned group, unsigned n_kv_heads, unsigned head_dim,
                   enum codec_id codec) {
     ASSERT(group < layout->n_groups);
@@ -29,4 +39,14 @@ size_t kv_layout_bytes_per_token(const struct kv_layout *layout) {
     size_t bytes = 0;
     for (unsigned i = 0; i < layout->n_groups; i++) bytes += layout->groups[i].block_bytes;
     return bytes / BLOCK_TOKENS;
+}
+
+uint64_t kv_group_blocks(const struct kv_group *group, uint64_t n_tokens, uint32_t n_step) {
+    uint64_t n_blocks = (n_tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+    if (group->window == 0) return n_blocks;
+    /* The step's first token sees window - 1 tokens before it; a run of tokens touches most blocks when it
+     * begins at a block's last slot. */
+    uint64_t n_run = (uint64_t)group->window - 1 + (n_step > 0 ? n_step : 1);
+    uint64_t most = (n_run + BLOCK_TOKENS - 2) / BLOCK_TOKENS + 1;
+    return n_blocks < most ? n_blocks : most;
 }

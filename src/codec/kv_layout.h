@@ -26,7 +26,8 @@ struct kv_layer {
 };
 
 struct kv_group {
-    const char *kind; /* "full": every token stays visible */
+    const char *kind; /* "full" or "window" */
+    uint32_t window;  /* a token sees itself and the window - 1 before it; 0: all before it */
     uint32_t n_layers;
     size_t block_bytes; /* payload of one block: BLOCK_TOKENS slots of all layers of the group */
 };
@@ -37,13 +38,24 @@ struct kv_layout {
     struct kv_group groups[KV_MAX_GROUPS];
 };
 
-/* Appends a layer to group `group` (the groups' kinds are set before); computes offsets. ERR_TOO_LARGE past
+/* The group of layers with that window (0: full), which is added if it is new. ERR_UNSUPPORTED past
+ * KV_MAX_GROUPS. */
+int kv_layout_group(struct kv_layout *layout, uint32_t window);
+/* Appends a layer to group `group`; computes offsets. ERR_TOO_LARGE past
  * KV_MAX_LAYERS, ERR_INVALID for a head size that is zero or no multiple of 2. */
 int kv_layout_add(struct kv_layout *layout, unsigned group, unsigned n_kv_heads, unsigned head_dim,
                   enum codec_id codec);
 
 /* Exact payload bytes of one token, all groups: 2 * layers * kv_heads * head_dim * element for row codecs. */
 size_t kv_layout_bytes_per_token(const struct kv_layout *layout);
+
+/* The first position that a token at `position` sees: what lies before it is *passed*. */
+static inline uint32_t kv_window_begin(uint32_t window, uint32_t position) {
+    return window == 0 || position < window ? 0 : position - window + 1;
+}
+/* Most blocks that a sequence of n_tokens holds in the group while it grows by up to n_step tokens at once.
+ */
+uint64_t kv_group_blocks(const struct kv_group *group, uint64_t n_tokens, uint32_t n_step);
 
 static inline size_t kv_layer_k_offset(const struct kv_layer *layer, unsigned head) {
     return layer->offset + 2 * (size_t)head * layer->area_bytes;

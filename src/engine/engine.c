@@ -30,7 +30,7 @@ struct engine {
 
 /* Beyond what all sequences can fill, memory would only cost bookkeeping. The slack covers slabs' tails. */
 static uint64_t arena_bytes(const struct engine_opts *opts, const struct kv_layout *layout) {
-    uint64_t need = kv_bytes_for(layout, opts->max_tokens) * opts->max_sequences;
+    uint64_t need = kv_bytes_for(layout, opts->max_tokens, opts->chunk_tokens) * opts->max_sequences;
     uint64_t most = need + need / 16 + (64u << 20);
     return opts->kv_memory_bytes < most ? opts->kv_memory_bytes : most;
 }
@@ -39,8 +39,10 @@ static int open_cache(struct engine *engine) {
     const struct engine_opts *opts = &engine->opts;
     TRY(description_kv_layout(&engine->model->description, opts->codec, &engine->layout));
     uint64_t bytes = arena_bytes(opts, &engine->layout);
-    struct kv_opts kv_opts = {
-        .memory_bytes = bytes, .max_sequences = opts->max_sequences, .max_tokens = opts->max_tokens};
+    struct kv_opts kv_opts = {.memory_bytes = bytes,
+                              .max_sequences = opts->max_sequences,
+                              .max_tokens = opts->max_tokens,
+                              .step_tokens = opts->chunk_tokens};
     TRY(kv_open(&engine->kv, &engine->layout, &kv_opts));
     engine->mapping_bytes = bytes + HUGE_PAGE;
     engine->mapping = mem_map(engine->mapping_bytes);
@@ -130,7 +132,7 @@ static int check_prompt(const struct engine *engine, const token_id *prompt, uin
         if (prompt[i] < 0 || (uint32_t)prompt[i] >= engine->model->description.n_vocab)
             return ERR(INVALID, "prompt token %" PRIu32 " has id %" PRId32 ", the vocabulary has %" PRIu32, i,
                        prompt[i], engine->model->description.n_vocab);
-    uint64_t need = kv_bytes_for(&engine->layout, n_prompt);
+    uint64_t need = kv_bytes_for(&engine->layout, n_prompt, engine->opts.chunk_tokens);
     struct kv_usage usage = kv_usage(engine->kv);
     if (n_prompt > usage.capacity_tokens)
         return ERR(FULL,

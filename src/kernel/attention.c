@@ -22,7 +22,8 @@ _Static_assert(ATTENTION_SPLIT % ATTENTION_TILE == 0, "a split is whole tiles");
 struct share {
     const struct attention_sequence *sequence;
     unsigned n_tiles, rows_per_tile;
-    unsigned n_splits;        /* of the whole sequence, if its items are cut into splits; else 0 */
+    unsigned first_split;     /* the first that a row sees keys of */
+    unsigned n_splits;        /* from there on, if its items are cut into splits; else 0 */
     size_t end_unit;          /* units before the next share */
     _Atomic unsigned *n_left; /* (n_tiles, n_kv_heads) units of the item that are not done yet */
     float *partials;          /* (n_tiles, n_kv_heads, n_splits, partial_floats) */
@@ -41,8 +42,8 @@ struct plan {
 /* What a thread works on. */
 struct unit {
     const struct share *share;
-    unsigned tile, kv_head, split; /* split: only if the share is cut into splits */
-    size_t end_key;                /* keys below this are visible to some row */
+    unsigned tile, kv_head, split; /* split: of the sequence; only if the share is cut into splits */
+    size_t begin_key, end_key;     /* of the keys that some row sees */
 };
 
 struct worker {
@@ -52,7 +53,7 @@ struct worker {
     const struct share *next_share; /* where the search for the next unit goes on */
     struct attention_rows total, part;
     float *q;
-    size_t row_end[ATTENTION_MAX_ROWS]; /* keys that each row sees */
+    size_t row_begin[ATTENTION_MAX_ROWS], row_end[ATTENTION_MAX_ROWS]; /* keys that each row sees */
 };
 
 static size_t align_line(size_t bytes) {
@@ -86,13 +87,26 @@ size_t attention_scratch_bytes(unsigned n_threads, size_t max_rows, size_t max_t
 
 static size_t last_key(const struct attention_sequence *s) { return s->first_position + s->n_rows; }
 
+/* The first key that a row at `position` sees. */
+static size_t first_key(const struct attention_job *job, size_t position) {
+    return kv_window_begin(job->window, (uint32_t)position);
+}
+
+/* Keys of one of the sequence's items of n_rows rows, at most. */
+static size_t keys_of_item(const struct attention_job *job, const struct attention_sequence *s, size_t n_rows,
+                           unsigned group) {
+    size_t n_keys = last_key(s);
+    return job->window == 0 ? n_keys : min_size(n_keys, job->window + ceil_div(n_rows, group));
+}
+
 /* Time of an item, roughly: reading a key costs as much as 4 rows' arithmetic. */
 static size_t item_cost(size_t n_rows, size_t n_keys) { return (n_rows + 4) * n_keys; }
 
-static size_t sequence_cost(const struct attention_sequence *s, unsigned group) {
-    size_t n_rows = s->n_rows * group;
+static size_t sequence_cost(const struct attention_job *job, const struct attention_sequence *s,
+                            unsigned group) {
+    size_t n_rows = s->n_rows * group, n_tile_rows = min_size(n_rows, ATTENTION_MAX_ROWS);
     return ceil_div(n_rows, ATTENTION_MAX_ROWS) *
-           item_cost(min_size(n_rows, ATTENTION_MAX_ROWS), last_key(s));
+           item_cost(n_tile_rows, keys_of_item(job, s, n_tile_rows, group));
 }
 
 static unsigned cost_class(size_t cost) { return cost == 0 ? 0 : 63u - (unsigned)__builtin_clzl(cost); }
@@ -103,7 +117,7 @@ static size_t order_shares(struct plan *plan) {
     const struct attention_job *job = plan->job;
     size_t counts[64] = {0}, total = 0;
     for (size_t i = 0; i < job->n_sequences; i++) {
-        size_t cost = sequence_cost(&job->sequences[i], plan->group);
+        size_t cost = sequence_cost(job, &job->sequences[i], plan->group);
         total += cost * job->layer->n_kv_heads;
         counts[cost_class(cost)]++;
     }
@@ -113,7 +127,7 @@ static size_t order_shares(struct plan *plan) {
         first += count;
     }
     for (size_t i = 0; i < job->n_sequences; i++) {
-        size_t cost = sequence_cost(&job->sequences[i], plan->group);
+        size_t cost = sequence_cost(job, &job->sequences[i], plan->group);
         plan->shares[counts[cost_class(cost)]++] = (struct share){.sequence = &job->sequences[i]};
     }
     return total;
@@ -135,7 +149,8 @@ static void make_plan(struct plan *plan, unsigned n_threads) {
     size_t limit = n_threads == 1 ? SIZE_MAX : cost / (n_threads * UNITS_PER_THREAD);
     for (size_t i = 0; i < plan->n_shares; i++) {
         struct share *share = &plan->shares[i];
-        size_t n_rows = share->sequence->n_rows * plan->group, n_keys = last_key(share->sequence);
+        size_t n_rows = share->sequence->n_rows * plan->group;
+        size_t n_keys = keys_of_item(job, share->sequence, min_size(n_rows, ATTENTION_MAX_ROWS), plan->group);
         unsigned width = ATTENTION_MAX_ROWS;
         while (width > ROWS_STEP && item_cost(min_size(width, n_rows), n_keys) > limit) width -= ROWS_STEP;
         share->rows_per_tile = (unsigned)min_size(width, n_rows);
@@ -143,7 +158,10 @@ static void make_plan(struct plan *plan, unsigned n_threads) {
         size_t n_items = (size_t)share->n_tiles * n_kv_heads, n_units = n_items;
         if (item_cost(share->rows_per_tile, n_keys) > limit && share->rows_per_tile <= ROWS_STEP &&
             n_keys > ATTENTION_SPLIT && n_cut + n_items <= max_cut_items(n_threads)) {
-            share->n_splits = (unsigned)ceil_div(n_keys, ATTENTION_SPLIT);
+            share->first_split =
+                (unsigned)(first_key(job, share->sequence->first_position) / ATTENTION_SPLIT);
+            share->n_splits =
+                (unsigned)ceil_div(last_key(share->sequence), ATTENTION_SPLIT) - share->first_split;
             share->n_left = n_left + n_cut;
             share->partials = partials;
             for (size_t item = 0; item < n_items; item++) atomic_init(&share->n_left[item], share->n_splits);
@@ -176,10 +194,13 @@ static void take_next(struct worker *w) {
         w->next.kv_head = (unsigned)(left / share->n_tiles);
     } else {
         w->next.kv_head = (unsigned)(n_kv_heads - 1 - left % n_kv_heads);
-        w->next.split = share->n_splits - 1 - (unsigned)(left / n_kv_heads % share->n_splits);
+        w->next.split =
+            share->first_split + share->n_splits - 1 - (unsigned)(left / n_kv_heads % share->n_splits);
         w->next.tile = (unsigned)(left / n_kv_heads / share->n_splits);
     }
-    size_t end_row = min_size(((size_t)w->next.tile + 1) * share->rows_per_tile, s->n_rows * w->plan->group);
+    size_t row = (size_t)w->next.tile * share->rows_per_tile;
+    size_t end_row = min_size(row + share->rows_per_tile, s->n_rows * w->plan->group);
+    w->next.begin_key = first_key(w->plan->job, s->first_position + row / w->plan->group);
     w->next.end_key = s->first_position + (end_row - 1) / w->plan->group + 1;
 }
 
@@ -189,11 +210,19 @@ static const uint8_t *k_area(const struct worker *w, const struct unit *unit, si
     return job->arena + unit->share->sequence->payloads[block] + kv_layer_k_offset(job->layer, unit->kv_head);
 }
 
-static void find_k_areas(const struct worker *w, const struct unit *unit, size_t first_key,
+static void find_k_areas(const struct worker *w, const struct unit *unit, size_t key,
                          const void *k[ATTENTION_TILE_BLOCKS]) {
-    for (size_t i = 0; i < ATTENTION_TILE_BLOCKS; i++)
-        k[i] = first_key + i * BLOCK_TOKENS < unit->end_key ? k_area(w, unit, first_key / BLOCK_TOKENS + i)
-                                                            : NULL;
+    for (size_t i = 0; i < ATTENTION_TILE_BLOCKS; i++) {
+        size_t begin = key + i * BLOCK_TOKENS;
+        bool is_seen = begin < unit->end_key && begin + BLOCK_TOKENS > unit->begin_key;
+        k[i] = is_seen ? k_area(w, unit, begin / BLOCK_TOKENS) : NULL;
+    }
+}
+
+/* Where a unit begins to read in a split: the first tile that a row sees a key of. */
+static size_t first_tile(const struct unit *unit, size_t split) {
+    size_t seen = unit->begin_key / ATTENTION_TILE * ATTENTION_TILE, begin = split * ATTENTION_SPLIT;
+    return seen > begin ? seen : begin;
 }
 
 static void clear(struct attention_rows *rows) {
@@ -210,22 +239,26 @@ static void attend_split(struct worker *w, size_t split, struct attention_rows *
     const struct unit *unit = &w->unit;
     size_t end = min_size((split + 1) * ATTENTION_SPLIT, unit->end_key);
     size_t unit_end = unit->share->n_splits > 0 ? end : unit->end_key;
-    struct attention_tile tile;
-    uint32_t n_visible[ATTENTION_MAX_ROWS];
-    tile.n_visible = n_visible;
+    uint32_t row_begin[ATTENTION_MAX_ROWS], row_end[ATTENTION_MAX_ROWS];
+    struct attention_tile tile = {.begin = row_begin, .end = row_end, .softcap = job->softcap};
     clear(part);
-    for (size_t key = split * ATTENTION_SPLIT; key < end; key += ATTENTION_TILE) {
+    for (size_t key = first_tile(unit, split); key < end; key += ATTENTION_TILE) {
         find_k_areas(w, unit, key, tile.k);
         for (size_t i = 0; i < ATTENTION_TILE_BLOCKS; i++)
             tile.v[i] = tile.k[i] == NULL ? NULL : (const uint8_t *)tile.k[i] + job->layer->area_bytes;
-        for (unsigned r = 0; r < part->n_rows; r++)
-            n_visible[r] = w->row_end[r] <= key ? 0 : (uint32_t)min_size(w->row_end[r] - key, ATTENTION_TILE);
+        for (unsigned r = 0; r < part->n_rows; r++) {
+            size_t first = w->row_begin[r] > key ? w->row_begin[r] - key : 0;
+            size_t last = w->row_end[r] > key ? min_size(w->row_end[r] - key, ATTENTION_TILE) : 0;
+            bool sees_any = first < last;
+            row_begin[r] = sees_any ? (uint32_t)first : 0;
+            row_end[r] = sees_any ? (uint32_t)last : 0;
+        }
         memset(tile.next_k, 0, sizeof tile.next_k);
         if (key + ATTENTION_TILE < unit_end) {
             find_k_areas(w, unit, key + ATTENTION_TILE, tile.next_k);
         } else {
             take_next(w);
-            if (w->has_next) find_k_areas(w, &w->next, (size_t)w->next.split * ATTENTION_SPLIT, tile.next_k);
+            if (w->has_next) find_k_areas(w, &w->next, first_tile(&w->next, w->next.split), tile.next_k);
         }
         w->plan->kernels->attend_tile[job->layer->codec](part, &tile);
     }
@@ -239,8 +272,8 @@ static size_t item_of(const struct worker *w) {
 static struct attention_rows partial_at(const struct worker *w, size_t split) {
     const struct share *share = w->unit.share;
     struct attention_rows rows = w->part;
-    rows.max = share->partials +
-               (item_of(w) * share->n_splits + split) * partial_floats(share->rows_per_tile, rows.head_dim);
+    rows.max = share->partials + (item_of(w) * share->n_splits + split - share->first_split) *
+                                     partial_floats(share->rows_per_tile, rows.head_dim);
     rows.sum = rows.max + share->rows_per_tile;
     rows.out = rows.sum + share->rows_per_tile;
     return rows;
@@ -264,7 +297,9 @@ static void gather_rows(struct worker *w) {
     for (unsigned i = 0; i < w->total.n_rows; i++) {
         const float *from = job->q + row_offset(w, i, job->q_stride);
         for (unsigned d = 0; d < head_dim; d++) w->q[(size_t)i * head_dim + d] = from[d] * job->scale;
-        w->row_end[i] = share->sequence->first_position + (first + i) / group + 1;
+        size_t position = share->sequence->first_position + (first + i) / group;
+        w->row_begin[i] = first_key(job, position);
+        w->row_end[i] = position + 1;
     }
 }
 
@@ -283,10 +318,11 @@ static void run_unit(struct worker *w) {
     const struct plan *plan = w->plan;
     const struct share *share = w->unit.share;
     gather_rows(w);
-    size_t n_splits = ceil_div(w->unit.end_key, ATTENTION_SPLIT);
+    size_t first_split = w->unit.begin_key / ATTENTION_SPLIT,
+           end_split = ceil_div(w->unit.end_key, ATTENTION_SPLIT);
     if (share->n_splits == 0) {
         clear(&w->total);
-        for (size_t split = 0; split < n_splits; split++) {
+        for (size_t split = first_split; split < end_split; split++) {
             attend_split(w, split, &w->part);
             plan->kernels->attend_merge(&w->total, &w->part);
         }
@@ -297,7 +333,7 @@ static void run_unit(struct worker *w) {
     attend_split(w, w->unit.split, &part);
     if (atomic_fetch_sub_explicit(&share->n_left[item_of(w)], 1, memory_order_acq_rel) != 1) return;
     clear(&w->total);
-    for (size_t split = 0; split < n_splits; split++) {
+    for (size_t split = first_split; split < end_split; split++) {
         part = partial_at(w, split);
         plan->kernels->attend_merge(&w->total, &part);
     }

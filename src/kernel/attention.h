@@ -16,8 +16,9 @@ enum { ATTENTION_SPLIT = 512 };
 struct attention_sequence {
     size_t first_row;         /* of its rows in q and out */
     size_t n_rows;            /* consecutive positions */
-    size_t first_position;    /* of first_row; row i sees keys 0 .. first_position + i */
-    const uint64_t *payloads; /* byte offsets of its blocks' payloads from `arena`, in order of position */
+    size_t first_position;    /* of first_row; row i sees keys up to first_position + i */
+    const uint64_t *payloads; /* byte offsets of its blocks' payloads from `arena`, in order of position;
+                                 those that a window has passed are not looked at */
 };
 
 struct attention_job {
@@ -25,6 +26,8 @@ struct attention_job {
     const uint8_t *arena;
     unsigned n_heads; /* query heads; a multiple of layer->n_kv_heads */
     float scale;      /* of scores, usually 1 / sqrt(head_dim) */
+    float softcap;    /* scores become softcap * tanh(score / softcap); 0: they stay as they are */
+    uint32_t window;  /* keys that a row sees, its own included; 0: all up to its own */
     const float *q;   /* (rows, q_stride): head h of a row begins at h * head_dim */
     size_t q_stride;
     float *out; /* (rows, out_stride) */

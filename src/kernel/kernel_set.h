@@ -38,7 +38,8 @@ struct attention_tile {
     const void *k[ATTENTION_TILE_BLOCKS]; /* K areas of one head */
     const void *v[ATTENTION_TILE_BLOCKS];
     const void *next_k[ATTENTION_TILE_BLOCKS]; /* K areas that are read next, to prefetch; any may be NULL */
-    const uint32_t *n_visible; /* (n_rows) how many of the tile's keys a row sees, from the first on */
+    const uint32_t *begin, *end; /* (n_rows) the keys of the tile that a row sees; equal if it sees none */
+    float softcap;               /* scores become softcap * tanh(score / softcap); 0: they stay as they are */
 };
 
 struct kernel_set {
@@ -50,8 +51,8 @@ struct kernel_set {
     matmul_function *matmul[PANEL_FORMAT_COUNT];
 
     /* Adds a tile to the rows' running softmax. Rows that see no key of it are left as they are, bit for bit.
-     * Slots past the largest n_visible may hold anything: blocks and V rows past it are not touched, and K
-     * lanes past it are dropped. */
+     * Slots outside of smallest begin to largest end may hold anything: whole blocks outside are not touched
+     * (their addresses may be NULL), V rows not multiplied, K lanes dropped. */
     void (*attend_tile[CODEC_COUNT])(struct attention_rows *rows, const struct attention_tile *tile);
     /* Adds the partial result `part` (of later keys) to `rows`: log-sum-exp merge. Rows with part->sum == 0
      * are left as they are, bit for bit. */

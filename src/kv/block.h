@@ -17,7 +17,8 @@
  *  2 a block's references are the table entries that name it; FREE blocks have none and no payload
  *  3 the payload of a SEALED block is not written: no sequence's next slot lies in one
  *  4 an OPEN block is in exactly one table
- *  5 tables change only at their end; a table covers its computed and reserved tokens exactly
+ *  5 tables grow and shrink at their end, and lose blocks at their front only in a window group, when no
+ *    later token sees them; from there a table covers its computed and reserved tokens exactly
  *  6 nothing is allocated between kv_open and kv_close */
 #ifndef CABINET_KV_BLOCK_H
 #define CABINET_KV_BLOCK_H

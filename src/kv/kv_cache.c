@@ -29,10 +29,10 @@ static struct block_table *table_of(const struct kv_cache *kv, const struct kv_s
     return &kv->tables[(size_t)(seq->table - 1) * kv->layout.n_groups + group];
 }
 
-uint64_t kv_bytes_for(const struct kv_layout *layout, uint32_t n_tokens) {
+uint64_t kv_bytes_for(const struct kv_layout *layout, uint32_t n_tokens, uint32_t n_step) {
     uint64_t bytes = 0;
     for (unsigned g = 0; g < layout->n_groups; g++)
-        bytes += (uint64_t)blocks_for(n_tokens) * layout->groups[g].block_bytes;
+        bytes += kv_group_blocks(&layout->groups[g], n_tokens, n_step) * layout->groups[g].block_bytes;
     return bytes;
 }
 
@@ -107,7 +107,8 @@ static int refuse(const struct kv_cache *kv, uint64_t n_tokens) {
     return ERR(FULL,
                "KV memory exhausted: %" PRIu64 " tokens take %" PRIu64 " bytes, %" PRIu64 " of %" PRIu64
                " bytes are held (raise --kv-memory or shorten the context)",
-               n_tokens, kv_bytes_for(&kv->layout, (uint32_t)n_tokens), usage.held_bytes, usage.arena_bytes);
+               n_tokens, kv_bytes_for(&kv->layout, (uint32_t)n_tokens, kv->opts.step_tokens),
+               usage.held_bytes, usage.arena_bytes);
 }
 
 /* Extends every group's table to n_blocks, or leaves all as they were. */
@@ -148,6 +149,11 @@ int kv_reserve(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_new) {
     return 0;
 }
 
+/* The first block that a token at n_tokens, and so any later one, sees. */
+static uint32_t first_seen_block(const struct kv_cache *kv, unsigned group, uint32_t n_tokens) {
+    return kv_window_begin(kv->layout.groups[group].window, n_tokens) / BLOCK_TOKENS;
+}
+
 void kv_commit(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_done) {
     ASSERT(seq->table != 0 && n_done <= seq->n_reserved - seq->n_computed);
     uint32_t first_full = seq->n_computed / BLOCK_TOKENS;
@@ -156,12 +162,16 @@ void kv_commit(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_done) {
     for (unsigned g = 0; g < kv->layout.n_groups; g++)
         for (uint32_t i = first_full; i < end_full; i++)
             block_pool_seal(&kv->pools[g], table_of(kv, seq, g)->blocks[i]);
+    for (unsigned g = 0; g < kv->layout.n_groups; g++)
+        block_table_pass(table_of(kv, seq, g), &kv->pools[g], first_seen_block(kv, g, seq->n_computed));
     note_tokens(kv, seq);
 }
 
 uint32_t kv_truncate(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_tokens) {
     if (seq->table == 0) return 0;
     if (n_tokens > seq->n_computed) n_tokens = seq->n_computed;
+    for (unsigned g = 0; g < kv->layout.n_groups; g++)
+        if (first_seen_block(kv, g, n_tokens) < table_of(kv, seq, g)->first) n_tokens = 0;
     bool cuts_sealed =
         n_tokens % BLOCK_TOKENS != 0 && n_tokens / BLOCK_TOKENS < seq->n_computed / BLOCK_TOKENS;
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
@@ -193,26 +203,29 @@ const uint64_t *kv_payloads(const struct kv_cache *kv, const struct kv_seq *seq,
     return table->payloads;
 }
 
+uint64_t kv_group_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group) {
+    if (seq->table == 0) return 0;
+    const struct block_table *table = table_of(kv, seq, group);
+    return (uint64_t)(table->n - table->first) * kv->layout.groups[group].block_bytes;
+}
+
 uint64_t kv_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq) {
     uint64_t bytes = 0;
-    for (unsigned g = 0; g < kv->layout.n_groups && seq->table != 0; g++)
-        bytes += (uint64_t)table_of(kv, seq, g)->n * kv->layout.groups[g].block_bytes;
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) bytes += kv_group_held_bytes(kv, seq, g);
     return bytes;
 }
 
-/* Tokens whose blocks find payloads in n_slabs free slabs and, for group g, room[g] payloads of slabs already
- * cut. Every token takes a slot in each group, and the groups draw on the same free slabs. */
+/* The longest sequence, in tokens, whose blocks find payloads in n_slabs free slabs and, for group g, room[g]
+ * payloads of slabs already cut. The groups draw on the same free slabs. */
 static uint64_t tokens_that_fit(const struct kv_cache *kv, uint32_t n_slabs, const uint64_t *room) {
     const struct slab_class *classes = kv->arena.classes;
-    uint64_t fit = 0, too_many = UINT64_MAX; /* blocks a group */
-    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
-        uint64_t most = room[g] + (uint64_t)n_slabs * classes[g].payloads_per_slab;
-        if (most < too_many) too_many = most + 1;
-    }
+    uint64_t fit = 0, too_many = UINT32_MAX / BLOCK_TOKENS + 1; /* blocks */
     while (too_many - fit > 1) {
         uint64_t n_blocks = fit + (too_many - fit) / 2, n_needed = 0;
         for (unsigned g = 0; g < kv->layout.n_groups; g++) {
-            uint64_t missing = n_blocks > room[g] ? n_blocks - room[g] : 0;
+            uint64_t n =
+                kv_group_blocks(&kv->layout.groups[g], n_blocks * BLOCK_TOKENS, kv->opts.step_tokens);
+            uint64_t missing = n > room[g] ? n - room[g] : 0;
             n_needed += (missing + classes[g].payloads_per_slab - 1) / classes[g].payloads_per_slab;
         }
         if (n_needed <= n_slabs)
@@ -220,7 +233,7 @@ static uint64_t tokens_that_fit(const struct kv_cache *kv, uint32_t n_slabs, con
         else
             too_many = n_blocks;
     }
-    return fit * BLOCK_TOKENS;
+    return fit == UINT32_MAX / BLOCK_TOKENS ? UINT32_MAX : fit * BLOCK_TOKENS;
 }
 
 struct kv_usage kv_usage(const struct kv_cache *kv) {
@@ -246,7 +259,11 @@ static bool check_table(const struct kv_cache *kv, size_t sequence, unsigned gro
     const struct block_table *table = &kv->tables[sequence * kv->layout.n_groups + group];
     uint32_t n_computed = kv->seq_tokens[2 * sequence], n_reserved = kv->seq_tokens[2 * sequence + 1];
     if (n_computed > n_reserved || table->n != blocks_for(n_reserved)) return false;
-    for (uint32_t i = 0; i < table->n; i++) {
+    if (table->first > kv_window_begin(kv->layout.groups[group].window, n_computed) / BLOCK_TOKENS)
+        return false;
+    for (uint32_t i = 0; i < table->first; i++)
+        if (table->blocks[i] != BLOCK_NONE || table->payloads[i] != PAYLOAD_NONE) return false;
+    for (uint32_t i = table->first; i < table->n; i++) {
         const struct block *block = &kv->pools[group].blocks[table->blocks[i]];
         bool is_full = (i + 1) * BLOCK_TOKENS <= n_computed;
         if (block->state != (is_full ? BLOCK_SEALED : BLOCK_OPEN)) return false;
@@ -264,7 +281,8 @@ bool kv_check(const struct kv_cache *kv) {
             n_references += kv->pools[g].blocks[id].n_references;
         for (size_t s = 0; s < kv->opts.max_sequences; s++) {
             if (!check_table(kv, s, g)) return false;
-            n_entries += kv->tables[s * kv->layout.n_groups + g].n;
+            const struct block_table *table = &kv->tables[s * kv->layout.n_groups + g];
+            n_entries += table->n - table->first;
         }
         if (n_entries != n_references) return false;
     }

@@ -143,8 +143,10 @@ int description_read_common(const struct gguf *file, const char *name, struct de
 
 int description_kv_layout(const struct description *description, enum codec_id codec,
                           struct kv_layout *layout) {
-    *layout = (struct kv_layout){.n_groups = 1, .groups = {{.kind = "full"}}};
+    *layout = (struct kv_layout){0};
+    int group = kv_layout_group(layout, 0);
+    TRY(group);
     for (uint32_t i = 0; i < description->n_layers; i++)
-        TRY(kv_layout_add(layout, 0, description->n_kv_heads, description->head_dim, codec));
+        TRY(kv_layout_add(layout, (unsigned)group, description->n_kv_heads, description->head_dim, codec));
     return 0;
 }

@@ -219,7 +219,7 @@ static void a_conversation_goes_on_where_it_was(void **state) {
 static struct engine_opts scarce_opts(struct rig *rig, uint32_t n_blocks) {
     struct engine_opts opts = default_opts();
     rig_open(rig, 1, &opts);
-    uint64_t bytes = kv_bytes_for(engine_kv_layout(rig->engine), BLOCK_TOKENS);
+    uint64_t bytes = kv_bytes_for(engine_kv_layout(rig->engine), BLOCK_TOKENS, 1);
     rig_close(rig);
     assert_int_equal(bytes % 4096, 0); /* else a slab would be larger than its block */
     opts.kv_memory_bytes = n_blocks * bytes;

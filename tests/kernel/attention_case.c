@@ -104,17 +104,30 @@ static void assert_untouched(const uint8_t *bytes, size_t n) {
     for (size_t i = 0; i < n; i++) assert_int_equal(bytes[i], 0xa5);
 }
 
+/* A chunk's payloads, those that its window has passed outside of any memory. */
+static uint64_t *seen_payloads(const struct attention_case *c, const struct attention_chunk *chunk) {
+    const size_t n_blocks = n_blocks_of(c->shape.n_keys[chunk->sequence]);
+    uint64_t *payloads = checked(mem_alloc(n_blocks + 1, sizeof *payloads));
+    for (size_t b = 0; b < n_blocks; b++) {
+        bool is_passed = c->shape.window > 0 && (b + 1) * BLOCK_TOKENS - 1 + c->shape.window <= chunk->begin;
+        payloads[b] = is_passed ? UINT64_MAX / 2 : c->payloads[chunk->sequence][b];
+    }
+    return payloads;
+}
+
 float *case_run(const struct attention_case *c, const struct kernel_set *kernels, unsigned n_threads,
                 const struct attention_chunk *chunks, size_t n_chunks) {
     const size_t row = (size_t)c->shape.n_heads * c->shape.head_dim, stride = row + OUT_PADDING;
     struct attention_sequence sequences[CASE_MAX_SEQUENCES];
+    uint64_t *payloads[CASE_MAX_SEQUENCES];
     size_t n_rows = 0, max_tokens = 0;
     assert_true(n_chunks <= CASE_MAX_SEQUENCES);
     for (size_t i = 0; i < n_chunks; i++) {
+        payloads[i] = seen_payloads(c, &chunks[i]);
         sequences[i] = (struct attention_sequence){.first_row = n_rows,
                                                    .n_rows = chunks[i].end - chunks[i].begin,
                                                    .first_position = chunks[i].begin,
-                                                   .payloads = c->payloads[chunks[i].sequence]};
+                                                   .payloads = payloads[i]};
         n_rows += sequences[i].n_rows;
         if (chunks[i].end > max_tokens) max_tokens = chunks[i].end;
     }
@@ -133,6 +146,8 @@ float *case_run(const struct attention_case *c, const struct kernel_set *kernels
                                 .arena = c->arena,
                                 .n_heads = c->shape.n_heads,
                                 .scale = c->scale,
+                                .softcap = c->shape.softcap,
+                                .window = c->shape.window,
                                 .q = q,
                                 .q_stride = row,
                                 .out = (float *)out,
@@ -151,6 +166,7 @@ float *case_run(const struct attention_case *c, const struct kernel_set *kernels
         assert_untouched(out + (r * stride + row) * sizeof(float), OUT_PADDING * sizeof(float));
     }
     assert_untouched(out + out_bytes, GUARD);
+    for (size_t i = 0; i < n_chunks; i++) mem_free(payloads[i]);
     mem_free(scratch);
     free(out);
     free(q);

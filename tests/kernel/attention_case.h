@@ -11,6 +11,8 @@ struct attention_shape {
     enum codec_id codec;
     unsigned n_heads, n_kv_heads, head_dim, n_layers;
     size_t n_sequences, n_keys[CASE_MAX_SEQUENCES]; /* keys stored of each sequence */
+    uint32_t window;                                /* as attention_job has them */
+    float softcap;
 };
 
 struct attention_case {

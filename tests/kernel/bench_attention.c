@@ -207,7 +207,7 @@ static void bench_prefill(const struct attention_case *c, const struct kernel_se
 
 int bench_attention(void) {
     for (int codec = 0; codec < CODEC_COUNT; codec++) {
-        struct attention_shape shape = {codec, N_HEADS, N_KV_HEADS, HEAD_DIM, N_LAYERS, 1, {N_KEYS}};
+        struct attention_shape shape = {codec, N_HEADS, N_KV_HEADS, HEAD_DIM, N_LAYERS, 1, {N_KEYS}, 0, 0};
         struct attention_case c;
         case_open(&c, &shape, 1);
         case_copy_layers(&c);

@@ -27,7 +27,9 @@ static void naive_row(const struct attention_case *c, size_t sequence, size_t po
     const float *q = c->q + ((c->first_key[sequence] + position) * c->shape.n_heads + head) * dim;
     size_t at = ((size_t)kv_head * c->total_keys + c->first_key[sequence]) * dim;
     double *scores = calloc(position + 1, sizeof *scores), max = -INFINITY, sum = 0, span = 0, largest = 0;
-    for (size_t key = 0; key <= position; key++) {
+    const size_t window = c->shape.window,
+                 first = window > 0 && position >= window ? position - window + 1 : 0;
+    for (size_t key = first; key <= position; key++) {
         double magnitude = 0;
         for (unsigned d = 0; d < dim; d++) {
             double product = (double)q[d] * (double)c->scale * (double)c->k[at + key * dim + d];
@@ -36,17 +38,19 @@ static void naive_row(const struct attention_case *c, size_t sequence, size_t po
             if (fabs((double)c->v[at + key * dim + d]) > largest)
                 largest = fabs((double)c->v[at + key * dim + d]);
         }
+        if (c->shape.softcap > 0)
+            scores[key] = (double)c->shape.softcap * tanh(scores[key] / (double)c->shape.softcap);
         if (scores[key] > max) max = scores[key];
         if (magnitude > span) span = magnitude;
     }
     memset(out, 0, dim * sizeof *out);
-    for (size_t key = 0; key <= position; key++) {
+    for (size_t key = first; key <= position; key++) {
         double p = exp(scores[key] - max);
         sum += p;
         for (unsigned d = 0; d < dim; d++) out[d] += p * (double)c->v[at + key * dim + d];
     }
     for (unsigned d = 0; d < dim; d++) out[d] /= sum;
-    *tolerance = largest * (4e-6 + span * sqrt(dim) * 0x1p-23);
+    *tolerance = largest * (4e-6 + span * sqrt(dim) * 0x1p-23 + (double)c->shape.softcap * 0x1p-21);
     free(scores);
 }
 
@@ -89,9 +93,15 @@ static void every_shape_is_softmax_attention(void **state) {
             for (size_t g = 0; g < COUNT(groups); g++)
                 for (size_t l = 0; l < COUNT(lengths); l++, n++) {
                     unsigned n_kv_heads = 1 + n % 2;
-                    struct attention_shape shape = {codec,        groups[g] * n_kv_heads, n_kv_heads,
-                                                    head_dims[d], 1 + (unsigned)n % 3,    1,
-                                                    {lengths[l]}};
+                    struct attention_shape shape = {codec,
+                                                    groups[g] * n_kv_heads,
+                                                    n_kv_heads,
+                                                    head_dims[d],
+                                                    1 + (unsigned)n % 3,
+                                                    1,
+                                                    {lengths[l]},
+                                                    0,
+                                                    0};
                     struct attention_case c;
                     case_open(&c, &shape, 1);
                     size_t n_rows = row_counts[n % COUNT(row_counts)];
@@ -104,7 +114,7 @@ static void every_shape_is_softmax_attention(void **state) {
 static void mixed_batches_are_softmax_attention(void **state) {
     (void)state;
     for (int codec = 0; codec < CODEC_COUNT; codec++) {
-        struct attention_shape shape = {codec, 9, 3, 64, 2, 5, {700, 1, 40, 1300, 130}};
+        struct attention_shape shape = {codec, 9, 3, 64, 2, 5, {700, 1, 40, 1300, 130}, 0, 0};
         struct attention_case c;
         case_open(&c, &shape, 1);
         const struct attention_chunk chunks[] = {
@@ -115,12 +125,46 @@ static void mixed_batches_are_softmax_attention(void **state) {
     }
 }
 
+static const uint32_t windows[] = {1, 2, 31, 32, 100, 128, 129, 512, 700, 5000};
+
+static void windows_and_softcaps_are_theirs(void **state) {
+    (void)state;
+    static const size_t row_counts[] = {1, 3, 40};
+    size_t n = 0;
+    for (int codec = 0; codec < CODEC_COUNT; codec++)
+        for (size_t i = 0; i < COUNT(windows); i++)
+            for (size_t j = 0; j < COUNT(row_counts); j++, n++) {
+                unsigned n_kv_heads = 1 + n % 2, dim = head_dims[n % COUNT(head_dims)];
+                struct attention_shape shape = {codec,
+                                                groups[n % COUNT(groups)] * n_kv_heads,
+                                                n_kv_heads,
+                                                dim,
+                                                1,
+                                                1,
+                                                {640},
+                                                n % 3 == 2 ? 0 : windows[i],
+                                                n % 3 == 0   ? 0
+                                                : n % 2 == 0 ? 50
+                                                             : 1.5f};
+                struct attention_case c;
+                case_open(&c, &shape, 1);
+                size_t begin = shape.n_keys[0] - row_counts[j];
+                assert_near_naive(&c, &(struct attention_chunk){0, begin, shape.n_keys[0]}, 1, 1 + n % 2);
+                case_close(&c);
+            }
+    struct attention_shape shape = {CODEC_f16, 4, 1, 256, 1, 3, {1300, 40, 700}, 512, 0};
+    struct attention_case c;
+    case_open(&c, &shape, 1);
+    assert_near_naive(&c, (struct attention_chunk[]){{0, 1299, 1300}, {1, 0, 40}, {2, 600, 700}}, 3, 2);
+    case_close(&c);
+}
+
 static void extreme_scores_stay_right(void **state) {
     (void)state;
     static const float q_sizes[] = {0, 1e4f, 1e-6f};
     for (int codec = 0; codec < CODEC_COUNT; codec++)
         for (size_t i = 0; i < COUNT(q_sizes); i++) {
-            struct attention_shape shape = {codec, 3, 1, 64, 1, 1, {600}};
+            struct attention_shape shape = {codec, 3, 1, 64, 1, 1, {600}, 0, 0};
             struct attention_case c;
             case_open(&c, &shape, 1);
             for (size_t j = 0; j < c.total_keys * 3 * 64; j++) c.q[j] *= q_sizes[i];
@@ -132,7 +176,7 @@ static void extreme_scores_stay_right(void **state) {
 /* Scores of -infinity are keys that do not exist; a row of nothing else attends to nothing. */
 static void infinite_scores_weigh_nothing(void **state) {
     (void)state;
-    struct attention_shape shape = {CODEC_f32, 1, 1, 8, 1, 1, {600}};
+    struct attention_shape shape = {CODEC_f32, 1, 1, 8, 1, 1, {600}, 0, 0};
     FOR_EACH_SET(set) {
         struct attention_case c;
         case_open(&c, &shape, 1);
@@ -170,14 +214,17 @@ static float *all_at_once(const struct attention_case *c, const struct kernel_se
 static void chunks_do_not_change_bits(void **state) {
     (void)state;
     static const size_t chunk_sizes[] = {1, 5, 64, 333};
-    for (int codec = 0; codec < CODEC_COUNT; codec++) {
+    for (int turn = 0; turn < 2 * CODEC_COUNT; turn++) {
+        const int codec = turn / 2;
         struct attention_shape shape = {codec,
                                         codec == CODEC_f16 ? 9 : 4,
                                         codec == CODEC_f16 ? 3 : 1,
                                         codec == CODEC_bf16 ? 40 : 64,
                                         2,
                                         1,
-                                        {codec == CODEC_f16 ? 700 : 150}};
+                                        {codec == CODEC_f16 ? 700 : 150},
+                                        turn % 2 ? 70 : 0,
+                                        turn % 2 ? 20 : 0};
         struct attention_case c;
         case_open(&c, &shape, 1);
         const size_t row = (size_t)shape.n_heads * shape.head_dim, n_keys = shape.n_keys[0];
@@ -200,8 +247,8 @@ static void chunks_do_not_change_bits(void **state) {
  * both. */
 static void threads_do_not_change_bits(void **state) {
     (void)state;
-    for (int codec = 0; codec < CODEC_COUNT; codec++) {
-        struct attention_shape shape = {codec, 9, 3, 64, 1, 1, {1300}};
+    for (int turn = 0; turn < 2 * CODEC_COUNT; turn++) {
+        struct attention_shape shape = {turn / 2, 9, 3, 64, 1, 1, {1300}, turn % 2 ? 600 : 0, 0};
         struct attention_case c;
         case_open(&c, &shape, 1);
         const struct attention_chunk chunks[] = {
@@ -222,9 +269,8 @@ static void threads_do_not_change_bits(void **state) {
     }
 }
 
-static void neighbours_do_not_change_bits(void **state) {
-    (void)state;
-    struct attention_shape shape = {CODEC_f16, 9, 3, 64, 2, 33, {1100, 800, 70}};
+static void assert_neighbours_do_not_matter(uint32_t window) {
+    struct attention_shape shape = {CODEC_f16, 9, 3, 64, 2, 33, {1100, 800, 70}, window, 0};
     for (size_t s = 3; s < 33; s++) shape.n_keys[s] = 1 + s * 7;
     struct attention_case c;
     case_open(&c, &shape, 1);
@@ -245,6 +291,12 @@ static void neighbours_do_not_change_bits(void **state) {
         }
     }
     case_close(&c);
+}
+
+static void neighbours_do_not_change_bits(void **state) {
+    (void)state;
+    assert_neighbours_do_not_matter(0);
+    assert_neighbours_do_not_matter(600);
 }
 
 /* ---- one tile ---- */
@@ -271,7 +323,7 @@ static struct attention_rows rows_of(struct tile_state *state, unsigned first, u
 static void rows_of_a_tile_are_independent(void **test_state) {
     (void)test_state;
     for (int codec = 0; codec < CODEC_COUNT; codec++) {
-        struct attention_shape shape = {codec, 1, 1, TILE_DIM, 1, 1, {ATTENTION_TILE}};
+        struct attention_shape shape = {codec, 1, 1, TILE_DIM, 1, 1, {ATTENTION_TILE}, 0, 0};
         struct attention_case c;
         case_open(&c, &shape, 1);
         float infinite[TILE_DIM];
@@ -281,37 +333,40 @@ static void rows_of_a_tile_are_independent(void **test_state) {
         FOR_EACH_SET(set) {
             for (unsigned n_rows = 1; n_rows <= ATTENTION_MAX_ROWS; n_rows++) {
                 static struct tile_state together, alone;
-                uint32_t n_visible[ATTENTION_MAX_ROWS], most = 0;
+                uint32_t begin[ATTENTION_MAX_ROWS], end[ATTENTION_MAX_ROWS], first = ATTENTION_TILE, most = 0;
+                bool has_window = n_rows % 4 > 1;
                 for (unsigned r = 0; r < n_rows; r++) {
                     uint64_t random = rng_u64(n_rows, r);
-                    n_visible[r] = n_rows % 3 == 0 ? 90 + r % 5 : (uint32_t)(random % (ATTENTION_TILE + 1));
-                    if (random % 5 == 0) n_visible[r] = 0;
-                    if (n_visible[r] > most) most = n_visible[r];
+                    end[r] = n_rows % 3 == 0 ? 90 + r % 5 : (uint32_t)(random % (ATTENTION_TILE + 1));
+                    begin[r] = has_window ? (uint32_t)(random >> 32) % (end[r] + 1) : 0;
+                    if (random % 5 == 0 || begin[r] == end[r]) begin[r] = end[r] = 0;
+                    if (end[r] > most) most = end[r];
+                    if (begin[r] != end[r] && begin[r] < first) first = begin[r];
                     together.max[r] = 0.5f;
                     together.sum[r] = 2;
                     for (unsigned d = 0; d < TILE_DIM; d++) {
                         together.q[r][d] = case_random(n_rows, r * TILE_DIM + d);
-                        together.out[r][d] = n_visible[r] == 0 ? NAN : r % 4 == 0 ? -0.0f : case_random(9, d);
+                        together.out[r][d] = end[r] == 0 ? NAN : r % 4 == 0 ? -0.0f : case_random(9, d);
                     }
                 }
                 alone = together;
                 struct tile_state before = together;
-                struct attention_tile tile = {.n_visible = n_visible};
-                for (unsigned block = 0; block * BLOCK_TOKENS < most; block++) {
+                struct attention_tile tile = {.begin = begin, .end = end, .softcap = n_rows % 5 == 0 ? 3 : 0};
+                for (unsigned block = first / BLOCK_TOKENS; block * BLOCK_TOKENS < most; block++) {
                     tile.k[block] = c.arena + c.payloads[0][block];
                     tile.v[block] = (const uint8_t *)tile.k[block] + area;
                 }
                 struct attention_rows rows = rows_of(&together, 0, n_rows);
                 (*set)->attend_tile[codec](&rows, &tile);
                 for (unsigned r = 0; r < n_rows; r++) {
-                    tile.n_visible = n_visible + r;
+                    tile.begin = begin + r;
+                    tile.end = end + r;
                     rows = rows_of(&alone, r, 1);
-                    if (n_visible[r] > 0) (*set)->attend_tile[codec](&rows, &tile);
+                    if (end[r] > 0) (*set)->attend_tile[codec](&rows, &tile);
                 }
                 assert_memory_equal(&together, &alone, sizeof together);
                 for (unsigned r = 0; r < n_rows; r++)
-                    if (n_visible[r] > 0)
-                        assert_true(together.sum[r] > 0 && together.sum[r] != before.sum[r]);
+                    if (end[r] > 0) assert_true(together.sum[r] > 0 && together.sum[r] != before.sum[r]);
             }
         }
         case_close(&c);
@@ -388,6 +443,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(merging_nothing_changes_nothing),
         cmocka_unit_test(every_shape_is_softmax_attention),
         cmocka_unit_test(mixed_batches_are_softmax_attention),
+        cmocka_unit_test(windows_and_softcaps_are_theirs),
         cmocka_unit_test(extreme_scores_stay_right),
         cmocka_unit_test(infinite_scores_weigh_nothing),
         cmocka_unit_test(chunks_do_not_change_bits),

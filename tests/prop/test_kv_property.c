@@ -1,6 +1,6 @@
 /* Random operations against the KV cache and against a deliberately naive one, with blocks of 3 tokens, at
- * most 7 slabs and two groups, so that every corner is near: full pools, cut blocks, slabs that change their
- * class.
+ * most 7 slabs and two groups, of which any may have a window, so that every corner is near: full pools, cut
+ * blocks, passed blocks, slabs that change their class.
  *
  *     test_kv_property [OPERATIONS [SEED]]
  *
@@ -33,6 +33,9 @@ enum {
     MAX_BLOCKS = MAX_TOKENS / BLOCK_TOKENS + 1,
     MAX_ARENA_BYTES = 4096,
     OPERATIONS_PER_CACHE = 500,
+    MAX_WINDOW = 12,
+    MAX_STEP = 8,
+    FAR = (MAX_WINDOW + MAX_STEP) / BLOCK_TOKENS + 4, /* blocks; a window group never holds more */
     NOBODY = 0,
 };
 
@@ -47,6 +50,7 @@ struct naive_sequence {
     struct kv_seq before; /* a copy of it */
     bool has_tables;
     uint32_t n_computed, n_reserved, n_blocks;
+    uint32_t n_passed[N_GROUPS]; /* blocks at the front that are gone */
     uint64_t payloads[N_GROUPS][MAX_BLOCKS];
     uint32_t tokens[MAX_TOKENS]; /* what was stored, (n_computed) */
 };
@@ -55,7 +59,8 @@ struct world {
     struct kv_cache *cache;
     struct kv_layout layout;
     struct kv_opts opts;
-    uint32_t block_bytes[N_GROUPS], slab_bytes, n_slabs;
+    uint32_t block_bytes[N_GROUPS], window[N_GROUPS], slab_bytes, n_slabs;
+    uint32_t most_held[N_GROUPS][FAR + 1];              /* blocks of a sequence of so many blocks, at worst */
     struct naive_sequence sequences[MAX_SEQUENCES + 1]; /* one more than the cache has tables for */
     uint8_t owner[MAX_ARENA_BYTES];                     /* 1 + sequence * N_GROUPS + group, or NOBODY */
     uint32_t content[MAX_ARENA_BYTES];                  /* at payload + slot: the token stored there */
@@ -75,6 +80,11 @@ static struct world world;
 
 static uint32_t blocks_of(uint32_t n_tokens) { return (n_tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS; }
 
+/* Whether a token at `position` or any later one sees a slot of block b: its last one is passed last. */
+static bool is_seen(unsigned group, uint32_t position, uint32_t b) {
+    return world.window[group] == 0 || (b + 1) * BLOCK_TOKENS - 1 + world.window[group] > position;
+}
+
 /* ---- what must be, from the map of owners alone ---- */
 
 /* The group whose payloads lie in a slab, or -1; *n_used of them. */
@@ -83,7 +93,7 @@ static int group_of_slab(uint32_t slab, uint32_t *n_used) {
     int group = -1;
     for (uint32_t i = 0; i < MAX_SEQUENCES + 1; i++)
         for (int g = 0; g < N_GROUPS; g++)
-            for (uint32_t b = 0; b < world.sequences[i].n_blocks; b++) {
+            for (uint32_t b = world.sequences[i].n_passed[g]; b < world.sequences[i].n_blocks; b++) {
                 if (world.sequences[i].payloads[g][b] / world.slab_bytes != slab) continue;
                 CHECK(group < 0 || group == g);
                 group = g;
@@ -106,20 +116,41 @@ static uint32_t free_slabs(uint32_t room[N_GROUPS]) {
     return n_free;
 }
 
-/* Whether each group can get n more payloads. */
-static bool can_take(uint32_t n_free, const uint32_t room[N_GROUPS], uint32_t n) {
+/* Whether group g can get n[g] more payloads, for each. */
+static bool can_take(uint32_t n_free, const uint32_t room[N_GROUPS], const uint32_t n[N_GROUPS]) {
     uint32_t n_slabs = 0;
     for (int g = 0; g < N_GROUPS; g++) {
-        uint32_t per_slab = world.slab_bytes / world.block_bytes[g], missing = n > room[g] ? n - room[g] : 0;
+        uint32_t per_slab = world.slab_bytes / world.block_bytes[g],
+                 missing = n[g] > room[g] ? n[g] - room[g] : 0;
         n_slabs += (missing + per_slab - 1) / per_slab;
     }
     return n_slabs <= n_free;
 }
 
+/* Blocks that a sequence holds at worst while it grows to n_tokens, step_tokens at a time. */
+static uint32_t count_most_held(unsigned group, uint32_t n_tokens) {
+    uint32_t most = 0;
+    for (uint32_t begin = 0; begin < n_tokens; begin++) {
+        uint32_t end = begin + world.opts.step_tokens, n = 0;
+        for (uint32_t b = 0; b < blocks_of(end < n_tokens ? end : n_tokens); b++)
+            n += is_seen(group, begin, b);
+        if (n > most) most = n;
+    }
+    return most;
+}
+
 static uint32_t most_tokens(uint32_t n_free, const uint32_t room[N_GROUPS]) {
-    uint32_t n = 0;
-    while (can_take(n_free, room, n + 1)) n++;
-    return n * BLOCK_TOKENS;
+    for (uint32_t n = 0;; n++) {
+        uint32_t n_blocks[N_GROUPS];
+        bool is_bounded = n == FAR;
+        for (unsigned g = 0; g < N_GROUPS; g++) {
+            bool is_full = world.window[g] == 0;
+            n_blocks[g] = is_full ? n + 1 : world.most_held[g][n + 1 < FAR ? n + 1 : FAR];
+            is_bounded &= !is_full;
+        }
+        if (!can_take(n_free, room, n_blocks)) return n * BLOCK_TOKENS;
+        if (is_bounded) return UINT32_MAX;
+    }
 }
 
 /* ---- comparing ---- */
@@ -133,13 +164,17 @@ static void check_sequence(uint32_t index) {
         uint32_t n;
         const uint64_t *payloads = kv_payloads(world.cache, &s->kv, g, &n);
         CHECK(n == s->n_blocks);
-        CHECK(n == 0 || memcmp(payloads, s->payloads[g], n * sizeof *payloads) == 0);
-        bytes += n * world.block_bytes[g];
-        for (uint32_t i = 0; i < s->n_computed; i++)
+        for (uint32_t b = 0; b < n; b++)
+            CHECK(payloads[b] == (b < s->n_passed[g] ? UINT64_MAX : s->payloads[g][b]));
+        uint64_t group_bytes = (n - s->n_passed[g]) * world.block_bytes[g];
+        CHECK(kv_group_held_bytes(world.cache, &s->kv, g) == group_bytes);
+        bytes += group_bytes;
+        for (uint32_t i = s->n_passed[g] * BLOCK_TOKENS; i < s->n_computed; i++)
             CHECK(world.content[s->payloads[g][i / BLOCK_TOKENS] + i % BLOCK_TOKENS] == s->tokens[i]);
     }
     CHECK(kv_held_bytes(world.cache, &s->kv) == bytes);
-    CHECK(bytes == kv_bytes_for(&world.layout, s->n_reserved));
+    if (world.window[0] == 0 && world.window[1] == 0)
+        CHECK(bytes == kv_bytes_for(&world.layout, s->n_reserved, 1));
 }
 
 static void check_everything(void) {
@@ -149,8 +184,10 @@ static void check_everything(void) {
     uint64_t held = 0;
     for (uint32_t i = 0; i < MAX_SEQUENCES + 1; i++) {
         check_sequence(i);
-        n_sealed += world.sequences[i].n_computed / BLOCK_TOKENS * N_GROUPS;
-        n_blocks += world.sequences[i].n_blocks * N_GROUPS;
+        for (unsigned g = 0; g < N_GROUPS; g++) {
+            n_sealed += world.sequences[i].n_computed / BLOCK_TOKENS - world.sequences[i].n_passed[g];
+            n_blocks += world.sequences[i].n_blocks - world.sequences[i].n_passed[g];
+        }
     }
     for (size_t i = 0; i < MAX_ARENA_BYTES; i++) held += world.owner[i] != NOBODY;
     uint32_t n_free = free_slabs(room);
@@ -184,14 +221,21 @@ static void own_new_blocks(uint32_t index, uint32_t n_blocks) {
     s->n_blocks = n_blocks;
 }
 
+static void disown_block(uint32_t index, unsigned group, uint32_t b) {
+    uint64_t payload = world.sequences[index].payloads[group][b];
+    for (uint32_t i = 0; i < world.block_bytes[group]; i++) {
+        CHECK(world.owner[payload + i] == 1 + index * N_GROUPS + group);
+        world.owner[payload + i] = NOBODY;
+    }
+}
+
 static void disown_blocks(uint32_t index, uint32_t n_left) {
     struct naive_sequence *s = &world.sequences[index];
-    for (unsigned g = 0; g < N_GROUPS; g++)
-        for (uint32_t b = n_left; b < s->n_blocks; b++)
-            for (uint32_t i = 0; i < world.block_bytes[g]; i++) {
-                CHECK(world.owner[s->payloads[g][b] + i] == 1 + index * N_GROUPS + g);
-                world.owner[s->payloads[g][b] + i] = NOBODY;
-            }
+    for (unsigned g = 0; g < N_GROUPS; g++) {
+        for (uint32_t b = n_left > s->n_passed[g] ? n_left : s->n_passed[g]; b < s->n_blocks; b++)
+            disown_block(index, g, b);
+        if (n_left == 0) s->n_passed[g] = 0;
+    }
     if (n_left < s->n_blocks) s->n_blocks = n_left;
 }
 
@@ -200,8 +244,9 @@ static int expected_reserve(const struct naive_sequence *s, uint32_t n_tokens) {
     uint32_t n_holders = 0, room[N_GROUPS];
     for (uint32_t i = 0; i < MAX_SEQUENCES + 1; i++) n_holders += world.sequences[i].has_tables;
     if (!s->has_tables && n_holders == world.opts.max_sequences) return ERR_FULL;
-    uint32_t n_free = free_slabs(room), n_blocks = blocks_of(n_tokens);
-    return n_blocks <= s->n_blocks || can_take(n_free, room, n_blocks - s->n_blocks) ? 0 : ERR_FULL;
+    uint32_t n_free = free_slabs(room), n_blocks = blocks_of(n_tokens), n_new[N_GROUPS];
+    for (unsigned g = 0; g < N_GROUPS; g++) n_new[g] = n_blocks > s->n_blocks ? n_blocks - s->n_blocks : 0;
+    return n_blocks <= s->n_blocks || can_take(n_free, room, n_new) ? 0 : ERR_FULL;
 }
 
 static void reserve(uint32_t index, uint32_t n_new) {
@@ -230,11 +275,15 @@ static void commit(uint32_t index) {
     }
     s->n_computed += n_done;
     kv_commit(world.cache, &s->kv, n_done);
+    for (unsigned g = 0; g < N_GROUPS; g++)
+        while (!is_seen(g, s->n_computed, s->n_passed[g])) disown_block(index, g, s->n_passed[g]++);
 }
 
 static void truncate_to(uint32_t index, uint32_t n_tokens) {
     struct naive_sequence *s = &world.sequences[index];
     uint32_t n_kept = n_tokens < s->n_computed ? n_tokens : s->n_computed;
+    for (unsigned g = 0; g < N_GROUPS; g++)
+        if (s->n_passed[g] > 0 && is_seen(g, n_kept, s->n_passed[g] - 1)) n_kept = 0;
     CHECK(kv_truncate(world.cache, &s->kv, n_tokens) == n_kept);
     s->n_computed = s->n_reserved = n_kept;
     disown_blocks(index, blocks_of(n_kept));
@@ -270,7 +319,7 @@ static void open_cache(void) {
     world = (struct world){.number = number};
     world.layout.n_groups = N_GROUPS;
     for (unsigned g = 0; g < N_GROUPS; g++) {
-        world.layout.groups[g].kind = "full";
+        world.window[g] = world.layout.groups[g].window = below(2) * below(MAX_WINDOW + 1);
         for (uint32_t n_layers = 1 + below(2); n_layers > 0; n_layers--)
             assert_int_equal(kv_layout_add(&world.layout, g, 1 + below(2), 2 + 2 * below(2), CODEC_f16), 0);
         world.block_bytes[g] = (uint32_t)world.layout.groups[g].block_bytes;
@@ -282,7 +331,11 @@ static void open_cache(void) {
         .memory_bytes = world.n_slabs * world.slab_bytes + below(world.slab_bytes),
         .max_sequences = 1 + below(MAX_SEQUENCES),
         .max_tokens = 1 + below(MAX_TOKENS),
+        .step_tokens = 1 + below(MAX_STEP),
     };
+    for (unsigned g = 0; g < N_GROUPS; g++)
+        for (uint32_t n = 0; n <= FAR; n++)
+            world.most_held[g][n] = world.window[g] == 0 ? n : count_most_held(g, n * BLOCK_TOKENS);
     assert_true(world.opts.memory_bytes <= MAX_ARENA_BYTES);
     assert_int_equal(kv_open(&world.cache, &world.layout, &world.opts), 0);
     world.n_allocations = mem_count();

@@ -9,7 +9,7 @@ static int open_parts(struct forward_run *run, const struct forward_opts *opts) 
     TRY(team_open(&run->team, opts->n_threads));
     TRY(model_open(&run->model, opts->path, opts->kernels, run->team));
     TRY(description_kv_layout(&run->model.description, opts->codec, &run->layout));
-    uint64_t bytes = 2 * opts->max_sequences * kv_bytes_for(&run->layout, opts->max_tokens);
+    uint64_t bytes = 2 * opts->max_sequences * kv_bytes_for(&run->layout, opts->max_tokens, opts->max_tokens);
     struct kv_opts kv_opts = {
         .memory_bytes = bytes, .max_sequences = opts->max_sequences, .max_tokens = opts->max_tokens};
     TRY(kv_open(&run->kv, &run->layout, &kv_opts));

@@ -196,7 +196,7 @@ static void groups_fill_together_or_not_at_all(void **state) {
     struct kv_opts opts = {.memory_bytes = 5 * 1024, .max_sequences = 2, .max_tokens = MAX_TOKENS};
     struct kv_cache *two;
     assert_int_equal(kv_open(&two, &layout, &opts), 0);
-    assert_int_equal(kv_bytes_for(&layout, B + 1), 4 * 1024);
+    assert_int_equal(kv_bytes_for(&layout, B + 1, 1), 4 * 1024);
     assert_int_equal(kv_usage(two).capacity_tokens, 2 * B); /* each token takes a slot in both groups */
     struct kv_seq seq = {0};
     assert_int_equal(kv_reserve(two, &seq, 2 * B + 1), ERR_FULL);
@@ -216,6 +216,38 @@ static void groups_fill_together_or_not_at_all(void **state) {
     assert_true(kv_check(two));
     kv_close(two);
     n_allocations = mem_count();
+}
+
+static void a_window_gives_back_what_no_token_sees(void **state) {
+    kv_close(kv);
+    struct kv_layout layout = small_layout(2);
+    layout.groups[1].window = B; /* a token sees itself and the B - 1 before it */
+    struct kv_opts opts = {.memory_bytes = 12 * 1024, .max_sequences = 1, .max_tokens = MAX_TOKENS};
+    assert_int_equal(kv_open(&kv, &layout, &opts), 0);
+    struct kv_seq seq = {0};
+    append(&seq, 2 * B - 1); /* the token at 2B - 1 sees B .. 2B - 1 */
+    assert_int_equal(kv_group_held_bytes(kv, &seq, 0), 2 * 1024);
+    assert_int_equal(kv_group_held_bytes(kv, &seq, 1), 1024);
+    uint32_t n;
+    assert_true(kv_payloads(kv, &seq, 1, &n)[0] == UINT64_MAX);
+    assert_int_equal(n, 2);
+    append(&seq, 1);
+    assert_int_equal(kv_group_held_bytes(kv, &seq, 1), 1024);
+    append(&seq, 1); /* the token at 2B + 1 sees B + 2 .. 2B + 1: two blocks */
+    assert_int_equal(kv_group_held_bytes(kv, &seq, 1), 2 * 1024);
+    assert_int_equal(kv_truncate(kv, &seq, 2 * B), 2 * B); /* the next token sees B + 1 on */
+    assert_int_equal(kv_truncate(kv, &seq, 2 * B - 2), 0); /* the next would see B - 1, which is gone */
+    assert_int_equal(kv_held_bytes(kv, &seq), 0);
+    append(&seq, 5 * B);
+    assert_int_equal(kv_held_bytes(kv, &seq), (5 + 1) * 1024);
+    assert_int_equal(kv_bytes_for(&layout, 5 * B, 1), (5 + 2) * 1024);
+    assert_true(kv_check(kv));
+    kv_release(kv, &seq);
+    assert_int_equal(kv_usage(kv).held_bytes, 0);
+    /* 12 blocks, of which the window needs 2 */
+    assert_int_equal(kv_usage(kv).capacity_tokens, 10 * B);
+    kv_close(kv);
+    assert_int_equal(set_up(state), 0); /* for tear_down */
 }
 
 static void bounds_of_zero_are_refused(void **state) {
@@ -247,6 +279,7 @@ int main(void) {
         TEST(a_reservation_is_whole_or_not_at_all),   TEST(a_context_has_its_bound),
         TEST(tables_run_out_and_come_back),           TEST(truncation_keeps_exactly_what_it_says),
         TEST(groups_fill_together_or_not_at_all),     TEST(bounds_of_zero_are_refused),
+        TEST(a_window_gives_back_what_no_token_sees),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

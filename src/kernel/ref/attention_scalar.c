@@ -13,11 +13,16 @@ typedef void widen_function(const void *area, size_t begin, unsigned n, float *l
 /* e^(score - max) where the score may be -infinity: nothing weighs 0. */
 static float weight(float score, float max) { return score == -INFINITY ? 0 : expf(score - max); }
 
-static uint32_t largest(const uint32_t *numbers, unsigned n) {
-    uint32_t most = 0;
-    for (unsigned i = 0; i < n; i++)
-        if (numbers[i] > most) most = numbers[i];
-    return most;
+/* The blocks that some row sees a key of: from *first_key, a block's first, to the key returned. */
+static unsigned span_of(const struct attention_tile *tile, unsigned n_rows, unsigned *first_key) {
+    unsigned first = ATTENTION_TILE, last = 0;
+    for (unsigned i = 0; i < n_rows; i++) {
+        if (tile->begin[i] == tile->end[i]) continue;
+        if (tile->begin[i] < first) first = tile->begin[i];
+        if (tile->end[i] > last) last = tile->end[i];
+    }
+    *first_key = first / BLOCK_TOKENS * BLOCK_TOKENS;
+    return last;
 }
 
 /* Gives a row's running softmax a new, larger maximum. */
@@ -42,11 +47,13 @@ static void soften_row(struct attention_rows *rows, unsigned r, float *scores, u
 
 static inline __attribute__((always_inline)) void attend(widen_function *widen, struct attention_rows *rows,
                                                          const struct attention_tile *tile) {
-    const unsigned head_dim = rows->head_dim, n_rows = rows->n_rows, most = largest(tile->n_visible, n_rows);
+    const unsigned head_dim = rows->head_dim, n_rows = rows->n_rows;
+    unsigned first;
+    const unsigned most = span_of(tile, n_rows, &first);
     float scores[ATTENTION_MAX_ROWS][ATTENTION_TILE], line[LINE];
     for (unsigned r = 0; r < n_rows; r++)
-        for (unsigned i = 0; i < most; i++) scores[r][i] = 0;
-    for (unsigned key = 0; key < most; key += LINE)
+        for (unsigned i = first; i < most; i++) scores[r][i] = 0;
+    for (unsigned key = first; key < most; key += LINE)
         for (unsigned d = 0; d < head_dim; d++) {
             const unsigned n = most - key < LINE ? most - key : LINE;
             widen(tile->k[key / BLOCK_TOKENS], (size_t)d * BLOCK_TOKENS, n, line);
@@ -54,14 +61,18 @@ static inline __attribute__((always_inline)) void attend(widen_function *widen, 
                 for (unsigned i = 0; i < n; i++)
                     scores[r][key + i] += rows->q[(size_t)r * head_dim + d] * line[i];
         }
-    for (unsigned r = 0; r < n_rows; r++) soften_row(rows, r, scores[r], tile->n_visible[r]);
+    for (unsigned r = 0; r < n_rows; r++) {
+        for (unsigned i = tile->begin[r]; i < tile->end[r] && tile->softcap > 0; i++)
+            scores[r][i] = tile->softcap * tanhf(scores[r][i] / tile->softcap);
+        soften_row(rows, r, scores[r] + tile->begin[r], tile->end[r] - tile->begin[r]);
+    }
     for (unsigned d = 0; d < head_dim; d += LINE)
-        for (unsigned key = 0; key < most; key++) {
+        for (unsigned key = first; key < most; key++) {
             const unsigned n = head_dim - d < LINE ? head_dim - d : LINE;
             widen(tile->v[key / BLOCK_TOKENS], (size_t)(key % BLOCK_TOKENS) * head_dim + d, n, line);
             for (unsigned r = 0; r < n_rows; r++) {
                 float *out = rows->out + (size_t)r * head_dim + d;
-                if (key >= tile->n_visible[r]) continue;
+                if (key < tile->begin[r] || key >= tile->end[r]) continue;
                 for (unsigned i = 0; i < n; i++) out[i] += scores[r][key] * line[i];
             }
         }

@@ -17,7 +17,9 @@ typedef __m256 vec;
 #define vec_zero() _mm256_setzero_ps()
 #define vec_add(a, b) _mm256_add_ps(a, b)
 #define vec_sub(a, b) _mm256_sub_ps(a, b)
+#define vec_div(a, b) _mm256_div_ps(a, b)
 #define vec_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define vec_min(a, b) _mm256_min_ps(a, b)
 #define vec_max(a, b) _mm256_max_ps(a, b)
 
 static inline float vec_max_across(vec a) {

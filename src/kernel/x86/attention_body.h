@@ -4,7 +4,7 @@
  *   SET(name)                name_<set>
  *   TILE_ROWS, FOR_TILE_ROWS rows of one register tile, and the list 1 .. TILE_ROWS as X(n)
  *   TILE_STRIPS              strips of 32 columns of one register tile: 1 or 2
- *   vec, VEC_WIDTH           a vector of f32, and vec_{load,store,broadcast,zero,add,sub,fma,max}
+ *   vec, VEC_WIDTH           a vector of f32, and vec_{load,store,broadcast,zero,add,sub,div,fma,min,max}
  *   vec_max_across, vec_sum_across     to one float, in a fixed order
  *   vec_widen_{f16,bf16}, vec_narrow_{f16,bf16}    load from, store to 16-bit floats
  *   vec_scale2(p, y)         p * 2^n for the integer n in the low bits of y's mantissa
@@ -185,6 +185,18 @@ INLINE void copy(float *to, const float *from, unsigned n) {
     for (; i < n; i++) to[i] = from[i];
 }
 
+/* softcap * tanh(score / softcap) of n_vecs vectors, by tanh(x) = 1 - 2 / (e^2x + 1): within about
+ * 2^-23 * softcap. A NaN stays one. */
+INLINE void cap(float *scores, unsigned n_vecs, float softcap) {
+    const vec factor = vec_set(2 / softcap), most = vec_set(80.0f), least = vec_set(-80.0f);
+    for (unsigned i = 0; i < n_vecs; i++, scores += VEC_WIDTH) {
+        vec t = vec_fma(vec_load(scores), factor, vec_zero());
+        vec e = vec_exp(vec_min(most, vec_max(least, t)));
+        vec rest = vec_div(vec_set(2 * softcap), vec_add(e, vec_set(1.0f)));
+        vec_store(scores, vec_sub(vec_set(softcap), rest));
+    }
+}
+
 INLINE float largest_of(const float *scores, unsigned n_vecs) {
     vec largest = vec_load(scores);
     for (unsigned i = 1; i < n_vecs; i++) largest = vec_max(largest, vec_load(scores + i * VEC_WIDTH));
@@ -210,16 +222,22 @@ INLINE float exp_of(float *scores, unsigned n_vecs, float max) {
 
 /* Turns every row's scores into exp(score - max), moving max, sum and out along. The rows' steps are side by
  * side, not row after row: a branch on a maximum that has just been found would stop the next row's work. */
-INLINE void soften(struct attention_rows *rows, float (*scores)[ATTENTION_TILE], const uint32_t *n_visible) {
+INLINE void soften(struct attention_rows *rows, float (*scores)[ATTENTION_TILE],
+                   const struct attention_tile *tile) {
     enum { FULL = ATTENTION_TILE / VEC_WIDTH };
     _Alignas(64) float factor[ATTENTION_MAX_ROWS];
     unsigned n_vecs[ATTENTION_MAX_ROWS];
+    float *seen[ATTENTION_MAX_ROWS]; /* the row's vectors with keys that it sees */
     for (unsigned r = 0; r < ATTENTION_MAX_ROWS; r++) factor[r] = 0;
     for (unsigned r = 0; r < rows->n_rows; r++) {
-        n_vecs[r] = (n_visible[r] + VEC_WIDTH - 1) / VEC_WIDTH;
+        const unsigned begin = tile->begin[r], end = tile->end[r], first = begin / VEC_WIDTH * VEC_WIDTH;
+        n_vecs[r] = begin == end ? 0 : (end - first + VEC_WIDTH - 1) / VEC_WIDTH;
         if (n_vecs[r] == 0) continue;
-        for (unsigned i = n_visible[r]; i < n_vecs[r] * VEC_WIDTH; i++) scores[r][i] = -INFINITY;
-        float max = n_vecs[r] == FULL ? largest_of(scores[r], FULL) : largest_of(scores[r], n_vecs[r]);
+        seen[r] = scores[r] + first;
+        if (tile->softcap > 0) cap(seen[r], n_vecs[r], tile->softcap);
+        for (unsigned i = first; i < begin; i++) scores[r][i] = -INFINITY;
+        for (unsigned i = end; i < first + n_vecs[r] * VEC_WIDTH; i++) scores[r][i] = -INFINITY;
+        float max = n_vecs[r] == FULL ? largest_of(seen[r], FULL) : largest_of(seen[r], n_vecs[r]);
         const float old = rows->max[r];
         const bool is_raised = max > old + MAX_SLACK;
         factor[r] = is_raised && old != -INFINITY ? old - max : 0;
@@ -229,8 +247,8 @@ INLINE void soften(struct attention_rows *rows, float (*scores)[ATTENTION_TILE],
         vec_store(factor + r, vec_exp(vec_load(factor + r)));
     for (unsigned r = 0; r < rows->n_rows; r++) {
         if (n_vecs[r] == 0) continue;
-        float sum = n_vecs[r] == FULL ? exp_of(scores[r], FULL, rows->max[r])
-                                      : exp_of(scores[r], n_vecs[r], rows->max[r]);
+        float sum = n_vecs[r] == FULL ? exp_of(seen[r], FULL, rows->max[r])
+                                      : exp_of(seen[r], n_vecs[r], rows->max[r]);
         rows->sum[r] = rows->sum[r] * factor[r] + sum;
     }
     for (unsigned r = 0; r < rows->n_rows; r++) {
@@ -289,9 +307,10 @@ INLINE void prefetch_share(const struct operand *b, unsigned n_strips, unsigned 
             for (size_t i = from; i < to; i += 64) __builtin_prefetch(b->strips[s].ahead[segment] + i, 0, 2);
 }
 
-/* A tile's rows are worked on in groups of at most TILE_ROWS. */
+/* A tile's rows are worked on in groups of at most TILE_ROWS. All rows see keys max_begin .. min_end, if that
+ * is any; none sees keys outside of min_begin .. max_end. */
 struct row_group {
-    unsigned first, n_rows, min_visible, max_visible;
+    unsigned first, n_rows, min_begin, max_begin, min_end, max_end;
 };
 /* What a call keeps on its stack, about 85 KB. */
 struct tile_work {
@@ -300,19 +319,28 @@ struct tile_work {
     _Alignas(64) wide_strip wide[TILE_STRIPS];
     _Alignas(64) float partial[TILE_ROWS][COLUMNS]; /* out columns when fewer than COLUMNS are left */
     struct row_group groups[(ATTENTION_MAX_ROWS + TILE_ROWS - 1) / TILE_ROWS];
-    unsigned n_groups, max_visible;
+    unsigned n_groups;
+    unsigned begin, end; /* keys that some row sees lie in these blocks: begin starts one */
 };
 
-static void group_rows(struct tile_work *work, unsigned n_rows, const uint32_t *n_visible) {
-    work->n_groups = work->max_visible = 0;
+static unsigned min_unsigned(unsigned a, unsigned b) { return a < b ? a : b; }
+static unsigned max_unsigned(unsigned a, unsigned b) { return a > b ? a : b; }
+
+static void group_rows(struct tile_work *work, unsigned n_rows, const struct attention_tile *tile) {
+    work->n_groups = work->end = 0;
+    work->begin = ATTENTION_TILE;
     for (unsigned first = 0; first < n_rows; first += TILE_ROWS) {
-        unsigned n = n_rows - first < TILE_ROWS ? n_rows - first : TILE_ROWS;
-        struct row_group group = {first, n, n_visible[first], n_visible[first]};
-        for (unsigned r = first + 1; r < first + n; r++) {
-            if (n_visible[r] < group.min_visible) group.min_visible = n_visible[r];
-            if (n_visible[r] > group.max_visible) group.max_visible = n_visible[r];
+        struct row_group group = {
+            first, min_unsigned(n_rows - first, TILE_ROWS), ATTENTION_TILE, 0, ATTENTION_TILE, 0};
+        for (unsigned r = first; r < first + group.n_rows; r++) {
+            group.max_begin = max_unsigned(group.max_begin, tile->begin[r]);
+            group.min_end = min_unsigned(group.min_end, tile->end[r]);
+            if (tile->begin[r] == tile->end[r]) continue;
+            group.min_begin = min_unsigned(group.min_begin, tile->begin[r]);
+            group.max_end = max_unsigned(group.max_end, tile->end[r]);
         }
-        if (group.max_visible > work->max_visible) work->max_visible = group.max_visible;
+        work->begin = min_unsigned(work->begin, group.min_begin / COLUMNS * COLUMNS);
+        work->end = max_unsigned(work->end, group.max_end);
         work->groups[work->n_groups++] = group;
     }
 }
@@ -322,7 +350,7 @@ INLINE void score(enum element type, struct tile_work *work, const struct attent
                   const struct attention_tile *tile) {
     /* Widening once pays as soon as two groups of rows meet the same keys. */
     const bool widens = work->n_groups > 1 && type != ELEMENT_f32;
-    const unsigned n_blocks = (work->max_visible + COLUMNS - 1) / COLUMNS;
+    const unsigned n_blocks = (work->end + COLUMNS - 1) / COLUMNS;
     const size_t row_bytes = COLUMNS * element_bytes(type);
     product_function *const(*product_of)[TILE_ROWS + 1] = products[work->n_groups > 1 ? ELEMENT_quiet : type];
     for (unsigned d = 0, depth, n_strips; d < rows->head_dim; d += depth) {
@@ -330,7 +358,7 @@ INLINE void score(enum element type, struct tile_work *work, const struct attent
         if (depth > rows->head_dim - d) depth = rows->head_dim - d;
         for (unsigned r = 0; r < rows->n_rows; r++)
             copy(work->q[r], rows->q + (size_t)r * rows->head_dim + d, depth);
-        for (unsigned block = 0; block < n_blocks; block += n_strips) {
+        for (unsigned block = work->begin / COLUMNS; block < n_blocks; block += n_strips) {
             n_strips = n_blocks - block < TILE_STRIPS ? n_blocks - block : TILE_STRIPS;
             struct operand k = {.stride_bytes = row_bytes, .segment_shift = 31};
             for (unsigned s = 0; s < n_strips; s++) {
@@ -341,7 +369,7 @@ INLINE void score(enum element type, struct tile_work *work, const struct attent
             for (unsigned g = 0; g < work->n_groups; g++) {
                 const struct row_group *group = &work->groups[g];
                 prefetch_share(&k, n_strips, 0, 1, depth * row_bytes, g, work->n_groups);
-                if (group->max_visible > block * COLUMNS)
+                if (group->max_end > block * COLUMNS && group->min_begin < (block + n_strips) * COLUMNS)
                     product_of[n_strips - 1][group->n_rows](work->q[group->first], &k, 0, depth, d > 0,
                                                             work->scores[group->first] + block * COLUMNS,
                                                             ATTENTION_TILE);
@@ -350,21 +378,33 @@ INLINE void score(enum element type, struct tile_work *work, const struct attent
     }
 }
 
-/* c += probabilities * V for keys begin .. end and a group: first the keys that all its rows see, then each
- * row's others alone. */
+/* c += probabilities * V, each row of a group for its own keys within begin .. end. */
+INLINE void weigh_rows(product_function *const *product_of, const struct tile_work *work,
+                       const struct row_group *group, const struct operand *v, unsigned begin, unsigned end,
+                       const struct attention_tile *tile, float *c, size_t c_stride) {
+    for (unsigned r = group->first; r < group->first + group->n_rows; r++, c += c_stride) {
+        const unsigned row_begin = max_unsigned(tile->begin[r], begin),
+                       row_end = min_unsigned(tile->end[r], end);
+        if (row_begin < row_end) product_of[1](work->scores[r], v, row_begin, row_end, true, c, 0);
+    }
+}
+
+/* c += probabilities * V for keys begin .. end and a group: the keys that all its rows see together, those
+ * before and after row by row, so that every row meets its keys in order. */
 INLINE void weigh_group(product_function *const *product_of, const struct tile_work *work,
                         const struct row_group *group, const struct operand *v, unsigned begin, unsigned end,
-                        const uint32_t *n_visible, float *c, size_t c_stride) {
-    unsigned common = group->min_visible < end ? group->min_visible : end;
-    if (common > begin)
-        product_of[group->n_rows](work->scores[group->first], v, begin, common, true, c, c_stride);
-    else
-        common = begin;
-    if (end < group->max_visible ? common == end : common >= group->max_visible) return;
-    for (unsigned r = group->first; r < group->first + group->n_rows; r++, c += c_stride) {
-        const unsigned row_end = n_visible[r] < end ? n_visible[r] : end;
-        if (row_end > common) product_of[1](work->scores[r], v, common, row_end, true, c, 0);
+                        const struct attention_tile *tile, float *c, size_t c_stride) {
+    const unsigned common = max_unsigned(group->max_begin, begin),
+                   common_end = min_unsigned(group->min_end, end);
+    if (common >= common_end) {
+        if (group->min_begin < end && group->max_end > begin)
+            weigh_rows(product_of, work, group, v, begin, end, tile, c, c_stride);
+        return;
     }
+    if (group->min_begin < common) weigh_rows(product_of, work, group, v, begin, common, tile, c, c_stride);
+    product_of[group->n_rows](work->scores[group->first], v, common, common_end, true, c, c_stride);
+    if (group->max_end > common_end && end > common_end)
+        weigh_rows(product_of, work, group, v, common_end, end, tile, c, c_stride);
 }
 
 /* Dimensions d .. of V, in strips; what follows in memory order of the next K areas is prefetched. */
@@ -373,7 +413,7 @@ INLINE struct operand v_operand(enum element type, const struct tile_work *work,
                                 unsigned n_strips) {
     struct operand v = {.stride_bytes = head_dim * element_bytes(type), .segment_shift = 5};
     for (unsigned s = 0; s < n_strips; s++, d += COLUMNS)
-        for (unsigned block = 0; block * COLUMNS < work->max_visible; block++) {
+        for (unsigned block = work->begin / COLUMNS; block * COLUMNS < work->end; block++) {
             const char *row = (const char *)tile->v[block] + d * element_bytes(type),
                        *next = tile->next_k[block];
             v.strips[s].segment[block] = row;
@@ -400,12 +440,12 @@ INLINE void weigh_part(enum element type, bool widens, struct tile_work *work, s
         prefetch_share(&v, n_strips, begin / COLUMNS, (end + COLUMNS - 1) / COLUMNS,
                        COLUMNS * COLUMNS * element_bytes(type), g, work->n_groups);
         if (n_columns == COLUMNS) {
-            weigh_group(product_of, work, group, &v, begin, end, tile->n_visible, out, head_dim);
+            weigh_group(product_of, work, group, &v, begin, end, tile, out, head_dim);
             continue;
         }
         for (unsigned r = 0; r < group->n_rows; r++)
             copy(work->partial[r], out + (size_t)r * head_dim, n_columns);
-        weigh_group(product_of, work, group, &v, begin, end, tile->n_visible, work->partial[0], COLUMNS);
+        weigh_group(product_of, work, group, &v, begin, end, tile, work->partial[0], COLUMNS);
         for (unsigned r = 0; r < group->n_rows; r++)
             copy(out + (size_t)r * head_dim, work->partial[r], n_columns);
     }
@@ -418,8 +458,8 @@ INLINE void weigh(enum element type, struct tile_work *work, struct attention_ro
         const unsigned n_left = rows->head_dim - d, n_columns = n_left < COLUMNS ? n_left : COLUMNS;
         const bool widens = n_columns < COLUMNS || (work->n_groups > 1 && type != ELEMENT_f32);
         n_strips = n_left < TILE_STRIPS * COLUMNS ? 1 : TILE_STRIPS;
-        for (unsigned begin = 0, end; begin < work->max_visible; begin = end) {
-            end = widens && work->max_visible - begin > WIDE_DEPTH ? begin + WIDE_DEPTH : work->max_visible;
+        for (unsigned begin = work->begin, end; begin < work->end; begin = end) {
+            end = widens && work->end - begin > WIDE_DEPTH ? begin + WIDE_DEPTH : work->end;
             weigh_part(type, widens, work, rows, tile, d, n_strips, n_columns, begin, end);
         }
     }
@@ -427,9 +467,9 @@ INLINE void weigh(enum element type, struct tile_work *work, struct attention_ro
 
 INLINE void attend(enum element type, struct attention_rows *rows, const struct attention_tile *tile) {
     struct tile_work work;
-    group_rows(&work, rows->n_rows, tile->n_visible);
+    group_rows(&work, rows->n_rows, tile);
     score(type, &work, rows, tile);
-    soften(rows, work.scores, tile->n_visible);
+    soften(rows, work.scores, tile);
     weigh(type, &work, rows, tile);
 }
 
