@@ -155,6 +155,15 @@ static int run_all(struct bench *bench, uint32_t n_requests) {
     return 0;
 }
 
+/* Sees to it that a sequence has exactly its first n_tokens computed. After a run that went further that is
+ * the work of one token, or of all where a window has passed them. */
+static int hold(struct bench *bench, uint32_t index, uint32_t n_tokens) {
+    if (n_tokens == 0) return 0;
+    TRY(submit(bench, index, n_tokens, n_tokens, 1));
+    while (engine_step(bench->session.engine) > 0) continue;
+    return bench->requests[index].finish == FINISH_FAILED ? bench->requests[index].error : 0;
+}
+
 static int timed_run(struct bench *bench, uint32_t n_requests, double *seconds) {
     uint64_t start = clock_now_ns(&bench->clock);
     TRY(run_all(bench, n_requests));
@@ -178,6 +187,7 @@ static double cost_seconds(struct bench *bench, const struct machine_limits *lim
  * token). */
 static int decode_once(struct bench *bench, struct row *row, const struct machine_limits *limits) {
     uint32_t n_steps = bench->opts->n_decode, n_prompt = row->depth > 0 ? row->depth : 1;
+    for (uint32_t i = 0; i < row->batch; i++) TRY(hold(bench, i, n_prompt - 1));
     for (uint32_t i = 0; i < row->batch; i++) TRY(submit(bench, i, n_prompt, n_prompt, n_steps));
     double seconds, limit_seconds = 0;
     TRY(timed_run(bench, row->batch, &seconds));
@@ -190,6 +200,7 @@ static int decode_once(struct bench *bench, struct row *row, const struct machin
 /* n_prefill tokens after `depth` cached ones, until the first output token is there. */
 static int prefill_once(struct bench *bench, struct row *row, const struct machine_limits *limits) {
     uint32_t n_tokens = bench->opts->n_prefill, chunk = bench->opts->session.chunk_tokens;
+    TRY(hold(bench, 0, row->depth));
     TRY(submit(bench, 0, row->depth, row->depth + n_tokens, 1));
     double seconds, limit_seconds = 0;
     TRY(timed_run(bench, 1, &seconds));
@@ -209,8 +220,7 @@ static int fill(struct bench *bench, uint32_t depth) {
         if (!bench->opts->is_json)
             fprintf(stderr, "\rfilling %" PRIu32 " of %" PRIu32 " sequences with %" PRIu32 " tokens ", i + 1,
                     bench->n_sequences, depth);
-        TRY(submit(bench, i, depth, depth, 1));
-        TRY(run_all(bench, i + 1));
+        TRY(hold(bench, i, depth));
     }
     if (!bench->opts->is_json) fprintf(stderr, "\r%60s\r", "");
     return 0;

@@ -1,5 +1,7 @@
 #include "cli/bill.h"
 
+#include <inttypes.h>
+
 #include "cli/cli.h"
 #include "model/cost.h"
 
@@ -14,7 +16,10 @@ struct bill bill_of(const struct session *session, const struct request *request
         .ttft_seconds = seconds_between(request->submitted_ns, request->first_token_ns),
         .kv_bytes = kv_held_bytes(engine_kv(session->engine), &request->sequence->kv),
         .kv_bytes_per_token = kv_layout_bytes_per_token(layout),
+        .layout = layout,
     };
+    for (unsigned g = 0; g < layout->n_groups; g++)
+        bill.group_bytes[g] = kv_group_held_bytes(engine_kv(session->engine), &request->sequence->kv, g);
     double decode_seconds = seconds_between(request->first_token_ns, request->last_token_ns);
     if (bill.ttft_seconds > 0)
         bill.prefill_tokens_per_second = (bill.prompt_tokens - bill.cached_tokens) / bill.ttft_seconds;
@@ -27,16 +32,33 @@ struct bill bill_of(const struct session *session, const struct request *request
     return bill;
 }
 
+/* "(3 full layers 12.0 MiB, 15 of window 512 7.5 MiB)", where there is more than one kind of layer. */
+static void print_groups(const struct bill *bill, FILE *stream) {
+    char held[CLI_BYTES_LENGTH];
+    for (unsigned g = 0; g < bill->layout->n_groups && bill->layout->n_groups > 1; g++) {
+        const struct kv_group *group = &bill->layout->groups[g];
+        fprintf(stream, "%s%" PRIu32, g == 0 ? " (" : ", ", group->n_layers);
+        if (group->window == 0)
+            fprintf(stream, " full layers");
+        else
+            fprintf(stream, " of window %" PRIu32, group->window);
+        fprintf(stream, " %s%s", cli_format_bytes(held, (double)bill->group_bytes[g]),
+                g + 1 == bill->layout->n_groups ? ")" : "");
+    }
+}
+
 void bill_print(const struct bill *bill, FILE *stream) {
     char held[CLI_BYTES_LENGTH], per_token[CLI_BYTES_LENGTH];
     fprintf(
         stream,
         "KV bill: prompt %u tokens (%u reused), output %u; TTFT %.0f ms, prefill %.0f tokens/s, decode %.1f "
-        "tokens/s; KV held %s, %s B/token, %.0f %% of the last token's reads\n",
+        "tokens/s; KV held %s",
         bill->prompt_tokens, bill->cached_tokens, bill->output_tokens, bill->ttft_seconds * 1e3,
         bill->prefill_tokens_per_second, bill->decode_tokens_per_second,
-        cli_format_bytes(held, (double)bill->kv_bytes), cli_format_count(per_token, bill->kv_bytes_per_token),
-        bill->kv_read_share * 100);
+        cli_format_bytes(held, (double)bill->kv_bytes));
+    print_groups(bill, stream);
+    fprintf(stream, ", %s B/token, %.0f %% of the last token's reads\n",
+            cli_format_count(per_token, bill->kv_bytes_per_token), bill->kv_read_share * 100);
 }
 
 void bill_add_json(const struct bill *bill, json_t *object) {
@@ -47,6 +69,15 @@ void bill_add_json(const struct bill *bill, json_t *object) {
     json_object_set_new(object, "prefill_tokens_per_second", json_real(bill->prefill_tokens_per_second));
     json_object_set_new(object, "decode_tokens_per_second", json_real(bill->decode_tokens_per_second));
     json_object_set_new(object, "kv_bytes", json_integer((json_int_t)bill->kv_bytes));
+    json_t *groups = json_array();
+    for (unsigned g = 0; g < bill->layout->n_groups; g++) {
+        const struct kv_group *group = &bill->layout->groups[g];
+        json_array_append_new(groups,
+                              json_pack("{s:s, s:I, s:I, s:I}", "kind", group->kind, "layers",
+                                        (json_int_t)group->n_layers, "window", (json_int_t)group->window,
+                                        "kv_bytes", (json_int_t)bill->group_bytes[g]));
+    }
+    json_object_set_new(object, "kv_groups", groups);
     json_object_set_new(object, "kv_bytes_per_token", json_integer((json_int_t)bill->kv_bytes_per_token));
     json_object_set_new(object, "kv_read_share", json_real(bill->kv_read_share));
 }

@@ -10,9 +10,11 @@
 struct bill {
     uint32_t prompt_tokens, cached_tokens, output_tokens;
     double ttft_seconds;
-    double prefill_tokens_per_second; /* computed prompt tokens over TTFT */
-    double decode_tokens_per_second;  /* of the tokens after the first; 0 with fewer than two */
-    uint64_t kv_bytes;                /* payloads that the sequence holds now */
+    double prefill_tokens_per_second;    /* computed prompt tokens over TTFT */
+    double decode_tokens_per_second;     /* of the tokens after the first; 0 with fewer than two */
+    uint64_t kv_bytes;                   /* payloads that the sequence holds now */
+    const struct kv_layout *layout;      /* borrowed from the session's engine */
+    uint64_t group_bytes[KV_MAX_GROUPS]; /* kv_bytes by group of layers */
     uint64_t kv_bytes_per_token;
     double kv_read_share; /* of the bytes read for the last token: KV / (KV + weights) */
 };

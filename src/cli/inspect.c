@@ -81,6 +81,31 @@ static void count_tensors(struct report *report) {
     }
 }
 
+/* What a decode step reads of one conversation's cache of n tokens. */
+static uint64_t kv_read_bytes(const struct kv_layout *layout, uint64_t n_tokens) {
+    uint64_t bytes = 0;
+    for (unsigned g = 0; g < layout->n_groups; g++) {
+        const struct kv_group *group = &layout->groups[g];
+        uint64_t n_seen = group->window > 0 && n_tokens > group->window ? group->window : n_tokens;
+        bytes += n_seen * (group->block_bytes / BLOCK_TOKENS);
+    }
+    return bytes;
+}
+
+/* The most tokens of which a step reads no more than of the weights; 0 if windows keep it there for ever. */
+static uint64_t crossover_of(const struct report *report) {
+    uint64_t low = 0, high = (uint64_t)1 << 40;
+    if (kv_read_bytes(&report->layout, high) <= report->weight_bytes_per_step) return 0;
+    while (high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+        if (kv_read_bytes(&report->layout, middle) <= report->weight_bytes_per_step)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static int fill_report(struct report *report, const struct inspect_opts *opts) {
     char path[4096];
     TRY(cli_model_path(opts->model, path, sizeof path));
@@ -96,7 +121,7 @@ static int fill_report(struct report *report, const struct inspect_opts *opts) {
     if (embedding != NULL && gguf_find_tensor(report->model.file, "output.weight") != NULL)
         report->weight_bytes_per_step -= embedding->bytes;
     report->kv_bytes_per_token = kv_layout_bytes_per_token(&report->layout);
-    report->crossover_tokens = report->weight_bytes_per_step / report->kv_bytes_per_token;
+    report->crossover_tokens = crossover_of(report);
     return 0;
 }
 
@@ -131,7 +156,7 @@ static void print_text(const struct report *report) {
     printf("architecture   %s: %u layers, width %u, FFN %u, %u query and %u KV heads of %u\n",
            d->architecture, d->n_layers, d->n_embd, d->n_ff, d->n_heads, d->n_kv_heads, d->head_dim);
     printf("context        %s tokens, RoPE base %g\n", cli_format_count(a, d->n_context),
-           (double)d->rope.base);
+           (double)d->ropes[0].base);
     printf("parameters     %s in %zu tensors, %s\n", cli_format_count(a, report->n_parameters),
            gguf_n_tensors(report->model.file), cli_format_bytes(b, (double)report->tensor_bytes));
     for (size_t i = 0; i < report->n_types; i++)
@@ -144,9 +169,11 @@ static void print_text(const struct report *report) {
     for (unsigned g = 0; g < report->layout.n_groups; g++) {
         const struct kv_group *group = &report->layout.groups[g];
         const struct kv_layer *layer = first_layer_of(&report->layout, g);
+        char kind[32] = "full";
+        if (group->window > 0) snprintf(kind, sizeof kind, "window-%" PRIu32, group->window);
         printf("  %u %s layers   %s bytes/token (%s: 2 x %u layers x %u heads x %u x %zu B), %s a block of "
                "%d tokens\n",
-               group->n_layers, group->kind, cli_format_count(a, group->block_bytes / BLOCK_TOKENS),
+               group->n_layers, kind, cli_format_count(a, group->block_bytes / BLOCK_TOKENS),
                codec_get(layer->codec)->name, group->n_layers, layer->n_kv_heads, layer->head_dim,
                codec_get(layer->codec)->element_bytes, cli_format_bytes(b, (double)group->block_bytes),
                BLOCK_TOKENS);
@@ -155,9 +182,12 @@ static void print_text(const struct report *report) {
     for (size_t i = 0; i < n; i++)
         printf("  at %8s tokens   %s\n", cli_format_count(a, lengths[i]),
                cli_format_bytes(b, (double)kv_bytes_for(&report->layout, (uint32_t)lengths[i], 1)));
-    printf("  outweighs the weights (%s read per step) from %s tokens on\n",
-           cli_format_bytes(a, (double)report->weight_bytes_per_step),
-           cli_format_count(b, report->crossover_tokens));
+    cli_format_bytes(a, (double)report->weight_bytes_per_step);
+    if (report->crossover_tokens == 0)
+        printf("  never outweighs the weights (%s read per step): windows end its growth\n", a);
+    else
+        printf("  outweighs the weights (%s read per step) from %s tokens on\n", a,
+               cli_format_count(b, report->crossover_tokens));
 }
 
 static json_t *json_of_count(uint64_t count) { return json_integer((json_int_t)count); }
@@ -166,10 +196,11 @@ static json_t *kv_json(const struct report *report) {
     json_t *groups = json_array(), *points = json_array(), *kv = json_object();
     for (unsigned g = 0; g < report->layout.n_groups; g++) {
         const struct kv_group *group = &report->layout.groups[g];
-        json_array_append_new(groups, json_pack("{s:s, s:I, s:I, s:I}", "kind", group->kind, "layers",
-                                                (json_int_t)group->n_layers, "bytes_per_token",
-                                                (json_int_t)(group->block_bytes / BLOCK_TOKENS),
-                                                "block_bytes", (json_int_t)group->block_bytes));
+        json_array_append_new(groups,
+                              json_pack("{s:s, s:I, s:I, s:I, s:I}", "kind", group->kind, "window",
+                                        (json_int_t)group->window, "layers", (json_int_t)group->n_layers,
+                                        "bytes_per_token", (json_int_t)(group->block_bytes / BLOCK_TOKENS),
+                                        "block_bytes", (json_int_t)group->block_bytes));
     }
     size_t n = n_lengths_within(report->model.description.n_context);
     for (size_t i = 0; i < n; i++)

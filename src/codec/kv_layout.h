@@ -49,6 +49,10 @@ int kv_layout_add(struct kv_layout *layout, unsigned group, unsigned n_kv_heads,
 /* Exact payload bytes of one token, all groups: 2 * layers * kv_heads * head_dim * element for row codecs. */
 size_t kv_layout_bytes_per_token(const struct kv_layout *layout);
 
+static inline size_t kv_layer_bytes_per_token(const struct kv_layer *layer) {
+    return 2 * (size_t)layer->n_kv_heads * layer->area_bytes / BLOCK_TOKENS;
+}
+
 /* The first position that a token at `position` sees: what lies before it is *passed*. */
 static inline uint32_t kv_window_begin(uint32_t window, uint32_t position) {
     return window == 0 || position < window ? 0 : position - window + 1;

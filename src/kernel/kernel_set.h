@@ -66,6 +66,11 @@ struct kernel_set {
     void (*rmsnorm)(float *out, const float *x, const float *weight, size_t n, float epsilon);
     /* out[i] = silu(gate[i]) * up[i]; out may be gate. */
     void (*silu_mul)(float *out, const float *gate, const float *up, size_t n);
+    /* The same with the tanh form of GELU (Hendrycks and Gimpel 2016):
+     * gelu(x) = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) */
+    void (*gelu_mul)(float *out, const float *gate, const float *up, size_t n);
+    /* x[i] = cap * tanh(x[i] / cap) */
+    void (*softcap)(float *x, size_t n, float cap);
     /* x[i] += y[i] */
     void (*add)(float *x, const float *y, size_t n);
 };

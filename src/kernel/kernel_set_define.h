@@ -31,6 +31,8 @@
                     [CODEC_bf16] = store_v_bf16_##set},                                                      \
         .rmsnorm = rmsnorm_##set,                                                                            \
         .silu_mul = silu_mul_##set,                                                                          \
+        .gelu_mul = gelu_mul_##set,                                                                          \
+        .softcap = softcap_##set,                                                                            \
         .add = add_##set,                                                                                    \
     }
 
@@ -60,6 +62,8 @@
     void quantize_row_##set(struct activations *x, size_t row);                                              \
     void rmsnorm_##set(float *out, const float *x, const float *weight, size_t n, float epsilon);            \
     void silu_mul_##set(float *out, const float *gate, const float *up, size_t n);                           \
+    void gelu_mul_##set(float *out, const float *gate, const float *up, size_t n);                           \
+    void softcap_##set(float *x, size_t n, float cap);                                                       \
     void add_##set(float *x, const float *y, size_t n)
 
 #endif

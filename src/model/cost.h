@@ -7,18 +7,15 @@
 #include "codec/kv_layout.h"
 #include "model/model.h"
 
-/* A batch in numbers. */
+/* A batch in numbers: each of n_sequences computes n_new tokens from first_position on. */
 struct cost_batch {
-    uint64_t n_rows;         /* tokens computed */
-    uint64_t n_wanted;       /* rows with logits */
-    uint64_t context_tokens; /* sum over sequences of the tokens whose K and V are read: each is read once a
-                                step */
-    uint64_t attended_pairs; /* sum over rows of the keys that the row sees */
+    uint64_t n_sequences, n_new, first_position;
+    uint64_t n_wanted; /* rows with logits */
 };
 
 struct cost {
     uint64_t weight_bytes;  /* repacked weights read; the output matrix only if logits are wanted */
-    uint64_t kv_read_bytes; /* whole slots of context_tokens */
+    uint64_t kv_read_bytes; /* whole slots of the tokens that a sequence sees, each read once a step */
     uint64_t kv_write_bytes;
     uint64_t int8_ops; /* multiply and add count two; products with quantised weights */
     uint64_t f32_ops;  /* products with float weights, and attention over f32, f16 and bf16 rows */

@@ -33,8 +33,7 @@ static int open_parts(struct model *model, const char *path, const struct kernel
                       struct team *team) {
     TRY(open_header_parts(model, path));
     model->kernels = kernels;
-    TRY(weights_open(&model->weights, model->file, &model->description, team));
-    return rope_open(&model->rope, &model->description.rope, model->weights.rope_factors);
+    return weights_open(&model->weights, model->file, &model->description, team);
 }
 
 int model_open_header(struct model *model, const char *path) {
@@ -52,7 +51,6 @@ int model_open(struct model *model, const char *path, const struct kernel_set *k
 }
 
 void model_close(struct model *model) {
-    rope_close(&model->rope);
     weights_close(&model->weights);
     chat_template_close(model->chat);
     tokenizer_close(model->tokenizer);

@@ -8,7 +8,6 @@
 #include "model/chat_template.h"
 #include "model/description.h"
 #include "model/gguf.h"
-#include "model/rope.h"
 #include "model/tokenizer.h"
 #include "model/weights.h"
 
@@ -19,7 +18,6 @@ struct model {
     struct chat_template *chat; /* NULL when the file has none */
     const struct kernel_set *kernels;
     struct weights weights;
-    struct rope rope;
 };
 
 /* Opens everything of `path` but the weights: enough for inspect, cheap for any size of file. */

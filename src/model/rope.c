@@ -23,7 +23,8 @@ static double yarn_extrapolation(const struct rope_description *d, unsigned i) {
 }
 
 int rope_open(struct rope *rope, const struct rope_description *d, const float *factors) {
-    *rope = (struct rope){.n_dims = d->n_dims, .is_interleaved = d->is_interleaved, .magnitude = 1};
+    *rope = (struct rope){
+        .n_dims = d->n_dims, .is_interleaved = d->is_interleaved, .magnitude = d->attention_factor};
     rope->frequency = mem_alloc(d->n_dims / 2, sizeof *rope->frequency);
     if (rope->frequency == NULL) return ERR_NO_MEMORY;
     double factor = (double)d->factor;
@@ -37,8 +38,7 @@ int rope_open(struct rope *rope, const struct rope_description *d, const float *
         }
         rope->frequency[i] = (float)frequency;
     }
-    if (d->scaling == ROPE_SCALING_YARN && factor > 1)
-        rope->magnitude = d->attention_factor * (float)(1 + 0.1 * log(factor));
+    if (d->scaling == ROPE_SCALING_YARN && factor > 1) rope->magnitude *= (float)(1 + 0.1 * log(factor));
     return 0;
 }
 

@@ -5,12 +5,14 @@
  *   x -> rmsnorm -> gate, up -> silu(gate) * up -> down --+
  *   x <------------------------------------------ add <---+
  *
+ * The description says where an architecture differs: norms after attention and FFN, windows, factors,
+ * soft-caps, another activation.
+ *
  * Matrix products and attention spread over the team by themselves; the element-wise parts between them are
  * done row by row, on the team when there are many rows and on the calling thread when there are few. Every
  * part works on each row alone, so a row's numbers do not depend on the batch around it. */
 #include "model/transformer.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -62,6 +64,10 @@ static void for_rows(struct step *step, size_t n_rows, row_function function) {
 
 /* ---- the parts of a layer, for one row ---- */
 
+static void scale(float *x, size_t n, float factor) {
+    for (size_t i = 0; i < n; i++) x[i] *= factor;
+}
+
 static void begin_row(struct step *step, size_t row) {
     const struct description *d = step->d;
     const struct gguf_tensor *embedding = step->model->weights.embedding;
@@ -70,31 +76,47 @@ static void begin_row(struct step *step, size_t row) {
     size_t row_bytes = embedding->bytes / d->n_vocab;
     weight_dequantize((enum weight_type)embedding->type, embedding->data + (size_t)token * row_bytes,
                       step->w->x + row * d->n_embd, d->n_embd);
-    rope_table(&step->model->rope, step->batch->positions[row], step->w->rope + row * d->rope.n_dims);
+    if (d->embedding_scale != 1) scale(step->w->x + row * d->n_embd, d->n_embd, d->embedding_scale);
+    for (uint32_t i = 0; i < d->n_ropes; i++)
+        rope_table(&step->w->ropes[i], step->batch->positions[row],
+                   step->w->rope_tables[i] + row * d->ropes[i].n_dims);
 }
 
+/* What enters a matrix: the row of x, normed unless the architecture does without (weight NULL). */
 static void normalize_row(struct step *step, size_t row, const float *weight) {
     size_t n = step->d->n_embd;
-    step->kernels->rmsnorm(step->w->normed + row * n, step->w->x + row * n, weight, n, step->d->rms_epsilon);
+    float *normed = step->w->normed + row * n;
+    const float *x = step->w->x + row * n;
+    if (weight != NULL)
+        step->kernels->rmsnorm(normed, x, weight, n, step->d->rms_epsilon);
+    else
+        memcpy(normed, x, n * sizeof *x);
     step->kernels->quantize_row(&step->w->of_embd, row);
 }
 
-static void add_projected(struct step *step, size_t row, const float *bias) {
-    size_t n = step->d->n_embd;
-    float *x = step->w->x + row * n;
-    if (bias != NULL) step->kernels->add(x, bias, n);
-    step->kernels->add(x, step->w->projected + row * n, n);
+/* Adds what half a layer computed to x; bias and post_norm may be NULL. */
+static void add_projected(struct step *step, size_t row, const float *bias, const float *post_norm) {
+    const struct description *d = step->d;
+    const size_t n = d->n_embd;
+    float *projected = step->w->projected + row * n;
+    if (bias != NULL) step->kernels->add(projected, bias, n);
+    if (post_norm != NULL) step->kernels->rmsnorm(projected, projected, post_norm, n, d->rms_epsilon);
+    if (d->residual_scale != 1) scale(projected, n, d->residual_scale);
+    step->kernels->add(step->w->x + row * n, projected, n);
 }
 
 static void attention_input_row(struct step *step, size_t row) {
-    if (step->layer_index > 0) add_projected(step, row, NULL); /* what the layer before computed */
+    if (step->layer_index > 0) add_projected(step, row, NULL, step->layer[-1].ffn_post_norm);
     normalize_row(step, row, step->layer->attn_norm);
 }
 
+/* The norm of a row's queries or keys, `n_heads` of them. */
 static void norm_heads(struct step *step, float *heads, unsigned n_heads, const float *weight) {
-    unsigned dim = step->d->head_dim;
-    for (unsigned h = 0; h < n_heads; h++)
-        step->kernels->rmsnorm(heads + h * dim, heads + h * dim, weight, dim, step->d->rms_epsilon);
+    const struct description *d = step->d;
+    const bool is_rows = d->qk_norm == QK_NORM_ROWS;
+    const unsigned n = is_rows ? n_heads * d->head_dim : d->head_dim, n_norms = is_rows ? 1 : n_heads;
+    for (unsigned i = 0; i < n_norms; i++)
+        step->kernels->rmsnorm(heads + i * n, heads + i * n, weight, n, d->rms_epsilon);
 }
 
 /* Which sequence a row belongs to: the last one that begins at or before it. */
@@ -132,13 +154,16 @@ static void position_and_store_row(struct step *step, size_t row) {
     if (layer->q_bias != NULL) step->kernels->add(q, layer->q_bias, q_width);
     if (layer->k_bias != NULL) step->kernels->add(k, layer->k_bias, kv_width);
     if (layer->v_bias != NULL) step->kernels->add(v, layer->v_bias, kv_width);
-    if (d->has_qk_norm) {
+    if (d->qk_norm != QK_NORM_NONE) {
         norm_heads(step, q, d->n_heads, layer->q_norm);
         norm_heads(step, k, d->n_kv_heads, layer->k_norm);
     }
-    const float *table = step->w->rope + row * d->rope.n_dims;
-    rope_apply(&step->model->rope, table, q, d->n_heads, d->head_dim);
-    rope_apply(&step->model->rope, table, k, d->n_kv_heads, d->head_dim);
+    const int rope = d->layers[step->layer_index].rope;
+    if (rope != ROPE_ABSENT) {
+        const float *table = step->w->rope_tables[rope] + row * d->ropes[rope].n_dims;
+        rope_apply(&step->w->ropes[rope], table, q, d->n_heads, d->head_dim);
+        rope_apply(&step->w->ropes[rope], table, k, d->n_kv_heads, d->head_dim);
+    }
     store_row(step, row, k, v);
 }
 
@@ -147,24 +172,34 @@ static void quantize_attended_row(struct step *step, size_t row) {
 }
 
 static void ffn_input_row(struct step *step, size_t row) {
-    add_projected(step, row, step->layer->attn_output_bias);
+    add_projected(step, row, step->layer->attn_output_bias, step->layer->attn_post_norm);
     normalize_row(step, row, step->layer->ffn_norm);
 }
 
 static void activate_row(struct step *step, size_t row) {
     size_t n = step->d->n_ff;
     float *gate = step->w->gate + row * n;
-    step->kernels->silu_mul(gate, gate, step->w->up + row * n, n);
+    if (step->d->activation == ACTIVATION_GELU)
+        step->kernels->gelu_mul(gate, gate, step->w->up + row * n, n);
+    else
+        step->kernels->silu_mul(gate, gate, step->w->up + row * n, n);
     step->kernels->quantize_row(&step->w->of_ff, row);
 }
 
 /* The wanted rows are gathered to the front of `normed`; row counts wanted rows here. */
 static void output_input_row(struct step *step, size_t row) {
     size_t n = step->d->n_embd, source = step->batch->wanted[row];
-    add_projected(step, source, NULL);
+    add_projected(step, source, NULL, step->layer->ffn_post_norm);
     step->kernels->rmsnorm(step->w->normed + row * n, step->w->x + source * n,
                            step->model->weights.output_norm, n, step->d->rms_epsilon);
     step->kernels->quantize_row(&step->w->of_embd, row);
+}
+
+static void finish_logits_row(struct step *step, size_t row) {
+    const struct description *d = step->d;
+    float *logits = step->w->logits + row * d->n_vocab;
+    if (d->logit_scale != 1) scale(logits, d->n_vocab, d->logit_scale);
+    if (d->logit_softcap > 0) step->kernels->softcap(logits, d->n_vocab, d->logit_softcap);
 }
 
 /* ---- the layer ---- */
@@ -187,7 +222,9 @@ static void attend(struct step *step) {
         .layer = layer,
         .arena = step->arena,
         .n_heads = d->n_heads,
-        .scale = 1 / sqrtf((float)d->head_dim),
+        .scale = d->attention_scale,
+        .softcap = d->attention_softcap,
+        .window = d->layers[step->layer_index].window,
         .q = w->q,
         .q_stride = q_width,
         .out = w->attended,
@@ -252,4 +289,5 @@ void transformer_forward(const struct model *model, const struct kv_layout *layo
     w->of_embd.n_rows = batch->n_wanted;
     const struct matmul_output logits = {&model->weights.output, w->logits, d->n_vocab};
     matmul(model->kernels, team, &w->of_embd, &logits, 1);
+    if (d->logit_scale != 1 || d->logit_softcap > 0) for_rows(&step, batch->n_wanted, finish_logits_row);
 }

@@ -5,18 +5,20 @@
 #include "codec/kv_layout.h"
 #include "kernel/kernel_set.h"
 #include "model/model.h"
+#include "model/rope.h"
 #include "sched/batch.h"
 
 /* The intermediate numbers of a step: allocated once, for batches up to the bounds given. */
 struct workspace {
     uint32_t max_rows, max_wanted;
-    float *x;                                    /* (rows, n_embd) the residual stream */
-    float *normed;                               /* (rows, n_embd) */
-    float *q, *k, *v;                            /* (rows, heads * head_dim) */
-    float *attended;                             /* (rows, n_heads * head_dim) */
-    float *projected;                            /* (rows, n_embd) what a layer half adds to x */
-    float *gate, *up;                            /* (rows, n_ff) */
-    float *rope;                                 /* (rows, rope.n_dims) cosines and sines */
+    float *x;         /* (rows, n_embd) the residual stream */
+    float *normed;    /* (rows, n_embd) */
+    float *q, *k, *v; /* (rows, heads * head_dim) */
+    float *attended;  /* (rows, n_heads * head_dim) */
+    float *projected; /* (rows, n_embd) what a layer half adds to x */
+    float *gate, *up; /* (rows, n_ff) */
+    struct rope ropes[DESCRIPTION_MAX_ROPES];
+    float *rope_tables[DESCRIPTION_MAX_ROPES];   /* (rows, n_dims) cosines and sines of each row's position */
     float *logits;                               /* (max_wanted, n_vocab) the result */
     struct activations of_embd, of_heads, of_ff; /* quantised forms of normed, attended, gate */
     struct attention_sequence *sequences;
@@ -24,7 +26,8 @@ struct workspace {
     void *storage;
 };
 
-/* Bounds of the batches to come. NO_MEMORY. */
+/* Bounds of the batches to come; max_tokens of one sequence also chooses among a file's RoPE factors.
+ * NO_MEMORY. */
 int workspace_open(struct workspace *workspace, const struct model *model, uint32_t max_rows,
                    uint32_t max_sequences, uint32_t max_wanted, uint32_t max_tokens, unsigned n_threads);
 void workspace_close(struct workspace *workspace);

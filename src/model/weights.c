@@ -19,8 +19,9 @@ struct binder {
     size_t panel_bytes, vector_bytes; /* so far in this walk */
     struct pack_item {
         struct panel_matrix *matrix;
-        const struct gguf_tensor *tensor;
-        size_t first_panel; /* in the sequence of all panels */
+        enum weight_type type;
+        const uint8_t *source; /* of the matrix's first row */
+        size_t first_panel;    /* in the sequence of all panels */
     } *items;
     size_t n_items, n_panels;
 };
@@ -60,20 +61,38 @@ static int bind_optional_vector(struct binder *binder, const char *name, uint64_
     return gguf_find_tensor(binder->file, name) == NULL ? 0 : bind_vector(binder, name, n, vector);
 }
 
-static int bind_matrix(struct binder *binder, const char *name, uint64_t n_cols, uint64_t n_rows,
-                       struct panel_matrix *matrix) {
+/* A matrix that lies in a tensor beside others, one's rows after the other's. */
+struct part {
+    uint64_t n_rows;
+    struct panel_matrix *matrix;
+};
+
+/* A tensor of one or several matrices. */
+static int bind_parts(struct binder *binder, const char *name, uint64_t n_cols, const struct part *parts,
+                      size_t n_parts) {
     const struct gguf_tensor *tensor;
+    uint64_t n_rows = 0;
+    for (size_t i = 0; i < n_parts; i++) n_rows += parts[i].n_rows;
     TRY(find(binder, name, n_cols, n_rows, &tensor));
     enum weight_type type = (enum weight_type)tensor->type;
-    if (binder->is_filling) {
-        panel_matrix_init(matrix, type, n_rows, n_cols,
-                          (char *)binder->weights->panels + binder->panel_bytes);
-        binder->items[binder->n_items++] =
-            (struct pack_item){.matrix = matrix, .tensor = tensor, .first_panel = binder->n_panels};
-        binder->n_panels += matrix->n_panels;
+    const uint8_t *source = tensor->data;
+    for (size_t i = 0; i < n_parts; i++, parts++) {
+        if (binder->is_filling) {
+            panel_matrix_init(parts->matrix, type, parts->n_rows, n_cols,
+                              (char *)binder->weights->panels + binder->panel_bytes);
+            binder->items[binder->n_items++] = (struct pack_item){
+                .matrix = parts->matrix, .type = type, .source = source, .first_panel = binder->n_panels};
+            binder->n_panels += parts->matrix->n_panels;
+        }
+        source += tensor->bytes / n_rows * parts->n_rows;
+        binder->panel_bytes += line_up(panel_matrix_bytes(panel_format_of(type), parts->n_rows, n_cols));
     }
-    binder->panel_bytes += line_up(panel_matrix_bytes(panel_format_of(type), n_rows, n_cols));
     return 0;
+}
+
+static int bind_matrix(struct binder *binder, const char *name, uint64_t n_cols, uint64_t n_rows,
+                       struct panel_matrix *matrix) {
+    return bind_parts(binder, name, n_cols, &(struct part){n_rows, matrix}, 1);
 }
 
 static const char *layer_name(char *buffer, size_t size, uint32_t layer, const char *part) {
@@ -81,29 +100,64 @@ static const char *layer_name(char *buffer, size_t size, uint32_t layer, const c
     return buffer;
 }
 
-static int bind_layer(struct binder *binder, const struct description *d, uint32_t index) {
-    struct layer_weights *layer = &binder->weights->layers[index];
-    uint64_t q_width = (uint64_t)d->n_heads * d->head_dim, kv_width = (uint64_t)d->n_kv_heads * d->head_dim;
-    char name[64];
+static bool has_tensor(const struct binder *binder, const char *name) {
+    return gguf_find_tensor(binder->file, name) != NULL;
+}
+
 #define NAME(part) layer_name(name, sizeof name, index, part)
-    TRY(bind_vector(binder, NAME("attn_norm.weight"), d->n_embd, &layer->attn_norm));
-    TRY(bind_matrix(binder, NAME("attn_q.weight"), d->n_embd, q_width, &layer->q));
-    TRY(bind_matrix(binder, NAME("attn_k.weight"), d->n_embd, kv_width, &layer->k));
-    TRY(bind_matrix(binder, NAME("attn_v.weight"), d->n_embd, kv_width, &layer->v));
+
+static int bind_attention(struct binder *binder, const struct description *d, uint32_t index) {
+    struct layer_weights *layer = &binder->weights->layers[index];
+    const uint64_t q_width = (uint64_t)d->n_heads * d->head_dim,
+                   kv_width = (uint64_t)d->n_kv_heads * d->head_dim;
+    char name[64];
+    if (d->has_pre_norms) TRY(bind_vector(binder, NAME("attn_norm.weight"), d->n_embd, &layer->attn_norm));
+    if (has_tensor(binder, NAME("attn_qkv.weight"))) {
+        const struct part parts[] = {{q_width, &layer->q}, {kv_width, &layer->k}, {kv_width, &layer->v}};
+        TRY(bind_parts(binder, name, d->n_embd, parts, 3));
+    } else {
+        TRY(bind_matrix(binder, NAME("attn_q.weight"), d->n_embd, q_width, &layer->q));
+        TRY(bind_matrix(binder, NAME("attn_k.weight"), d->n_embd, kv_width, &layer->k));
+        TRY(bind_matrix(binder, NAME("attn_v.weight"), d->n_embd, kv_width, &layer->v));
+    }
     TRY(bind_optional_vector(binder, NAME("attn_q.bias"), q_width, &layer->q_bias));
     TRY(bind_optional_vector(binder, NAME("attn_k.bias"), kv_width, &layer->k_bias));
     TRY(bind_optional_vector(binder, NAME("attn_v.bias"), kv_width, &layer->v_bias));
-    if (d->has_qk_norm) {
-        TRY(bind_vector(binder, NAME("attn_q_norm.weight"), d->head_dim, &layer->q_norm));
-        TRY(bind_vector(binder, NAME("attn_k_norm.weight"), d->head_dim, &layer->k_norm));
+    if (d->qk_norm != QK_NORM_NONE) {
+        bool is_heads = d->qk_norm == QK_NORM_HEADS;
+        TRY(bind_vector(binder, NAME("attn_q_norm.weight"), is_heads ? d->head_dim : q_width,
+                        &layer->q_norm));
+        TRY(bind_vector(binder, NAME("attn_k_norm.weight"), is_heads ? d->head_dim : kv_width,
+                        &layer->k_norm));
     }
     TRY(bind_matrix(binder, NAME("attn_output.weight"), q_width, d->n_embd, &layer->attn_output));
     TRY(bind_optional_vector(binder, NAME("attn_output.bias"), d->n_embd, &layer->attn_output_bias));
-    TRY(bind_vector(binder, NAME("ffn_norm.weight"), d->n_embd, &layer->ffn_norm));
-    TRY(bind_matrix(binder, NAME("ffn_gate.weight"), d->n_embd, d->n_ff, &layer->gate));
-    TRY(bind_matrix(binder, NAME("ffn_up.weight"), d->n_embd, d->n_ff, &layer->up));
-    return bind_matrix(binder, NAME("ffn_down.weight"), d->n_ff, d->n_embd, &layer->down);
+    if (!d->has_post_norms) return 0;
+    return bind_vector(binder, NAME("post_attention_norm.weight"), d->n_embd, &layer->attn_post_norm);
+}
+
+static int bind_ffn(struct binder *binder, const struct description *d, uint32_t index) {
+    struct layer_weights *layer = &binder->weights->layers[index];
+    char name[64];
+    if (d->has_pre_norms) TRY(bind_vector(binder, NAME("ffn_norm.weight"), d->n_embd, &layer->ffn_norm));
+    if (has_tensor(binder, NAME("ffn_gate.weight"))) {
+        TRY(bind_matrix(binder, name, d->n_embd, d->n_ff, &layer->gate));
+        TRY(bind_matrix(binder, NAME("ffn_up.weight"), d->n_embd, d->n_ff, &layer->up));
+    } else {
+        const struct part parts[] = {{d->n_ff, &layer->gate}, {d->n_ff, &layer->up}};
+        TRY(bind_parts(binder, NAME("ffn_up.weight"), d->n_embd, parts, 2));
+    }
+    TRY(bind_matrix(binder, NAME("ffn_down.weight"), d->n_ff, d->n_embd, &layer->down));
+    if (!d->has_post_norms) return 0;
+    return bind_vector(binder, NAME("post_ffw_norm.weight"), d->n_embd, &layer->ffn_post_norm);
+}
 #undef NAME
+
+static int bind_rope_factors(struct binder *binder, uint64_t n) {
+    struct weights *weights = binder->weights;
+    TRY(bind_optional_vector(binder, "rope_freqs.weight", n, &weights->rope_factors));
+    TRY(bind_optional_vector(binder, "rope_factors_long.weight", n, &weights->rope_factors_long));
+    return bind_optional_vector(binder, "rope_factors_short.weight", n, &weights->rope_factors_short);
 }
 
 static int bind_all(struct binder *binder, const struct description *d) {
@@ -111,9 +165,12 @@ static int bind_all(struct binder *binder, const struct description *d) {
     binder->panel_bytes = binder->vector_bytes = binder->n_items = binder->n_panels = 0;
     TRY(find(binder, "token_embd.weight", d->n_embd, d->n_vocab, &weights->embedding));
     weights->is_tied = gguf_find_tensor(binder->file, "output.weight") == NULL;
-    for (uint32_t i = 0; i < d->n_layers; i++) TRY(bind_layer(binder, d, i));
+    for (uint32_t i = 0; i < d->n_layers; i++) {
+        TRY(bind_attention(binder, d, i));
+        TRY(bind_ffn(binder, d, i));
+    }
     TRY(bind_vector(binder, "output_norm.weight", d->n_embd, &weights->output_norm));
-    TRY(bind_optional_vector(binder, "rope_freqs.weight", d->rope.n_dims / 2, &weights->rope_factors));
+    TRY(bind_rope_factors(binder, d->ropes[0].n_dims / 2));
     const char *output = weights->is_tied ? "token_embd.weight" : "output.weight";
     return bind_matrix(binder, output, d->n_embd, d->n_vocab, &weights->output);
 }
@@ -147,8 +204,7 @@ static void pack_panels(void *argument, unsigned rank, unsigned n_ranks) {
             struct panel_matrix *matrix = items[item].matrix;
             size_t first = begin - items[item].first_panel, last = end - items[item].first_panel;
             if (last > matrix->n_panels) last = matrix->n_panels;
-            panel_pack(matrix, (enum weight_type)items[item].tensor->type, items[item].tensor->data, first,
-                       last);
+            panel_pack(matrix, items[item].type, items[item].source, first, last);
             begin = items[item].first_panel + last;
         }
     }

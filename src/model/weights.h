@@ -8,13 +8,13 @@
 
 /* NULL vectors are absent. All vectors are f32. */
 struct layer_weights {
-    const float *attn_norm;      /* (n_embd) */
+    const float *attn_norm;      /* (n_embd); likewise attn_post_norm, ffn_norm, ffn_post_norm */
     struct panel_matrix q, k, v; /* (heads * head_dim, n_embd) */
     const float *q_bias, *k_bias, *v_bias;
-    const float *q_norm, *k_norm;    /* (head_dim) */
+    const float *q_norm, *k_norm;    /* (head_dim) or (heads * head_dim), as qk_norm says */
     struct panel_matrix attn_output; /* (n_embd, n_heads * head_dim) */
     const float *attn_output_bias;
-    const float *ffn_norm;        /* (n_embd) */
+    const float *attn_post_norm, *ffn_norm, *ffn_post_norm;
     struct panel_matrix gate, up; /* (n_ff, n_embd) */
     struct panel_matrix down;     /* (n_embd, n_ff) */
 };
@@ -27,7 +27,9 @@ struct weights {
     struct panel_matrix
         output; /* (n_vocab, n_embd); the embedding again when the file has no output.weight */
     bool is_tied;
-    const float *rope_factors; /* (rope.n_dims / 2) divisors of the frequencies, or NULL */
+    /* (n_dims / 2 of ropes[0]) divisors of its frequencies, or NULL: for any run, or one list for runs whose
+     * context is beyond the original one and another for the others. */
+    const float *rope_factors, *rope_factors_long, *rope_factors_short;
 
     uint64_t panel_bytes;   /* all repacked matrices: what one step reads of them */
     void *panels, *vectors; /* storage */

@@ -40,13 +40,26 @@ static void carve_all(struct workspace *w, struct carver *carver, const struct d
     w->projected = carve(carver, rows * d->n_embd, sizeof(float));
     w->gate = carve(carver, rows * d->n_ff, sizeof(float));
     w->up = carve(carver, rows * d->n_ff, sizeof(float));
-    w->rope = carve(carver, rows * d->rope.n_dims, sizeof(float));
+    for (uint32_t i = 0; i < d->n_ropes; i++)
+        w->rope_tables[i] = carve(carver, rows * d->ropes[i].n_dims, sizeof(float));
     w->logits = carve(carver, (size_t)w->max_wanted * d->n_vocab, sizeof(float));
     carve_activations(carver, &w->of_embd, rows, d->n_embd);
     carve_activations(carver, &w->of_heads, rows, q_width);
     carve_activations(carver, &w->of_ff, rows, d->n_ff);
     w->sequences = carve(carver, max_sequences, sizeof *w->sequences);
     w->attention_scratch = carve(carver, attention_bytes, 1);
+}
+
+/* The factors in the file are the first RoPE's. */
+static int open_ropes(struct workspace *workspace, const struct model *model, uint32_t max_tokens) {
+    const struct description *d = &model->description;
+    const struct weights *weights = &model->weights;
+    const float *factors = weights->rope_factors;
+    if (factors == NULL && max_tokens > d->ropes[0].original_context) factors = weights->rope_factors_long;
+    if (factors == NULL && max_tokens <= d->ropes[0].original_context) factors = weights->rope_factors_short;
+    for (uint32_t i = 0; i < d->n_ropes; i++)
+        TRY(rope_open(&workspace->ropes[i], &d->ropes[i], i == 0 ? factors : NULL));
+    return 0;
 }
 
 int workspace_open(struct workspace *workspace, const struct model *model, uint32_t max_rows,
@@ -61,10 +74,13 @@ int workspace_open(struct workspace *workspace, const struct model *model, uint3
     if (workspace->storage == NULL) return ERR_NO_MEMORY;
     carver = (struct carver){.base = workspace->storage};
     carve_all(workspace, &carver, d, max_sequences, attention_bytes);
-    return 0;
+    int result = open_ropes(workspace, model, max_tokens);
+    if (result < 0) workspace_close(workspace);
+    return result;
 }
 
 void workspace_close(struct workspace *workspace) {
+    for (int i = 0; i < DESCRIPTION_MAX_ROPES; i++) rope_close(&workspace->ropes[i]);
     mem_free(workspace->storage);
     *workspace = (struct workspace){0};
 }

@@ -18,7 +18,7 @@ class Keys(CabinetTest):
 
 class Run(Keys):
     KINDS = {"text": str, "token_ids": list, "prompt_tokens": int, "cached_tokens": int, "output_tokens": int, "ttft_ms": float,
-             "prefill_tokens_per_second": float, "decode_tokens_per_second": float, "kv_bytes": int, "kv_bytes_per_token": int,
+             "prefill_tokens_per_second": float, "decode_tokens_per_second": float, "kv_bytes": int, "kv_groups": list, "kv_bytes_per_token": int,
              "kv_read_share": float, "finish_reason": str, "kv_codec": str, "context_tokens": int, "threads": int, "seed": int}
 
     def answer(self, *options, prompt="hi"):
@@ -73,7 +73,7 @@ class Inspect(Keys):
         self.assertEqual(report["tensor_types"], {"F32": {"tensors": 20, "bytes": 378112}})
         self.assertEqual(report["kv_bytes_per_token"], 512)
         self.assertEqual(report["crossover_tokens"], 378112 // 512)
-        self.assertEqual(report["kv"]["groups"], [{"kind": "full", "layers": 2, "bytes_per_token": 512, "block_bytes": 16384}])
+        self.assertEqual(report["kv"]["groups"], [{"kind": "full", "window": 0, "layers": 2, "bytes_per_token": 512, "block_bytes": 16384}])
 
     def test_every_architecture(self):
         for path in sorted(TINY.glob("*.gguf")):

@@ -400,6 +400,19 @@ static void check_vectors(const struct kernel_set *set, size_t n, float size) {
         double gate = (double)x.out[i], expected = gate / (1 + exp(-gate)) * (double)y.out[i];
         assert_near(out.out[i], expected, fabs(expected) * 1e-6 + 1e-34);
     }
+    set->gelu_mul(out.out, x.out, y.out, n);
+    guarded_check(&out);
+    for (size_t i = 0; i < n; i++) {
+        double gate = (double)x.out[i];
+        double t = tanh(sqrt(2 / 3.14159265358979) * (gate + 0.044715 * gate * gate * gate));
+        double expected = gate / 2 * (1 + t) * (double)y.out[i];
+        assert_near(out.out[i], expected, fabs(gate) * 2e-7 + fabs(expected) * 2e-6 + 1e-34);
+    }
+    memcpy(out.out, x.out, n * sizeof(float));
+    set->softcap(out.out, n, 30);
+    guarded_check(&out);
+    for (size_t i = 0; i < n; i++) assert_near(out.out[i], 30 * tanh((double)x.out[i] / 30), 30 * 0x1p-21);
+    set->silu_mul(out.out, x.out, y.out, n);
     set->silu_mul(x.out, x.out, y.out, n); /* in place */
     for (size_t i = 0; i < n; i++) assert_true(x.out[i] == out.out[i]);
     set->add(out.out, y.out, n);

@@ -64,6 +64,18 @@ void silu_mul_scalar(float *out, const float *gate, const float *up, size_t n) {
     for (size_t i = 0; i < n; i++) out[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
 }
 
+void gelu_mul_scalar(float *out, const float *gate, const float *up, size_t n) {
+    const float root_2_by_pi = 0.7978845608f;
+    for (size_t i = 0; i < n; i++) {
+        float x = gate[i];
+        out[i] = 0.5f * x * (1.0f + tanhf(root_2_by_pi * (x + 0.044715f * x * x * x))) * up[i];
+    }
+}
+
+void softcap_scalar(float *x, size_t n, float cap) {
+    for (size_t i = 0; i < n; i++) x[i] = cap * tanhf(x[i] / cap);
+}
+
 void add_scalar(float *x, const float *y, size_t n) {
     for (size_t i = 0; i < n; i++) x[i] += y[i];
 }

@@ -144,6 +144,31 @@ void silu_mul_avx2(float *out, const float *gate, const float *up, size_t n) {
     }
 }
 
+/* gelu(x) = x / (1 + e^-2u) with the argument u of the tanh. */
+void gelu_mul_avx2(float *out, const float *gate, const float *up, size_t n) {
+    const __m256 one = _mm256_set1_ps(1.0f), linear = _mm256_set1_ps(-2 * 0.7978845608f),
+                 cubic = _mm256_set1_ps(-2 * 0.7978845608f * 0.044715f);
+    for (size_t i = 0; i < n; i += 8) {
+        __m256i mask = mask_of(n - i);
+        __m256 g = _mm256_maskload_ps(gate + i, mask), u = _mm256_maskload_ps(up + i, mask);
+        __m256 argument = _mm256_mul_ps(g, _mm256_fmadd_ps(_mm256_mul_ps(g, g), cubic, linear));
+        __m256 e = exp_of(argument);
+        _mm256_maskstore_ps(out + i, mask, _mm256_mul_ps(_mm256_div_ps(g, _mm256_add_ps(one, e)), u));
+    }
+}
+
+/* cap * tanh(t) = cap - 2 cap / (e^2t + 1) */
+void softcap_avx2(float *x, size_t n, float cap) {
+    const __m256 one = _mm256_set1_ps(1.0f), caps = _mm256_set1_ps(cap), twice = _mm256_set1_ps(2 * cap),
+                 factor = _mm256_set1_ps(2 / cap);
+    for (size_t i = 0; i < n; i += 8) {
+        __m256i mask = mask_of(n - i);
+        __m256 e = exp_of(_mm256_mul_ps(_mm256_maskload_ps(x + i, mask), factor));
+        __m256 rest = _mm256_div_ps(twice, _mm256_add_ps(e, one));
+        _mm256_maskstore_ps(x + i, mask, _mm256_sub_ps(caps, rest));
+    }
+}
+
 void add_avx2(float *x, const float *y, size_t n) {
     for (size_t i = 0; i < n; i += 8) {
         __m256i mask = mask_of(n - i);

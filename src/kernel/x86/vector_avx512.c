@@ -160,6 +160,31 @@ void silu_mul_avx512(float *out, const float *gate, const float *up, size_t n) {
     }
 }
 
+/* gelu(x) = x / (1 + e^-2u) with the argument u of the tanh. */
+void gelu_mul_avx512(float *out, const float *gate, const float *up, size_t n) {
+    const __m512 one = _mm512_set1_ps(1.0f), linear = _mm512_set1_ps(-2 * 0.7978845608f),
+                 cubic = _mm512_set1_ps(-2 * 0.7978845608f * 0.044715f);
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 mask = mask_of(n - i);
+        __m512 g = _mm512_maskz_loadu_ps(mask, gate + i), u = _mm512_maskz_loadu_ps(mask, up + i);
+        __m512 argument = _mm512_mul_ps(g, _mm512_fmadd_ps(_mm512_mul_ps(g, g), cubic, linear));
+        __m512 e = exp_of(argument);
+        _mm512_mask_storeu_ps(out + i, mask, _mm512_mul_ps(_mm512_div_ps(g, _mm512_add_ps(one, e)), u));
+    }
+}
+
+/* cap * tanh(t) = cap - 2 cap / (e^2t + 1) */
+void softcap_avx512(float *x, size_t n, float cap) {
+    const __m512 one = _mm512_set1_ps(1.0f), caps = _mm512_set1_ps(cap), twice = _mm512_set1_ps(2 * cap),
+                 factor = _mm512_set1_ps(2 / cap);
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 mask = mask_of(n - i);
+        __m512 e = exp_of(_mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), factor));
+        __m512 rest = _mm512_div_ps(twice, _mm512_add_ps(e, one));
+        _mm512_mask_storeu_ps(x + i, mask, _mm512_sub_ps(caps, rest));
+    }
+}
+
 void add_avx512(float *x, const float *y, size_t n) {
     for (size_t i = 0; i < n; i += 16) {
         __mmask16 mask = mask_of(n - i);
