@@ -75,8 +75,8 @@ static void check_vocabulary(void **state) {
 
 /* What lies beside these and is not here has another kind of tokenizer: see README.md. */
 static const char *const names[] = {
-    "command-r", "deepseek-coder", "deepseek-llm", "falcon", "gpt-2",     "llama-bpe",
-    "mpt",       "qwen2",          "qwen35",       "refact", "starcoder",
+    "command-r", "deepseek-coder", "deepseek-llm", "falcon", "gemma-4", "gpt-2",     "llama-bpe", "llama-spm",
+    "mpt",       "phi-3",          "qwen2",        "qwen35", "refact",  "starcoder",
 };
 enum { N_NAMES = sizeof names / sizeof names[0] };
 
