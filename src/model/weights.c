@@ -72,7 +72,7 @@ static int bind_matrix(struct binder *binder, const char *name, uint64_t n_cols,
             (struct pack_item){.matrix = matrix, .tensor = tensor, .first_panel = binder->n_panels};
         binder->n_panels += matrix->n_panels;
     }
-    binder->panel_bytes += line_up(panel_matrix_bytes(panel_format_of(type), n_rows, n_cols));
+    binder->panel_bytes += line_up(panel_matrix_bytes(type, n_rows, n_cols));
     return 0;
 }
 
@@ -147,8 +147,7 @@ static void pack_panels(void *argument, unsigned rank, unsigned n_ranks) {
             struct panel_matrix *matrix = items[item].matrix;
             size_t first = begin - items[item].first_panel, last = end - items[item].first_panel;
             if (last > matrix->n_panels) last = matrix->n_panels;
-            panel_pack(matrix, (enum weight_type)items[item].tensor->type, items[item].tensor->data, first,
-                       last);
+            panel_pack(matrix, items[item].tensor->data, first, last);
             begin = items[item].first_panel + last;
         }
     }
