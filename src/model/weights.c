@@ -19,7 +19,6 @@ struct binder {
     size_t panel_bytes, vector_bytes; /* so far in this walk */
     struct pack_item {
         struct panel_matrix *matrix;
-        enum weight_type type;
         const uint8_t *source; /* of the matrix's first row */
         size_t first_panel;    /* in the sequence of all panels */
     } *items;
@@ -81,11 +80,11 @@ static int bind_parts(struct binder *binder, const char *name, uint64_t n_cols, 
             panel_matrix_init(parts->matrix, type, parts->n_rows, n_cols,
                               (char *)binder->weights->panels + binder->panel_bytes);
             binder->items[binder->n_items++] = (struct pack_item){
-                .matrix = parts->matrix, .type = type, .source = source, .first_panel = binder->n_panels};
+                .matrix = parts->matrix, .source = source, .first_panel = binder->n_panels};
             binder->n_panels += parts->matrix->n_panels;
         }
         source += tensor->bytes / n_rows * parts->n_rows;
-        binder->panel_bytes += line_up(panel_matrix_bytes(panel_format_of(type), parts->n_rows, n_cols));
+        binder->panel_bytes += line_up(panel_matrix_bytes(type, parts->n_rows, n_cols));
     }
     return 0;
 }
@@ -204,7 +203,7 @@ static void pack_panels(void *argument, unsigned rank, unsigned n_ranks) {
             struct panel_matrix *matrix = items[item].matrix;
             size_t first = begin - items[item].first_panel, last = end - items[item].first_panel;
             if (last > matrix->n_panels) last = matrix->n_panels;
-            panel_pack(matrix, items[item].type, items[item].source, first, last);
+            panel_pack(matrix, items[item].source, first, last);
             begin = items[item].first_panel + last;
         }
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
 FORMATS = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", BOOL: "?", U64: "Q", I64: "q", F64: "d"}
-TYPE_F32, TYPE_F16, TYPE_Q5_1 = 0, 1, 7
+TYPE_F32, TYPE_F16, TYPE_IQ3_S = 0, 1, 21
 ALIGNMENT = 32
 
 

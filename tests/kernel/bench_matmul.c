@@ -101,9 +101,9 @@ static double time_matmul(const struct kernel_set *set, struct team *team, const
 static struct panel_matrix plain_matrix(enum weight_type type, size_t bytes) {
     struct panel_matrix matrix;
     size_t n_cols = weight_format_get(type)->group_elements == 256 ? 512 : N_INPUTS;
-    size_t n_panels = bytes / panel_matrix_bytes(panel_format_of(type), 16, n_cols) / 2 * 2;
+    size_t n_panels = bytes / panel_matrix_bytes(type, 16, n_cols) / 2 * 2;
     if (n_panels < 2) n_panels = 2;
-    size_t size = n_panels * panel_matrix_bytes(panel_format_of(type), 16, n_cols);
+    size_t size = n_panels * panel_matrix_bytes(type, 16, n_cols);
     void *data = mem_map(size);
     ASSERT(data != NULL);
     memset(data, 0x11, size);
@@ -248,7 +248,7 @@ static void bench_pack(void) {
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         size_t bytes = weight_bytes(weight_format_get(types[t]), n_rows * n_cols);
         uint8_t *source = mem_map(bytes);
-        size_t packed_bytes = panel_matrix_bytes(panel_format_of(types[t]), n_rows, n_cols);
+        size_t packed_bytes = panel_matrix_bytes(types[t], n_rows, n_cols);
         void *packed = mem_map(packed_bytes);
         ASSERT(source != NULL && packed != NULL);
         memset(source, 0x11, bytes);
@@ -256,7 +256,7 @@ static void bench_pack(void) {
         struct panel_matrix matrix;
         panel_matrix_init(&matrix, types[t], n_rows, n_cols, packed);
         double start = seconds();
-        panel_pack(&matrix, types[t], source, 0, matrix.n_panels);
+        panel_pack(&matrix, source, 0, matrix.n_panels);
         double time = seconds() - start;
         printf("pack %s: %.1f MB in %.1f ms on one thread\n", weight_type_name(types[t]),
                (double)bytes * 1e-6, time * 1e3);
