@@ -80,8 +80,8 @@ static void add_end(struct tokenizer *tokenizer, token_id id) {
 
 /* Files often name one end only, while the model also stops with the end of a turn. */
 static const char *const end_names[] = {
-    "<|im_end|>", "<|eot_id|>",    "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>",
-    "<|end|>",    "<end_of_turn>", "<turn|>",    "</s>",
+    "<|im_end|>",    "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>",
+    "<end_of_turn>", "<turn|>",    "</s>",
 };
 
 /* Early files of Gemma mark <end_of_turn> as user-defined, so that any text could end a turn. */
