@@ -23,11 +23,10 @@ int download_refused(const struct http_response *response, const char *what) {
     switch (response->status) {
     case 401:
     case 403:
-        return ERR(INVALID,
-                   "%.200s: access denied (HTTP %u); if it is private or gated, set HF_TOKEN to a token that "
-                   "may read it, "
-                   "else check the name",
-                   what, response->status);
+        return ERR(
+            INVALID,
+            "%.200s: access denied (HTTP %u); check the name, or set HF_TOKEN to a token that may read it",
+            what, response->status);
     case 404:
     case 410: return ERR(NOT_FOUND, "%.200s: not there (HTTP %u); check the name", what, response->status);
     case 429: return ERR(IO, "%.200s: the server has had too many requests (HTTP 429); wait a little", what);

@@ -37,6 +37,12 @@ static bool copy_url_part(CURLU *url, CURLUPart part, char *copy, size_t size) {
     return fits;
 }
 
+/* A host that may stand in a message. */
+static bool is_printable(const char *text) {
+    while (*text > ' ' && *text <= '~') text++;
+    return *text == '\0';
+}
+
 /* False unless it is an http or https URL without a user name. */
 static bool origin_of(struct origin *origin, const char *text) {
     CURLU *url = curl_url();
@@ -45,7 +51,8 @@ static bool origin_of(struct origin *origin, const char *text) {
                    copy_url_part(url, CURLUPART_HOST, origin->host, sizeof origin->host) &&
                    copy_url_part(url, CURLUPART_PORT, origin->port, sizeof origin->port);
     curl_url_cleanup(url);
-    return is_good && (strcasecmp(origin->scheme, "https") == 0 || strcasecmp(origin->scheme, "http") == 0);
+    return is_good && is_printable(origin->host) &&
+           (strcasecmp(origin->scheme, "https") == 0 || strcasecmp(origin->scheme, "http") == 0);
 }
 
 static bool origin_equals(const struct origin *a, const struct origin *b) {

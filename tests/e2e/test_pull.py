@@ -184,6 +184,8 @@ class Pull(PullTest):
             self.assertEqual(report["vocabulary"], 288)
         answer = self.json("run", REPO, "-p", "hi", "-n", "2", "--json", environment=self.environment)
         self.assertEqual(answer["output_tokens"], 2)
+        (self.folder / REPO).mkdir(parents=True)  # a folder of that name is no model
+        self.json("inspect", REPO, "--json", environment=self.environment, cwd=self.folder)
         self.refused("inspect", REPO + ":Q4_0", says=["no 'Q4_0'", "model-Q8_0.gguf"], environment=self.environment)
 
     def test_not_pulled_yet(self):
@@ -282,7 +284,7 @@ class Pull(PullTest):
                 handler.wfile.write(b"X-More: %s\r\n" % (b"x" * 1000))
 
         self.hub.answers = answers
-        self.pull_fails(says=["headers"])
+        self.pull_fails(says=["headers do not end"])
 
 
 class Resume(PullTest):
@@ -667,7 +669,8 @@ class Redirects(PullTest):
 
     def test_other_schemes(self):
         self.serve(model=GGUF)
-        for target in ("file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x", "http://user:pw@127.0.0.1/x", "http://"):
+        for target in ("file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x", "http://user:pw@127.0.0.1/x", "http://",
+                       "http://a\x9b2J/"):
             with self.subTest(target=target):
                 self.redirect(target)
                 self.pull_fails(says=["127.0.0.1"])
