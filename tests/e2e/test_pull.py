@@ -669,11 +669,12 @@ class Redirects(PullTest):
 
     def test_other_schemes(self):
         self.serve(model=GGUF)
-        for target in ("file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x", "http://user:pw@127.0.0.1/x", "http://",
-                       "http://a\x9b2J/"):
+        self.hub.files[""] = {"x.gguf": File(GGUF)}
+        with_user = self.hub.url.replace("http://", "http://user:pw@") + "/x.gguf"
+        for target in ("file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x", with_user, "http://", "http://a\x9b2J/"):
             with self.subTest(target=target):
                 self.redirect(target)
-                self.pull_fails(says=["127.0.0.1"])
+                self.pull_fails(says=["127.0.0.1 redirects to what is no"])
         self.assertEqual(self.stored(), {})
 
     def test_resumes_behind_a_redirect(self):
