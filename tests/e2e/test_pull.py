@@ -355,6 +355,10 @@ class Resume(PullTest):
         error = self.pull_fails()
         self.assertNotIn("kept", error)
         self.assertEqual(self.stored(), {})
+        self.break_off(etag=False)
+        self.pull(retries=1)
+        self.assertEqual(self.hub.downloads(), [None] * 3)
+        self.assertEqual(self.stored(), {REPO + "/model.gguf": GGUF})
 
     def test_a_server_that_ignores_range(self):
         self.serve(model=GGUF)
