@@ -135,14 +135,16 @@ static const struct argp argp = {options,
                                  parse,
                                  "MODEL",
                                  "Answer a prompt, or chat with a model; then say what remembering it "
-                                 "cost.\n\nMODEL is a GGUF file or the short "
-                                 "name of a model that `make demo` fetched (smollm2). Without -p or -f it is "
+                                 "cost.\n\nMODEL is a GGUF file, OWNER/REPO[:FILE or :TAG] as `cabinet pull` "
+                                 "fetched it, or the short name of the model that `make demo` fetched "
+                                 "(smollm2). Without -p or -f it is "
                                  "a chat: from a terminal with line "
                                  "editing, otherwise one turn a line.\v"
                                  "Examples:\n"
                                  "  cabinet run smollm2 -p 'Why is the sky blue?'\n"
                                  "  cabinet run smollm2 -f essay.txt -n 200 --temp 0 --json\n"
                                  "  cabinet run smollm2 --system 'Answer in one sentence.' --kv-memory 1G\n"
+                                 "  cabinet run OWNER/REPO:Q4_K_M -p 'Hello'\n"
                                  "  cabinet run model.gguf --raw -p 'Once upon a time' -n 50 --seed 7",
                                  NULL,
                                  NULL,
