@@ -13,7 +13,8 @@
 #define VERB_LIST(X)                                                                                         \
     X(run, "answer a prompt, or chat")                                                                       \
     X(inspect, "what a model is, and what its memory will cost")                                             \
-    X(bench, "speed, beside this machine's own limits")
+    X(bench, "speed, beside this machine's own limits")                                                      \
+    X(perplexity, "quality on a text, and how far a lossy change moves it")
 
 #define X(name, summary) int cli_##name(int argc, char **argv);
 VERB_LIST(X)
@@ -50,6 +51,9 @@ error_t cli_parse_model(int key, char *argument, struct argp_state *state, const
 /* Turns what the user gave for MODEL into a path: an existing file as it is, or a short name ("smollm2") of a
  * model in the cache folder. NOT_FOUND says what to do. */
 int cli_model_path(const char *model, char *path, size_t size);
+/* The whole of a file ('-': standard input) as text that ends with a NUL and holds no other; free with
+ * mem_free. */
+int cli_read_text(const char *path, char **text);
 /* $XDG_CACHE_HOME/cabinet or ~/.cache/cabinet */
 int cli_cache_folder(char *path, size_t size);
 
