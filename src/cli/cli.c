@@ -108,3 +108,32 @@ error_t cli_parse_model(int key, char *argument, struct argp_state *state, const
     if (*model == NULL) argp_error(state, "MODEL is missing");
     return 0;
 }
+
+int cli_read_text(const char *path, char **text) {
+    bool is_stdin = strcmp(path, "-") == 0;
+    FILE *file = is_stdin ? stdin : fopen(path, "re");
+    if (file == NULL) return ERR(NOT_FOUND, "cannot read %s: %s", path, strerror(errno));
+    size_t length = 0, capacity = 0;
+    *text = NULL;
+    int result = 0;
+    while (result == 0 && !feof(file) && !ferror(file)) {
+        if (capacity - length < 65536) {
+            char *grown = mem_realloc(*text, capacity * 2 + 65537, 1);
+            if (grown == NULL) result = ERR_NO_MEMORY;
+            if (grown == NULL) break;
+            *text = grown;
+            capacity = capacity * 2 + 65536;
+        }
+        length += fread(*text + length, 1, capacity - length, file);
+    }
+    if (result == 0 && ferror(file)) result = ERR(IO, "cannot read %s: %s", path, strerror(errno));
+    if (!is_stdin) (void)fclose(file);
+    if (result == 0 && memchr(*text, '\0', length) != NULL)
+        result = ERR(INVALID, "%s holds NUL bytes: it is no text", path);
+    if (result < 0) {
+        mem_free(*text);
+        return result;
+    }
+    (*text)[length] = '\0';
+    return 0;
+}

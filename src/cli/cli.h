@@ -14,6 +14,7 @@
     X(run, "answer a prompt, or chat")                                                                       \
     X(inspect, "what a model is, and what its memory will cost")                                             \
     X(bench, "speed, beside this machine's own limits")                                                      \
+    X(perplexity, "quality on a text, and how far a lossy change moves it")                                  \
     X(pull, "fetch a model from Hugging Face or another server")                                             \
     X(list, "the models in the cache folder")                                                                \
     X(rm, "remove a model from the cache folder")
@@ -54,5 +55,8 @@ error_t cli_parse_model(int key, char *argument, struct argp_state *state, const
  * by its short name ("smollm2"), as OWNER/REPO[@REVISION][:FILE or :TAG], as its URL, or as its path there.
  * NOT_FOUND says what to do. */
 int cli_model_path(const char *model, char *path, size_t size);
+/* The whole of a file ('-': standard input) as text that ends with a NUL and holds no other; free with
+ * mem_free. */
+int cli_read_text(const char *path, char **text);
 
 #endif

@@ -1,5 +1,4 @@
 /* cabinet run: one answer, or a chat. */
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -157,36 +156,6 @@ static void on_interrupt(int signal_number) {
     interrupted = 1;
 }
 
-/* The whole of a file as text; free with mem_free. */
-static int read_text(const char *path, char **text) {
-    bool is_stdin = strcmp(path, "-") == 0;
-    FILE *file = is_stdin ? stdin : fopen(path, "re");
-    if (file == NULL) return ERR(NOT_FOUND, "cannot read %s: %s", path, strerror(errno));
-    size_t length = 0, capacity = 0;
-    *text = NULL;
-    int result = 0;
-    while (result == 0 && !feof(file) && !ferror(file)) {
-        if (capacity - length < 65536) {
-            char *grown = mem_realloc(*text, capacity * 2 + 65537, 1);
-            if (grown == NULL) result = ERR_NO_MEMORY;
-            if (grown == NULL) break;
-            *text = grown;
-            capacity = capacity * 2 + 65536;
-        }
-        length += fread(*text + length, 1, capacity - length, file);
-    }
-    if (result == 0 && ferror(file)) result = ERR(IO, "cannot read %s: %s", path, strerror(errno));
-    if (!is_stdin) (void)fclose(file);
-    if (result == 0 && memchr(*text, '\0', length) != NULL)
-        result = ERR(INVALID, "%s holds NUL bytes: it is no text", path);
-    if (result < 0) {
-        mem_free(*text);
-        return result;
-    }
-    (*text)[length] = '\0';
-    return 0;
-}
-
 static void print_json(const struct run_opts *opts, const struct session *session,
                        const struct answer *answer) {
     json_t *object = json_object(), *ids = json_array();
@@ -249,7 +218,7 @@ static int answer_once(struct session *session, const struct run_opts *opts, con
 
 static int run(struct run_opts *opts) {
     char *file_text = NULL;
-    if (opts->file != NULL) TRY(read_text(opts->file, &file_text));
+    if (opts->file != NULL) TRY(cli_read_text(opts->file, &file_text));
     const char *text = opts->prompt != NULL ? opts->prompt : file_text;
     struct session session;
     int result = session_open(&session, &opts->session);
