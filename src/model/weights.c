@@ -139,12 +139,13 @@ static int bind_ffn(struct binder *binder, const struct description *d, uint32_t
     struct layer_weights *layer = &binder->weights->layers[index];
     char name[64];
     if (d->has_pre_norms) TRY(bind_vector(binder, NAME("ffn_norm.weight"), d->n_embd, &layer->ffn_norm));
-    if (has_tensor(binder, NAME("ffn_gate.weight"))) {
-        TRY(bind_matrix(binder, name, d->n_embd, d->n_ff, &layer->gate));
-        TRY(bind_matrix(binder, NAME("ffn_up.weight"), d->n_embd, d->n_ff, &layer->up));
-    } else {
+    const struct gguf_tensor *up = gguf_find_tensor(binder->file, NAME("ffn_up.weight"));
+    if (up != NULL && up->dims[1] == 2 * (uint64_t)d->n_ff) {
         const struct part parts[] = {{d->n_ff, &layer->gate}, {d->n_ff, &layer->up}};
-        TRY(bind_parts(binder, NAME("ffn_up.weight"), d->n_embd, parts, 2));
+        TRY(bind_parts(binder, name, d->n_embd, parts, 2));
+    } else {
+        TRY(bind_matrix(binder, NAME("ffn_gate.weight"), d->n_embd, d->n_ff, &layer->gate));
+        TRY(bind_matrix(binder, NAME("ffn_up.weight"), d->n_embd, d->n_ff, &layer->up));
     }
     TRY(bind_matrix(binder, NAME("ffn_down.weight"), d->n_ff, d->n_embd, &layer->down));
     if (!d->has_post_norms) return 0;
