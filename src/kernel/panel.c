@@ -34,13 +34,15 @@ void panel_matrix_init(struct panel_matrix *matrix, enum weight_type type, size_
 /* Writes `bits` of a run's codes, from bit `from` on, as one row's part of a plane. */
 PANEL_INLINE void pack_plane(uint8_t *plane, size_t row, const uint8_t code[WEIGHT_RUN], unsigned from,
                              unsigned bits) {
-    uint8_t packed[WEIGHT_RUN] = {0};
-    const unsigned n = 4 * bits; /* bytes of the row */
-    for (unsigned i = 0; i < WEIGHT_RUN; i++) {
-        unsigned part = code[i] >> from & ((1u << bits) - 1);
-        packed[i % n] = (uint8_t)(packed[i % n] | part << bits * (i / n));
+    /* four bytes at a time, one for each input of a code line */
+    const uint32_t mask = 0x01010101u * ((1u << bits) - 1);
+    uint32_t packed[PANEL_LINES] = {0};
+    for (unsigned i = 0; i < PANEL_LINES; i++) {
+        uint32_t line;
+        memcpy(&line, code + 4 * i, sizeof line);
+        packed[i % bits] |= (line >> from & mask) << i / bits * bits;
     }
-    for (size_t i = 0; i < bits; i++) memcpy(plane + (i * PANEL_ROWS + row) * 4, packed + i * 4, 4);
+    for (size_t i = 0; i < bits; i++) memcpy(plane + (i * PANEL_ROWS + row) * 4, &packed[i], 4);
 }
 
 PANEL_INLINE void pack_scales(enum weight_type type, uint8_t *group, size_t row,

@@ -46,13 +46,14 @@ class Gguf:
         head = b"GGUF" + struct.pack("<IQQ", self.version, len(self.tensors), len(self.values))
         for key, (kind, value) in self.values.items():
             head += put_string(key) + struct.pack("<I", kind) + put(kind, value)
-        data = b""
+        data, n_bytes = [], 0
         for tensor in self.tensors:
-            offset = len(data) if tensor.offset is None else tensor.offset
+            offset = n_bytes if tensor.offset is None else tensor.offset
             head += put_string(tensor.name) + struct.pack(f"<I{len(tensor.dims)}QIQ", len(tensor.dims), *tensor.dims,
                                                           tensor.type, offset)
-            data += tensor.data + bytes(-len(tensor.data) % ALIGNMENT)
-        return head + bytes(-len(head) % ALIGNMENT) + data
+            data += [tensor.data, bytes(-len(tensor.data) % ALIGNMENT)]
+            n_bytes += len(data[-2]) + len(data[-1])
+        return b"".join([head, bytes(-len(head) % ALIGNMENT), *data])
 
 
 def put_string(text):

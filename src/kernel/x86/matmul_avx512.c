@@ -9,7 +9,8 @@
 #include "kernel/x86/tile_avx512.h"
 
 enum {
-    STREAM_ROWS = 4, /* with more rows than this, tiles are faster */
+    STREAM_ROWS = 4,  /* rows that a streamed panel meets at once */
+    STREAM_MOST = 16, /* with more rows than this, tiles are faster */
     PREFETCH_BYTES = 2048,
 };
 
@@ -83,18 +84,34 @@ PANEL_INLINE __mmask16 panel_mask(const struct panel_matrix *w, size_t panel) {
     return left >= PANEL_ROWS ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
 }
 
-PANEL_INLINE void stream_panels(enum weight_type type, unsigned n_rows, const struct panel_matrix *w,
-                                size_t begin, size_t end, const struct activations *x, size_t row, float *out,
+PANEL_INLINE void stream_rows(enum weight_type type, unsigned n_rows, const struct panel_matrix *w, size_t p,
+                              const struct activations *x, size_t row, float *out, size_t out_stride) {
+    __m512 acc[STREAM_ROWS];
+#pragma GCC unroll 4
+    for (unsigned r = 0; r < n_rows; r++) acc[r] = _mm512_setzero_ps();
+    stream_panel(type, n_rows, w->data + p * w->panel_bytes, x, row, acc);
+#pragma GCC unroll 4
+    for (unsigned r = 0; r < n_rows; r++)
+        _mm512_mask_storeu_ps(out + (row + r) * out_stride + p * PANEL_ROWS, panel_mask(w, p), acc[r]);
+}
+
+/* More than STREAM_ROWS rows read a panel again, out of the first-level cache. */
+PANEL_INLINE void stream_panels(enum weight_type type, const struct panel_matrix *w, size_t begin, size_t end,
+                                const struct activations *x, size_t row_begin, size_t row_end, float *out,
                                 size_t out_stride) {
-    for (size_t p = begin; p < end; p++) {
-        __m512 acc[STREAM_ROWS];
-#pragma GCC unroll 4
-        for (unsigned r = 0; r < n_rows; r++) acc[r] = _mm512_setzero_ps();
-        stream_panel(type, n_rows, w->data + p * w->panel_bytes, x, row, acc);
-#pragma GCC unroll 4
-        for (unsigned r = 0; r < n_rows; r++)
-            _mm512_mask_storeu_ps(out + (row + r) * out_stride + p * PANEL_ROWS, panel_mask(w, p), acc[r]);
-    }
+    const size_t n_rows = row_end - row_begin, n_parts = (n_rows + STREAM_ROWS - 1) / STREAM_ROWS;
+    for (size_t p = begin; p < end; p++)
+        for (size_t part = 0; part < n_parts; part++) {
+            size_t row = row_begin + n_rows * part / n_parts,
+                   row_after = row_begin + n_rows * (part + 1) / n_parts;
+            switch (row_after - row) {
+            case 1: stream_rows(type, 1, w, p, x, row, out, out_stride); break;
+            case 2: stream_rows(type, 2, w, p, x, row, out, out_stride); break;
+            case 3: stream_rows(type, 3, w, p, x, row, out, out_stride); break;
+            case 4: stream_rows(type, 4, w, p, x, row, out, out_stride); break;
+            default: __builtin_unreachable();
+            }
+        }
 }
 
 PANEL_INLINE void decode_groups(enum weight_type type, const uint8_t *panel, size_t g, size_t n,
@@ -133,13 +150,10 @@ PANEL_INLINE void matmul_panels(enum weight_type type, const struct panel_matrix
                                 size_t out_stride) {
     const struct weight_traits traits = weight_traits_of(type);
     const struct tile_format format = {traits.n_shares, traits.has_minimum, traits.offset, decoders[type]};
-    switch (row_end - row_begin) {
-    case 1: stream_panels(type, 1, w, begin, end, x, row_begin, out, out_stride); break;
-    case 2: stream_panels(type, 2, w, begin, end, x, row_begin, out, out_stride); break;
-    case 3: stream_panels(type, 3, w, begin, end, x, row_begin, out, out_stride); break;
-    case 4: stream_panels(type, 4, w, begin, end, x, row_begin, out, out_stride); break;
-    default: tile_panels_avx512(&format, w, begin, end, x, row_begin, row_end, out, out_stride);
-    }
+    if (row_end - row_begin <= STREAM_MOST)
+        stream_panels(type, w, begin, end, x, row_begin, row_end, out, out_stride);
+    else
+        tile_panels_avx512(&format, w, begin, end, x, row_begin, row_end, out, out_stride);
 }
 
 WEIGHT_QUANTISED_LIST(KERNEL_SET_DEFINE_MATMUL)
