@@ -138,6 +138,23 @@ static void characters_without_a_piece_become_bytes(void **state) {
     close_tiny();
 }
 
+static void gemma4_merges_lines_by_rank(void **state) {
+    (void)state;
+    open_tiny(&(struct tiny_sentencepiece){.model = "gemma4", .piece_of_hole = "\n\n", .kind_of_hole = 1});
+    IDS("aab", false, ID(AA), ID(B)); /* "a a" is before "a b" in the list */
+    IDS("b a", false, ID(B), ID(MARK_A));
+    IDS(" aa", false, ID(MARK), ID(AA));
+    IDS("abc", false, ID(AB), ID(C));
+    IDS("a\xc3\xa9"
+        "a",
+        false, ID(A), BYTE_ID(0xc3), BYTE_ID(0xa9), ID(A));
+    IDS("a\n\na\n\n\n", false, ID(A), ID(HOLE), ID(A), BYTE_ID('\n'), BYTE_ID('\n'), BYTE_ID('\n'));
+    IDS("<s>a", true, ID(BOS), ID(A)); /* nothing in front of text */
+    assert_string_equal(tokenizer_model_name(tokenizer), "gemma4");
+    assert_true(tokenizer_adds_bos(tokenizer));
+    close_tiny();
+}
+
 static void decoding_joins_bytes(void **state) {
     (void)state;
     static const token_id ids[] = {ID(BOS),       ID(MARK_A),    ID(MARKS),     BYTE_ID(0xf0),
@@ -265,7 +282,7 @@ static void files_that_make_no_sense(void **state) {
     REFUSED(CORRUPT, "tokens 3 and 68 are both", .spelling_of_41 = "<0x00>");
     REFUSED(CORRUPT, "tokenizer.ggml.unknown_token_id is 279", .unknown_plus_1 = TINY_SP_N + 1);
     REFUSED(CORRUPT, "tokenizer.ggml.add_space_prefix", .odd_space_prefix = true);
-    REFUSED(CORRUPT, "no merges", .model = "gemma4");
+    REFUSED(CORRUPT, "no merges", .model = "gemma4", .no_key = "tokenizer.ggml.merges");
 }
 
 int main(void) {
@@ -275,6 +292,7 @@ int main(void) {
         cmocka_unit_test(special_tokens_end_and_begin_text),
         cmocka_unit_test(phi3s_special_tokens_take_the_space_behind_them),
         cmocka_unit_test(characters_without_a_piece_become_bytes),
+        cmocka_unit_test(gemma4_merges_lines_by_rank),
         cmocka_unit_test(decoding_joins_bytes),
         cmocka_unit_test(what_the_file_says_of_itself),
         cmocka_unit_test(merging_equals_the_naive_way),

@@ -133,13 +133,22 @@ static inline uint32_t tiny_sp_kind(const struct tiny_sentencepiece *tiny, int i
     return (uint32_t)(is_hole ? tiny->kind_of_hole : kinds[id - TINY_SP_MARK]);
 }
 
+/* For `gemma4`, whose ranks are another order than the scores. */
+static inline void tiny_sp_merges(struct gguf_writer *writer, const struct tiny_sentencepiece *tiny) {
+    static const char *const merges[] = {"a a", "aa aa", "_ a", "_ _", "a b", "b c", "bc d"};
+    enum { N_MERGES = sizeof merges / sizeof *merges };
+    tiny_sp_array(writer, tiny, "tokenizer.ggml.merges", 8, N_MERGES);
+    for (int rank = 0; rank < N_MERGES; rank++) put_piece(writer, merges[rank]);
+}
+
 static inline void put_tiny_sentencepiece(struct gguf_writer *writer, const struct tiny_sentencepiece *tiny) {
-    put_header(writer, 3, 0, 9);
+    put_header(writer, 3, 0, 10);
     put_string_value(writer, "general.architecture",
                      tiny->architecture != NULL ? tiny->architecture : "llama");
     put_string_value(writer, "tokenizer.ggml.model", tiny->model != NULL ? tiny->model : "llama");
     tiny_sp_tokens(writer, tiny);
     tiny_sp_scores(writer, tiny);
+    tiny_sp_merges(writer, tiny);
     tiny_sp_array(writer, tiny, "tokenizer.ggml.token_type", 5, TINY_SP_N);
     for (int id = 0; id < TINY_SP_N; id++) put_u32(writer, tiny_sp_kind(tiny, id));
     put_u32_value(writer, "tokenizer.ggml.bos_token_id", TINY_SP_BOS);
