@@ -89,7 +89,7 @@ static void check_variant(void **state) {
     const struct variant *variant = *state;
     char path[4096];
     struct gguf *file;
-    struct tokenizer *tokenizer;
+    struct tokenizer *tokenizer = NULL;
     snprintf(path, sizeof path, "%s/%s.gguf", folder, variant->name);
     if (gguf_open(&file, path) < 0 || tokenizer_open(&tokenizer, file) < 0) fail_msg("%s", err_message());
     snprintf(path, sizeof path, "%s/%s.bin", folder, variant->name);
