@@ -48,10 +48,10 @@ def train(rng, options):
     return proto
 
 
-def mix_scores(proto):
+def mix_scores(rng, proto):
     for entry in proto.pieces:
         if entry.type == sentencepiece_model_pb2.ModelProto.SentencePiece.NORMAL:
-            entry.score = 5 - len(entry.piece) % 4 * 2.5
+            entry.score = rng.choice((-1e6, -7.5, -2, 0, 0.5, 3, 1e6))
 
 
 def write_gguf(path, proto):
@@ -91,7 +91,7 @@ def main():
         rng = random.Random(name)
         proto = train(rng, options)
         if name == "ties":
-            mix_scores(proto)
+            mix_scores(rng, proto)
         write_gguf(folder / f"{name}.gguf", proto)
         write_texts(folder / f"{name}.bin", proto, rng)
 
