@@ -154,6 +154,9 @@ void tokenizer_close(struct tokenizer *tokenizer) {
 struct encoding {
     const struct tokenizer *tokenizer;
     struct token_list *list;
+    const struct special_set *set; /* what is parsed */
+    const size_t *guards;          /* rising offsets where no control token begins */
+    size_t n_guards;
     struct merge_work work;
 };
 
@@ -174,12 +177,20 @@ static size_t stripped(const struct tokenizer *tokenizer, token_id id, const cha
     return n;
 }
 
-static int encode_pieces(struct encoding *encoding, const char *text, size_t length,
-                         const struct special_set *set) {
+/* The special token that the text begins with at `at`, or -1. */
+static token_id match(const struct encoding *encoding, const char *text, size_t length, size_t at,
+                      bool is_guarded, size_t *matched) {
+    const struct special_set *set = is_guarded ? &encoding->tokenizer->always : encoding->set;
+    return special_set_match(set, &encoding->tokenizer->vocabulary, text + at, length - at, matched);
+}
+
+static int encode_parts(struct encoding *encoding, const char *text, size_t length) {
     const struct tokenizer *tokenizer = encoding->tokenizer;
-    size_t begin = 0, at = 0, matched = 0;
-    while (set->n > 0 && at < length) {
-        token_id id = special_set_match(set, &tokenizer->vocabulary, text + at, length - at, &matched);
+    size_t begin = 0, at = 0, guard = 0, matched = 0;
+    while (encoding->set->n > 0 && at < length) {
+        while (guard < encoding->n_guards && encoding->guards[guard] < at) guard++;
+        bool is_guarded = guard < encoding->n_guards && encoding->guards[guard] == at;
+        token_id id = match(encoding, text, length, at, is_guarded, &matched);
         if (id < 0) {
             at++;
             continue;
@@ -192,20 +203,39 @@ static int encode_pieces(struct encoding *encoding, const char *text, size_t len
     return encode_plain(encoding, text + begin, length - begin);
 }
 
-int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length, bool parse_special,
-                     struct token_list *list) {
+static int encode(struct encoding encoding, const char *text, size_t length) {
     enum { TEXT_MAX = 1 << 30 };
     if (length > TEXT_MAX)
         return ERR(TOO_LARGE, "a text of %zu bytes; at most %d are encoded at once", length, TEXT_MAX);
     size_t valid = utf8_valid_prefix(text, length);
     if (valid < length) return ERR(INVALID, "the text is not UTF-8 at byte %zu", valid);
-    const size_t n_before = list->n;
-    struct encoding encoding = {.tokenizer = tokenizer, .list = list};
-    int result =
-        encode_pieces(&encoding, text, length, parse_special ? &tokenizer->special : &tokenizer->always);
+    const size_t n_before = encoding.list->n;
+    int result = encode_parts(&encoding, text, length);
     merge_work_free(&encoding.work);
-    if (result < 0) list->n = n_before;
+    if (result < 0) encoding.list->n = n_before;
     return result;
+}
+
+int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length, bool parse_special,
+                     struct token_list *list) {
+    const struct special_set *set = parse_special ? &tokenizer->special : &tokenizer->always;
+    return encode((struct encoding){.tokenizer = tokenizer, .list = list, .set = set}, text, length);
+}
+
+int tokenizer_encode_guarded(const struct tokenizer *tokenizer, const char *text, size_t length,
+                             const size_t *guards, size_t n_guards, struct token_list *list) {
+    struct encoding encoding = {.tokenizer = tokenizer,
+                                .list = list,
+                                .set = &tokenizer->special,
+                                .guards = guards,
+                                .n_guards = n_guards};
+    return encode(encoding, text, length);
+}
+
+bool tokenizer_spells_control(const struct tokenizer *tokenizer, const char *text, size_t length) {
+    size_t matched;
+    token_id id = special_set_match(&tokenizer->special, &tokenizer->vocabulary, text, length, &matched);
+    return id >= 0 && tokenizer->vocabulary.kinds[id] != TOKEN_USER_DEFINED;
 }
 
 /* --- decode --- */

@@ -19,7 +19,8 @@ from tokenizers import Regex
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
 
 N_TEXTS = 120  # for each rule
-SPECIALS = ["<|im_end|>", "</s>", "hello_world", "HelloWorld", "iOS'll", "x/y//\n", "  \n  x", "$1,234.56", "(a|b)"]
+SPECIALS = ["<|im_end|>", "</s>", "hello_world", "HelloWorld", "iOS'll", "x/y//\n", "  \n  x", "$1,234.56", "(a|b)",
+            " `a` ``", "x\u9fa5\u9fa6\u3002", "\u0800\ud7fb", "\u30ff\u3100", "\u01ba\u01bb\u01bc"]
 
 CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 LINE_ENDS = r"\s*[\r\n]+"

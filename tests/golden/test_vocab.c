@@ -49,7 +49,7 @@ static void check_vocabulary(void **state) {
     char path[4352];
     snprintf(path, sizeof path, "%s/ggml-vocab-%s.gguf", directory, name);
     struct gguf *file;
-    struct tokenizer *tokenizer;
+    struct tokenizer *tokenizer = NULL;
     if (gguf_open(&file, path) < 0 || tokenizer_open(&tokenizer, file) < 0)
         fail_msg("%s: %s", path, err_message());
     char *texts = read_text(name, ".inp"), *ids = read_text(name, ".out");
