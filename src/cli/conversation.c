@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -53,11 +54,12 @@ void conversation_close(struct conversation *conversation) {
 static int render(const struct conversation *conversation, struct token_list *prompt) {
     const struct model *model = &conversation->session->model;
     if (model->chat == NULL)
-        return ERR(UNSUPPORTED, "this model has no chat template; use --raw to continue a text instead");
+        return ERR(UNSUPPORTED, "this model has no chat template and none built in fits it; use --raw to "
+                                "continue a text instead");
     char *text;
     size_t length;
-    TRY(chat_template_render(model->chat, conversation->messages, conversation->n_messages, true, &text,
-                             &length));
+    TRY(chat_template_render(model->chat, conversation->messages, conversation->n_messages, true,
+                             (int64_t)time(NULL), &text, &length));
     int result = tokenizer_encode(model->tokenizer, text, length, true, prompt);
     chat_template_text_free(text, length);
     return result;
