@@ -38,6 +38,15 @@ class Gguf:
     def set(self, key, value, kind=None):
         self.values[key] = (self.values[key][0] if kind is None else kind, value)
 
+    def remove_template(self):
+        """And a special token without which none that is built in fits."""
+        self.values.pop("tokenizer.chat_template")
+        self.rename_tokens({b"<|im_start|>": b"<|renamed|>"})
+
+    def rename_tokens(self, names):
+        element, tokens = self.values["tokenizer.ggml.tokens"][1]
+        self.set("tokenizer.ggml.tokens", (element, [names.get(token, token) for token in tokens]))
+
     def write(self, path):
         pathlib.Path(path).write_bytes(self.bytes())
         return path
