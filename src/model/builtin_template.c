@@ -36,10 +36,14 @@ static const char llama3[] =
     "{{ m.content|trim }}<|eot_id|>{% endfor %}" IF_PROMPT
     "<|start_header_id|>assistant<|end_header_id|>\n\n" END_PROMPT;
 
-/* The brackets ask for an answer by themselves. */
-static const char mistral[] =
-    "{{ bos_token }}" IF_SYSTEM LEAD "{% elif m.role == 'assistant' %} {{ m.content|trim }}{{ eos_token }}"
-    "{% else %}[INST] " LEAD_AND_TURN "[/INST]{% endif %}{% endfor %}";
+/* The brackets ask for an answer by themselves. A byte-level vocabulary (tekken) wants no blanks around them.
+ */
+#define MISTRAL(blank)                                                                                       \
+    "{{ bos_token }}" IF_SYSTEM LEAD "{% elif m.role == 'assistant' %}" blank                                \
+    "{{ m.content|trim }}{{ eos_token }}{% else %}[INST]" blank LEAD_AND_TURN                                \
+    "[/INST]{% endif %}{% endfor %}"
+static const char mistral[] = MISTRAL(" ");
+static const char mistral_tekken[] = MISTRAL("");
 
 static const char llama2[] =
     IF_SYSTEM "{% set first.lead = '<<SYS>>\\n' ~ m.content|trim ~ '\\n<</SYS>>\\n\\n' %}"
@@ -55,7 +59,8 @@ const struct builtin_template builtin_templates[BUILTIN_TEMPLATES] = {
     {"olmo2", {"olmo2"}, {"<|endoftext|>"}, olmo2},
     {"chatml", {NULL}, {"<|im_start|>", "<|im_end|>"}, chatml},
     {"llama3", {"llama"}, {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}, llama3},
-    {"mistral", {"llama"}, {"[INST]", "[/INST]"}, mistral},
+    {"mistral", {"llama"}, {"[INST]", "[/INST]", "<0x0A>"}, mistral},
+    {"mistral-tekken", {"llama"}, {"[INST]", "[/INST]"}, mistral_tekken},
     {"llama2", {"llama"}, {"<s>", "</s>", "<0x0A>"}, llama2},
 };
 

@@ -5,7 +5,7 @@
 
 #include "model/tokenizer.h"
 
-enum { BUILTIN_TEMPLATES = 8, BUILTIN_LIST_MAX = 4 };
+enum { BUILTIN_TEMPLATES = 9, BUILTIN_LIST_MAX = 4 };
 
 struct builtin_template {
     const char *name;

@@ -74,6 +74,7 @@ static void vocabulary_and_architecture_choose(void **state) {
         {"llama", "<|start_header_id|> <|end_header_id|> <|eot_id|>", "llama3"},
         {"llama", "<|start_header_id|> <|end_header_id|> <|eot_id|> <|im_start|> <|im_end|>", "chatml"},
         {"llama", "<s> </s> <0x0A> [INST] [/INST]", "mistral"},
+        {"llama", "<s> </s> [INST] [/INST]", "mistral-tekken"},
         {"llama", "<s> </s> <0x0A>", "llama2"},
         {"qwen2", "<s> </s> <0x0A>", "none"},
         {"llama", "<|endoftext|>", "none"},
@@ -114,6 +115,7 @@ static const struct {
                "<|start_header_id|>user<|end_header_id|>\n\nThree?<|eot_id|>"
                "<|start_header_id|>assistant<|end_header_id|>\n\n"},
     {"mistral", "<s>[INST] Be brief.\n\nOne?[/INST] Two.</s>[INST] Three?[/INST]"},
+    {"mistral-tekken", "<s>[INST]Be brief.\n\nOne?[/INST]Two.</s>[INST]Three?[/INST]"},
     {"llama2", "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nOne? [/INST] Two. </s><s>[INST] Three? [/INST]"},
 };
 
