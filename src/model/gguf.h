@@ -64,14 +64,25 @@ struct gguf_tensor {
 
 struct gguf;
 
-/* Maps the file at `path`. NOT_FOUND, IO, CORRUPT, UNSUPPORTED (version, endianness, a tensor type that does
- * not run here: the message names tensor and type), TOO_LARGE. */
+/* Maps the file at `path`, and if that is the first part of a split model (NAME-00001-of-00003.gguf), the
+ * other parts beside it: their tensors are found as if all were one file. NOT_FOUND, IO, CORRUPT, UNSUPPORTED
+ * (version, endianness, a tensor type that does not run here: the message names tensor and type), TOO_LARGE,
+ * INVALID for another part than the first. Every message names the file. */
 int gguf_open(struct gguf **file, const char *path);
-/* The same over borrowed bytes, which stay valid until gguf_close; `name` appears in messages. */
+
+struct gguf_buffer {
+    const void *bytes;
+    size_t length;
+    const char *name; /* for messages */
+};
+/* The same over borrowed bytes, which stay valid until gguf_close: one file, or a split model's parts in
+ * order. */
+int gguf_open_buffers(struct gguf **file, const struct gguf_buffer *buffers, size_t n_buffers);
 int gguf_open_bytes(struct gguf **file, const void *bytes, size_t length, const char *name);
 void gguf_close(struct gguf *file);
 
-size_t gguf_bytes(const struct gguf *file); /* length of the file */
+size_t gguf_n_files(const struct gguf *file);
+size_t gguf_bytes(const struct gguf *file); /* length of all files */
 unsigned gguf_version(const struct gguf *file);
 size_t gguf_n_values(const struct gguf *file);
 const struct gguf_value *gguf_value_at(const struct gguf *file, size_t index);

@@ -58,18 +58,24 @@ static int compare_entries(const void *a, const void *b) {
     return gguf_name_compare(*(const struct gguf_string *const *)a, *(const struct gguf_string *const *)b);
 }
 
-/* Sorts the names of n entries of `stride` bytes, whose first member is their name, and refuses a duplicate.
- */
-static int index_names(const struct gguf *file, const char *what, const void *entries, size_t n,
-                       size_t stride, const struct gguf_string ***index) {
+int gguf_index_names(const void *entries, size_t n, size_t stride, const struct gguf_string ***index,
+                     const struct gguf_string ***twice) {
+    *twice = NULL;
     *index = mem_alloc(n, sizeof **index);
     if (*index == NULL) return ERR_NO_MEMORY;
     for (size_t i = 0; i < n; i++)
         (*index)[i] = (const struct gguf_string *)(const void *)((const uint8_t *)entries + i * stride);
     qsort(*index, n, sizeof **index, compare_entries);
-    for (size_t i = 1; i < n; i++)
-        if (gguf_name_compare((*index)[i - 1], (*index)[i]) == 0)
-            return ERR(CORRUPT, "%s: %s '%s' is there twice", file->name, what, QUOTE(*(*index)[i]));
+    for (size_t i = 1; i < n && *twice == NULL; i++)
+        if (gguf_name_compare((*index)[i - 1], (*index)[i]) == 0) *twice = *index + i - 1;
+    return 0;
+}
+
+static int index_names(const struct gguf *file, const char *what, const void *entries, size_t n,
+                       size_t stride, const struct gguf_string ***index) {
+    const struct gguf_string **twice;
+    TRY(gguf_index_names(entries, n, stride, index, &twice));
+    if (twice != NULL) return ERR(CORRUPT, "%s: %s '%s' is there twice", file->name, what, QUOTE(**twice));
     return 0;
 }
 
