@@ -1,9 +1,10 @@
 /* GGUF files (versions 2 and 3), mapped and read in place.
  *
  * The whole header is checked when a file is opened: every size is bounded by the file's own length before it
- * is used, every tensor lies inside the file and is aligned as the file says, names are unique. What remains
- * unchecked is meaning: whoever reads a value checks its type and range. Nothing is copied: strings, arrays
- * and tensors point into the mapping and live until gguf_close. Strings are not NUL-terminated.
+ * is used, every tensor lies inside the file, aligned as the file says and apart from the others, names are
+ * unique. What remains unchecked is meaning: whoever reads a value checks its type and range. Nothing is
+ * copied: strings, arrays and tensors point into the mapping and live until gguf_close. Strings are not
+ * NUL-terminated.
  *
  * Format: the GGUF specification of the ggml project (docs/gguf.md there). */
 #ifndef CABINET_MODEL_GGUF_H
