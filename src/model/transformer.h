@@ -24,6 +24,7 @@ struct workspace {
     struct attention_sequence *sequences;
     void *attention_scratch;
     void *storage;
+    size_t storage_bytes;
 };
 
 /* Bounds of the batches to come; max_tokens of one sequence also chooses among a file's RoPE factors.
