@@ -1,7 +1,8 @@
-/* Allocation that can be counted and made to fail.
+/* Allocation that can be counted, bounded and made to fail.
  *
- * Every allocation of the product goes through here, so that a test can let the n-th one fail (base/fault.h)
- * and can prove that a step allocates nothing. Memory is zeroed. A failure is NULL with the error set. */
+ * Every allocation of the product goes through here, so that a test can let the n-th one fail (base/fault.h),
+ * can prove that a step allocates nothing, and that a hostile file makes it take no more than a bound. Memory
+ * is zeroed. A failure is NULL with the error set. */
 #ifndef CABINET_BASE_MEM_H
 #define CABINET_BASE_MEM_H
 
@@ -26,6 +27,11 @@ void mem_unmap(void *pointer, size_t bytes);
 
 /* Allocations of this process so far, for tests. */
 uint64_t mem_count(void);
+/* For tests: what would hold more than `bytes` at once from now on fails with NO_MEMORY; UINT64_MAX, as at
+ * the start, is no limit. Mappings count whole, touched or not. The peak begins anew. */
+void mem_limit(uint64_t bytes);
+uint64_t mem_held_bytes(void);
+uint64_t mem_peak_bytes(void); /* most held at once since mem_limit */
 
 /* Bytes that new work may use without pushing the machine into swap or past a cgroup limit. */
 uint64_t mem_available_bytes(void);

@@ -167,8 +167,11 @@ static void print_text(const struct report *report) {
            d->architecture, d->n_layers, d->n_embd, d->n_ff, d->n_heads, d->n_kv_heads, d->head_dim);
     printf("context        %s tokens, RoPE base %g\n", cli_format_count(a, d->n_context),
            (double)d->ropes[0].base);
-    printf("parameters     %s in %zu tensors, %s\n", cli_format_count(a, report->n_parameters),
+    printf("parameters     %s in %zu tensors, %s", cli_format_count(a, report->n_parameters),
            gguf_n_tensors(report->model.file), cli_format_bytes(b, (double)report->tensor_bytes));
+    size_t n_files = gguf_n_files(report->model.file);
+    if (n_files > 1) printf(" in %zu files", n_files);
+    putchar('\n');
     for (size_t i = 0; i < report->n_types; i++)
         printf("  %-10s   %" PRIu64 " tensors, %s\n", weight_type_name(report->types[i].type),
                report->types[i].n_tensors, cli_format_bytes(a, (double)report->types[i].bytes));
@@ -243,6 +246,7 @@ static void print_json(const struct report *report) {
         {"head_dim", d->head_dim},
         {"vocabulary", d->n_vocab},
         {"context_tokens", d->n_context},
+        {"files", gguf_n_files(report->model.file)},
         {"parameters", report->n_parameters},
         {"tensor_bytes", report->tensor_bytes},
         {"weight_bytes_per_step", report->weight_bytes_per_step},

@@ -9,6 +9,10 @@
 
 /* Bounds far above any real model, so that products of sizes cannot overflow. */
 enum { MAX_WIDTH = 1 << 20, MAX_HEADS = 4096, MAX_CONTEXT = 1 << 27 };
+/* Queries and FFN may be so many times as wide as the embedding. The workspace grows with the widths, while a
+ * file needs only embedding x width numbers to have them: without a bound a small file could ask for any
+ * memory. The widest of known models is an FFN of 8 times the embedding. */
+enum { MAX_WIDENING = 32 };
 
 enum { KEY_LENGTH = 128 };
 
@@ -86,6 +90,20 @@ static int read_rope_scaling(const struct description_reader *reader, struct des
     return description_read_float(reader, "rope.scaling.yarn_beta_slow", 1, &rope->beta_slow);
 }
 
+static int check_widths(const struct description *d) {
+    const uint64_t q_width = (uint64_t)d->n_heads * d->head_dim, widest = (uint64_t)d->n_embd * MAX_WIDENING;
+    if (d->n_ff > widest)
+        return ERR(UNSUPPORTED,
+                   "an FFN of %u numbers on an embedding of %u does not run here (%d times as many do)",
+                   d->n_ff, d->n_embd, MAX_WIDENING);
+    if (q_width > widest)
+        return ERR(UNSUPPORTED,
+                   "%u query heads of %u numbers on an embedding of %u do not run here (%d times as many "
+                   "numbers do)",
+                   d->n_heads, d->head_dim, d->n_embd, MAX_WIDENING);
+    return 0;
+}
+
 static int check_heads(const struct description_reader *reader, const struct description *d) {
     uint32_t value_length;
     TRY(read_size(reader, "attention.value_length", d->head_dim, MAX_WIDTH, &value_length));
@@ -136,6 +154,7 @@ int description_read_common(const struct description_reader *reader, struct desc
     TRY(description_read_float(reader, "rope.freq_base", 10000, &d->ropes[0].base));
     TRY(description_read_float(reader, "attention.layer_norm_rms_epsilon", 1e-5f, &d->rms_epsilon));
     TRY(check_heads(reader, d));
+    TRY(check_widths(d));
     TRY(read_rope_scaling(reader, d));
     set_defaults(d);
     return read_vocabulary_size(reader->file, d);

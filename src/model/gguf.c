@@ -1,4 +1,5 @@
-/* Opening, closing and looking into a GGUF file. What makes a file acceptable is in gguf_parse.c.
+/* Opening one GGUF file, closing it and looking into it. What makes a file acceptable is in gguf_parse.c,
+ * models of several files are put together in gguf_split.c.
  *
  * The mapping is private and read-only. Whoever truncates a file while it is mapped kills the process
  * (SIGBUS), as with any mapped file; replacing it by renaming another over it is safe. */
@@ -21,20 +22,18 @@
 
 /* ---- open, close ---- */
 
-/* The end of a long path says more than its beginning. */
-static void set_name(struct gguf *file, const char *name) {
-    size_t length = strlen(name), room = sizeof file->name, skip = 1;
-    if (quote_printable(file->name, room, (struct gguf_string){name, length})) return;
-    memcpy(file->name, "...", 3);
+void gguf_set_name(char name[GGUF_FILE_NAME_BYTES], const char *path) {
+    size_t length = strlen(path), room = GGUF_FILE_NAME_BYTES, skip = 1;
+    if (quote_printable(name, room, (struct gguf_string){path, length})) return;
+    memcpy(name, "...", 3);
     /* Never from the middle of a character: its rest would be written as \xNN and not fit. */
-    while (!quote_printable(file->name + 3, room - 3, (struct gguf_string){name + skip, length - skip}))
-        skip++;
+    while (!quote_printable(name + 3, room - 3, (struct gguf_string){path + skip, length - skip})) skip++;
 }
 
 static int new_file(struct gguf **file, const char *name) {
     *file = mem_alloc(1, sizeof **file);
     if (*file == NULL) return ERR_NO_MEMORY;
-    set_name(*file, name);
+    gguf_set_name((*file)->name, name);
     return 0;
 }
 
@@ -76,22 +75,24 @@ static int finish_open(struct gguf **file, int result) {
     return result;
 }
 
-int gguf_open(struct gguf **file, const char *path) {
+int gguf_open_one(struct gguf **file, const char *path) {
     TRY(new_file(file, path));
     int result = map_path(*file, path);
     if (result == 0) result = gguf_parse(*file);
     return finish_open(file, result);
 }
 
-int gguf_open_bytes(struct gguf **file, const void *bytes, size_t length, const char *name) {
-    TRY(new_file(file, name));
-    (*file)->bytes = bytes;
-    (*file)->length = length;
+int gguf_open_one_buffer(struct gguf **file, const struct gguf_buffer *buffer) {
+    TRY(new_file(file, buffer->name));
+    (*file)->bytes = buffer->bytes;
+    (*file)->length = buffer->length;
     return finish_open(file, gguf_parse(*file));
 }
 
 void gguf_close(struct gguf *file) {
     if (file == NULL) return;
+    for (size_t i = 0; i < file->n_parts; i++) gguf_close(file->parts[i]);
+    mem_free(file->parts);
     for (size_t i = 0; i < file->n_values; i++) mem_free((void *)file->values[i].strings);
     mem_free(file->values);
     mem_free(file->tensors);
@@ -103,7 +104,14 @@ void gguf_close(struct gguf *file) {
 
 /* ---- what is there ---- */
 
-size_t gguf_bytes(const struct gguf *file) { return file->length; }
+size_t gguf_n_files(const struct gguf *file) { return 1 + file->n_parts; }
+
+size_t gguf_bytes(const struct gguf *file) {
+    size_t bytes = file->length;
+    for (size_t i = 0; i < file->n_parts; i++) bytes += file->parts[i]->length;
+    return bytes;
+}
+
 unsigned gguf_version(const struct gguf *file) { return file->version; }
 size_t gguf_n_values(const struct gguf *file) { return file->n_values; }
 size_t gguf_n_tensors(const struct gguf *file) { return file->n_tensors; }

@@ -1,9 +1,10 @@
 /* GGUF files (versions 2 and 3), mapped and read in place.
  *
  * The whole header is checked when a file is opened: every size is bounded by the file's own length before it
- * is used, every tensor lies inside the file and is aligned as the file says, names are unique. What remains
- * unchecked is meaning: whoever reads a value checks its type and range. Nothing is copied: strings, arrays
- * and tensors point into the mapping and live until gguf_close. Strings are not NUL-terminated.
+ * is used, every tensor lies inside the file, aligned as the file says and apart from the others, names are
+ * unique. What remains unchecked is meaning: whoever reads a value checks its type and range. Nothing is
+ * copied: strings, arrays and tensors point into the mapping and live until gguf_close. Strings are not
+ * NUL-terminated.
  *
  * Format: the GGUF specification of the ggml project (docs/gguf.md there). */
 #ifndef CABINET_MODEL_GGUF_H
@@ -13,65 +14,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum gguf_type {
-    GGUF_U8,
-    GGUF_I8,
-    GGUF_U16,
-    GGUF_I16,
-    GGUF_U32,
-    GGUF_I32,
-    GGUF_F32,
-    GGUF_BOOL,
-    GGUF_STRING,
-    GGUF_ARRAY,
-    GGUF_U64,
-    GGUF_I64,
-    GGUF_F64,
-    GGUF_TYPE_COUNT
-};
-
-struct gguf_string {
-    const char *bytes;
-    size_t length;
-};
-
-struct gguf_value {
-    struct gguf_string key;
-    enum gguf_type type;
-    union {
-        uint64_t u; /* U8 .. U64, BOOL */
-        int64_t i;  /* I8 .. I64 */
-        double f;   /* F32, F64 */
-        struct gguf_string string;
-    };
-    /* ARRAY: `length` elements of `element_type` (never ARRAY), from `elements` on, unaligned.
-     * A string array has `strings` instead: one entry an element, owned by the file. */
-    enum gguf_type element_type;
-    uint64_t length;
-    const uint8_t *elements;
-    const struct gguf_string *strings;
-};
-
-struct gguf_tensor {
-    struct gguf_string name;
-    uint32_t type;    /* the file's number; a type that runs here, see kernel/weight_type.h */
-    uint32_t n_dims;  /* 1 .. 4 */
-    uint64_t dims[4]; /* fastest first; 1 past n_dims */
-    uint64_t n_elements;
-    const uint8_t *data;
-    size_t bytes;
-};
+#include "model/gguf_value.h"
 
 struct gguf;
 
-/* Maps the file at `path`. NOT_FOUND, IO, CORRUPT, UNSUPPORTED (version, endianness, a tensor type that does
- * not run here: the message names tensor and type), TOO_LARGE. */
+/* Maps the file at `path`, and if that is the first part of a split model (NAME-00001-of-00003.gguf), the
+ * other parts beside it: their tensors are found as if all were one file. NOT_FOUND, IO, CORRUPT, UNSUPPORTED
+ * (version, endianness, a tensor type that does not run here: the message names tensor and type), TOO_LARGE,
+ * INVALID for another part than the first. Every message names the file. */
 int gguf_open(struct gguf **file, const char *path);
-/* The same over borrowed bytes, which stay valid until gguf_close; `name` appears in messages. */
+
+struct gguf_buffer {
+    const void *bytes;
+    size_t length;
+    const char *name; /* for messages */
+};
+/* The same over borrowed bytes, which stay valid until gguf_close: one file, or a split model's parts in
+ * order. */
+int gguf_open_buffers(struct gguf **file, const struct gguf_buffer *buffers, size_t n_buffers);
 int gguf_open_bytes(struct gguf **file, const void *bytes, size_t length, const char *name);
 void gguf_close(struct gguf *file);
 
-size_t gguf_bytes(const struct gguf *file); /* length of the file */
+size_t gguf_n_files(const struct gguf *file);
+size_t gguf_bytes(const struct gguf *file); /* length of all files */
 unsigned gguf_version(const struct gguf *file);
 size_t gguf_n_values(const struct gguf *file);
 const struct gguf_value *gguf_value_at(const struct gguf *file, size_t index);

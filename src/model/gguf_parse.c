@@ -58,18 +58,24 @@ static int compare_entries(const void *a, const void *b) {
     return gguf_name_compare(*(const struct gguf_string *const *)a, *(const struct gguf_string *const *)b);
 }
 
-/* Sorts the names of n entries of `stride` bytes, whose first member is their name, and refuses a duplicate.
- */
-static int index_names(const struct gguf *file, const char *what, const void *entries, size_t n,
-                       size_t stride, const struct gguf_string ***index) {
+int gguf_index_names(const void *entries, size_t n, size_t stride, const struct gguf_string ***index,
+                     const struct gguf_string ***twice) {
+    *twice = NULL;
     *index = mem_alloc(n, sizeof **index);
     if (*index == NULL) return ERR_NO_MEMORY;
     for (size_t i = 0; i < n; i++)
         (*index)[i] = (const struct gguf_string *)(const void *)((const uint8_t *)entries + i * stride);
     qsort(*index, n, sizeof **index, compare_entries);
-    for (size_t i = 1; i < n; i++)
-        if (gguf_name_compare((*index)[i - 1], (*index)[i]) == 0)
-            return ERR(CORRUPT, "%s: %s '%s' is there twice", file->name, what, QUOTE(*(*index)[i]));
+    for (size_t i = 1; i < n && *twice == NULL; i++)
+        if (gguf_name_compare((*index)[i - 1], (*index)[i]) == 0) *twice = *index + i - 1;
+    return 0;
+}
+
+static int index_names(const struct gguf *file, const char *what, const void *entries, size_t n,
+                       size_t stride, const struct gguf_string ***index) {
+    const struct gguf_string **twice;
+    TRY(gguf_index_names(entries, n, stride, index, &twice));
+    if (twice != NULL) return ERR(CORRUPT, "%s: %s '%s' is there twice", file->name, what, QUOTE(**twice));
     return 0;
 }
 
@@ -296,6 +302,28 @@ static int place_tensors(struct gguf *file, size_t header_end, const uint64_t *o
     return 0;
 }
 
+static int compare_places(const void *a, const void *b) {
+    const struct gguf_tensor *left = *(const struct gguf_tensor *const *)a,
+                             *right = *(const struct gguf_tensor *const *)b;
+    return left->data < right->data ? -1 : left->data > right->data;
+}
+
+/* Each byte belongs to one tensor at most. Else a small file could hold any number of large ones, and whoever
+ * unpacks them would need memory without bound. */
+static int check_apart(const struct gguf *file) {
+    const struct gguf_tensor **by_place = mem_alloc(file->n_tensors, sizeof *by_place);
+    if (by_place == NULL) return ERR_NO_MEMORY;
+    for (size_t i = 0; i < file->n_tensors; i++) by_place[i] = &file->tensors[i];
+    qsort(by_place, file->n_tensors, sizeof *by_place, compare_places);
+    int result = 0;
+    for (size_t i = 1; i < file->n_tensors && result == 0; i++)
+        if (by_place[i]->data < by_place[i - 1]->data + by_place[i - 1]->bytes)
+            result = ERR(CORRUPT, "%s: tensors '%s' and '%s' share bytes", file->name,
+                         QUOTE(by_place[i - 1]->name), QUOTE(by_place[i]->name));
+    mem_free(by_place);
+    return result;
+}
+
 static int read_tensors(struct gguf *file, struct cursor *cursor, uint64_t n_tensors) {
     if (n_tensors > cursor_left(cursor) / LEAST_TENSOR_BYTES)
         return ERR(CORRUPT,
@@ -312,8 +340,9 @@ static int read_tensors(struct gguf *file, struct cursor *cursor, uint64_t n_ten
     if (result == 0) result = place_tensors(file, cursor->offset, offsets);
     mem_free(offsets);
     TRY(result);
-    return index_names(file, "tensor", file->tensors, file->n_tensors, sizeof *file->tensors,
-                       &file->tensors_by_name);
+    TRY(index_names(file, "tensor", file->tensors, file->n_tensors, sizeof *file->tensors,
+                    &file->tensors_by_name));
+    return check_apart(file);
 }
 
 /* ---- the fixed part ---- */

@@ -26,32 +26,46 @@ static int open_chat(struct model *model) {
     return chat_template_open(&model->chat, source.bytes, source.length, texts[0], texts[1]);
 }
 
-static int open_header_parts(struct model *model, const char *path) {
-    TRY(gguf_open(&model->file, path));
+/* `file` becomes the model's. */
+static int open_header_parts(struct model *model, struct gguf *file) {
+    model->file = file;
     TRY(description_read(model->file, &model->description));
     TRY(tokenizer_open(&model->tokenizer, model->file));
     return open_chat(model);
 }
 
-static int open_parts(struct model *model, const char *path, const struct kernel_set *kernels,
+static int open_parts(struct model *model, struct gguf *file, const struct kernel_set *kernels,
                       struct team *team) {
-    TRY(open_header_parts(model, path));
+    TRY(open_header_parts(model, file));
     model->kernels = kernels;
     return weights_open(&model->weights, model->file, &model->description, team);
 }
 
-int model_open_header(struct model *model, const char *path) {
-    *model = (struct model){0};
-    int result = open_header_parts(model, path);
+static int finish_open(struct model *model, int result) {
     if (result < 0) model_close(model);
     return result;
 }
 
-int model_open(struct model *model, const char *path, const struct kernel_set *kernels, struct team *team) {
+int model_open_header(struct model *model, const char *path) {
+    struct gguf *file;
     *model = (struct model){0};
-    int result = open_parts(model, path, kernels, team);
-    if (result < 0) model_close(model);
-    return result;
+    TRY(gguf_open(&file, path));
+    return finish_open(model, open_header_parts(model, file));
+}
+
+int model_open(struct model *model, const char *path, const struct kernel_set *kernels, struct team *team) {
+    struct gguf *file;
+    *model = (struct model){0};
+    TRY(gguf_open(&file, path));
+    return finish_open(model, open_parts(model, file, kernels, team));
+}
+
+int model_open_bytes(struct model *model, const void *bytes, size_t length, const char *name,
+                     const struct kernel_set *kernels, struct team *team) {
+    struct gguf *file;
+    *model = (struct model){0};
+    TRY(gguf_open_bytes(&file, bytes, length, name));
+    return finish_open(model, open_parts(model, file, kernels, team));
 }
 
 void model_close(struct model *model) {

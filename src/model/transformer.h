@@ -31,6 +31,7 @@ struct workspace {
     struct attention_sequence *sequences;
     void *attention_scratch;
     void *storage;
+    size_t storage_bytes;
     struct logits_sink sink; /* set by whoever has rows streamed */
 };
 

@@ -70,7 +70,10 @@ int workspace_open(struct workspace *workspace, const struct model *model, uint3
         attention_scratch_bytes(n_threads, max_rows, max_tokens, d->n_heads, d->head_dim);
     struct carver carver = {0};
     carve_all(workspace, &carver, d, max_sequences, attention_bytes);
-    workspace->storage = mem_alloc_aligned(carver.bytes, 1);
+    /* Address space, of which memory becomes what batches touch: the scratch for a context as long as a file
+     * may claim is much larger than what the tokens need that will ever be there. */
+    workspace->storage = mem_map(carver.bytes);
+    workspace->storage_bytes = carver.bytes;
     if (workspace->storage == NULL) return ERR_NO_MEMORY;
     carver = (struct carver){.base = workspace->storage};
     carve_all(workspace, &carver, d, max_sequences, attention_bytes);
@@ -81,6 +84,6 @@ int workspace_open(struct workspace *workspace, const struct model *model, uint3
 
 void workspace_close(struct workspace *workspace) {
     for (int i = 0; i < DESCRIPTION_MAX_ROPES; i++) rope_close(&workspace->ropes[i]);
-    mem_free(workspace->storage);
+    mem_unmap(workspace->storage, workspace->storage_bytes);
     *workspace = (struct workspace){0};
 }

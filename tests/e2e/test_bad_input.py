@@ -150,6 +150,18 @@ class BadModel(CabinetTest):
                 with self.subTest(key=key, value=value):
                     self.refused_after(lambda file, key=key, value=value: file.set(key, value), key)
 
+    def test_widths(self):
+        """What the workspace would need has a bound that follows from the embedding, whatever the tensors' shapes."""
+        self.refused_after(lambda file: file.set("llama.feed_forward_length", 64 * 32 + 1), "FFN of 2049", "64")
+        self.refused_after(lambda file: file.set("llama.feed_forward_length", 64 * 32), "blk.0.ffn_gate.weight", "2048")
+
+        def widen_heads(file, head_dim):
+            for key in ("attention.key_length", "attention.value_length"):
+                file.set(f"llama.{key}", head_dim, U32)
+
+        self.refused_after(lambda file: widen_heads(file, 514), "4 query heads of 514", "64")
+        self.refused_after(lambda file: widen_heads(file, 512), "blk.0.attn_q.weight", "2048")
+
     def test_metadata_kinds(self):
         for key, kind, value in (("llama.block_count", STRING, "two"), ("llama.block_count", F32, 2.5),
                                  ("general.architecture", U32, 1), ("tokenizer.ggml.tokens", STRING, "a"),

@@ -61,7 +61,7 @@ class Run(Keys):
 
 class Inspect(Keys):
     KINDS = {"architecture": str, "layers": int, "embedding_length": int, "feed_forward_length": int, "heads": int,
-             "kv_heads": int, "head_dim": int, "vocabulary": int, "context_tokens": int, "parameters": int, "tensor_bytes": int,
+             "kv_heads": int, "head_dim": int, "vocabulary": int, "context_tokens": int, "files": int, "parameters": int, "tensor_bytes": int,
              "weight_bytes_per_step": int, "kv_bytes_per_token": int, "crossover_tokens": int, "tensor_types": dict,
              "tokenizer": str, "pre_tokenizer": str, "has_chat_template": bool, "chat_template": str,
              "kv": dict}

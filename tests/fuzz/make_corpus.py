@@ -157,8 +157,39 @@ def listing_seeds():
     }
 
 
+def part(number, count, n_tensors, names=("a", "b"), more=()):
+    """A part of a split model; a number that is None is left out."""
+    values = [key(name, kind, content) for name, kind, content in
+              (("split.no", U16, number), ("split.count", U16, count), ("split.tensors.count", I32, n_tensors))
+              if content is not None]
+    tensors = [tensor(name, 0, [4, 2], 32 * i) for i, name in enumerate(names)]
+    return gguf([*more, *values], tensors, bytes_of(32 * len(names)) or bytes(1))
+
+
+def parts(*files):
+    """What fuzz_split.c reads: how many, the lengths of all but the last, the files."""
+    return bytes([len(files) - 1]) + b"".join(struct.pack("<H", len(file)) for file in files[:-1]) + b"".join(files)
+
+
+def split_seeds():
+    first, second, third = part(0, 3, 6), part(1, 3, 6, ("c", "d")), part(2, 3, 6, ("e", "longer"))
+    architecture = key("general.architecture", STRING, "llama")
+    return {
+        "three": parts(first, second, third), "two": parts(part(0, 2, 4, more=[architecture]), part(1, 2, 4, "cd")),
+        "metadata-first": parts(part(0, 2, 2, (), [architecture]), part(1, 2, 2)), "one": parts(part(0, 1, 2)),
+        "joined": parts(part(0, 0, 2)), "no-split": parts(part(None, None, None)), "empty": b"",
+        "missing": parts(first, second), "too-many": parts(part(0, 2, 4), part(1, 2, 4, "cd"), third),
+        "order": parts(first, third, second), "later-part": parts(second), "no-beyond-count": parts(part(5, 3, 6)),
+        "count-65535": parts(part(0, 65535, 6), second), "other-count": parts(first, part(1, 2, 6, "cd"), third),
+        "other-total": parts(first, part(1, 3, 7, "cd"), third), "wrong-total": parts(part(0, 2, 5), part(1, 2, 5, "cd")),
+        "no-number": parts(part(None, 2, 4), part(1, 2, 4, "cd")), "no-total": parts(part(0, 2, None), part(1, 2, 4, "cd")),
+        "twice": parts(part(0, 2, 4), part(1, 2, 4, ("c", "a"))), "text": parts(first, b"no GGUF", third),
+        "cut": parts(first, second[:-9], third),
+    }
+
+
 def main():
-    corpora = {"gguf": gguf_seeds, "listing": listing_seeds}
+    corpora = {"gguf": gguf_seeds, "listing": listing_seeds, "split": split_seeds}
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
     for target, seeds in corpora.items():
         os.makedirs(os.path.join(root, target), exist_ok=True)

@@ -61,6 +61,40 @@ static void faults_fail_the_nth_allocation(void **state) {
 }
 
 /* The compiler's own _Float16 arithmetic is the independent implementation. */
+static void what_is_held_is_counted_and_bounded(void **state) {
+    (void)state;
+    const uint64_t before = mem_held_bytes();
+    mem_limit(before + 10000);
+    assert_true(mem_peak_bytes() == before);
+    void *first = mem_alloc(1000, 4), *mapped = mem_map(4096);
+    assert_non_null(first);
+    assert_non_null(mapped);
+    uint64_t held = mem_held_bytes();
+    assert_true(held >= before + 8096 && held <= before + 8096 + 64); /* and what the allocator adds */
+    assert_true(mem_peak_bytes() >= held);
+    assert_null(mem_alloc(2000, 1));
+    assert_non_null(strstr(err_message(), "no memory for 2000 bytes"));
+    assert_null(mem_map(4096));
+    assert_null(mem_alloc_aligned(2000, 1));
+    assert_null(mem_realloc(first, 2000, 4));
+    assert_true(mem_held_bytes() == held); /* what failed holds nothing */
+    mem_unmap(mapped, 4096);
+    void *grown = mem_realloc(first, 5000, 1); /* both are held while it copies */
+    assert_non_null(grown);
+    assert_true(mem_peak_bytes() >= before + 9000 && mem_peak_bytes() <= before + 10000);
+    mem_free(grown);
+    mem_free(NULL);
+    mem_unmap(NULL, 4096);
+    assert_true(mem_held_bytes() == before);
+    mem_limit(UINT64_MAX);
+    assert_true(mem_peak_bytes() == before);
+    void *large = mem_alloc_aligned(100000, 1);
+    assert_non_null(large);
+    mem_free(large);
+    assert_true(mem_held_bytes() == before);
+    assert_true(mem_peak_bytes() >= before + 100000);
+}
+
 static void half_floats_round_as_the_hardware_does(void **state) {
     (void)state;
     for (uint32_t half = 0; half < 0x10000; half++) {
@@ -129,6 +163,7 @@ int main(void) {
         cmocka_unit_test(error_keeps_message_and_place),
         cmocka_unit_test(cursor_never_passes_its_end),
         cmocka_unit_test(faults_fail_the_nth_allocation),
+        cmocka_unit_test(what_is_held_is_counted_and_bounded),
         cmocka_unit_test(half_floats_round_as_the_hardware_does),
         cmocka_unit_test(bfloat_rounds_to_nearest_even),
         cmocka_unit_test(team_does_each_piece_once),

@@ -461,6 +461,31 @@ static void paths_that_are_no_files(void **state) {
     assert_int_equal(rmdir(folder), 0);
 }
 
+static void tensors_that_share_bytes(void **state) {
+    (void)state;
+    static const uint64_t offsets[] = {0, 32, 64, 96};
+    for (size_t i = 0; i < sizeof offsets / sizeof *offsets; i++) {
+        put_header(&writer, 3, 2, 0);
+        put_tensor(&writer, "b", 0, 8, 4, offsets[i]);
+        put_tensor(&writer, "a", 0, 8, 3, 128);
+        put_padding(&writer, 32);
+        put_data(&writer, 256);
+        if (offsets[i] > 0) {
+            REFUSED(CORRUPT, "'a'", "'b'", "share bytes");
+            continue;
+        }
+        struct gguf *file;
+        assert_int_equal(gguf_open_bytes(&file, writer.bytes, writer.length, "good"), 0);
+        gguf_close(file);
+    }
+    put_header(&writer, 3, 2, 0);
+    put_tensor(&writer, "b", 0, 8, 4, 32);
+    put_tensor(&writer, "a", 0, 8, 4, 32);
+    put_padding(&writer, 32);
+    put_data(&writer, 256);
+    REFUSED(CORRUPT, "share bytes");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_of_another_kind),
@@ -479,6 +504,7 @@ int main(void) {
         cmocka_unit_test(last_value_cut_at_every_byte),
         cmocka_unit_test(every_byte_changed),
         cmocka_unit_test(paths_that_are_no_files),
+        cmocka_unit_test(tensors_that_share_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
