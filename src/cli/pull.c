@@ -109,11 +109,7 @@ static void print_text(const char *name, const struct pull_result *result) {
     }
     puts(result->files[0].path);
     fflush(stdout);
-    if (result->n_files == 1)
-        fprintf(stderr, "Next: cabinet run %s\n", name);
-    else
-        fputs("A split model does not run here yet; llama.cpp's `gguf-split --merge` makes one file of it.\n",
-              stderr);
+    fprintf(stderr, "Next: cabinet run %s\n", name);
 }
 
 static int run(struct verb_opts *opts) {

@@ -121,3 +121,23 @@ def read(path):
         end = next(end for end in ends if end > offset)
         file.tensors.append(Tensor(name, dims, kind, reader.data[start + offset:start + end]))
     return file
+
+
+def part_name(stem, index, n_parts):
+    return f"{stem}-{index + 1:05}-of-{n_parts:05}.gguf"
+
+
+def split(whole, n_parts, has_metadata_first=False):
+    """A model's parts as gguf-split cuts them: a part's metadata is its number, but for the first one's."""
+    shares = n_parts - 1 if has_metadata_first else n_parts
+    n = len(whole.tensors)
+    cuts = [n * i // shares for i in range(shares + 1)]
+    lists = [whole.tensors[begin:end] for begin, end in zip(cuts, cuts[1:])]
+    parts = []
+    for number, tensors in enumerate([[], *lists] if has_metadata_first else lists):
+        part = Gguf(values=dict(whole.values) if number == 0 else {}, tensors=tensors)
+        part.set("split.no", number, U16)
+        part.set("split.count", n_parts, U16)
+        part.set("split.tensors.count", n, I32)
+        parts.append(part)
+    return parts

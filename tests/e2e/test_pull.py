@@ -13,6 +13,7 @@ import threading
 import unittest
 import unittest.mock
 
+import gguf_edit
 from cabinet import CABINET, MODEL, SECONDS, CabinetTest, run
 from hub import File, Hub, send
 from test_terminal import Terminal
@@ -137,6 +138,13 @@ class Choice(PullTest):
         self.assertEqual((row["files"], row["is_complete"], row["bytes"]), (3, True, 3 * len(GGUF) + 3))
         del files["m-Q4_K_M-00002-of-00003.gguf"]
         self.pull_fails(says=["missing", "00002-of-00003"])
+
+    def test_split_model_runs(self):
+        parts = gguf_edit.split(gguf_edit.read(MODEL), 2)
+        self.serve(**{gguf_edit.part_name("m-Q4_K_M", i, 2).removesuffix(".gguf"): part.bytes() for i, part in enumerate(parts)})
+        self.pull()
+        arguments = ["-p", "hi", "-n", "10", "--temp", "0"]
+        self.assertEqual(self.verb("run", REPO, *arguments), self.done("run", MODEL, *arguments).decode())
 
     def list(self):
         return json.loads(self.verb("list", "--json"))
