@@ -53,7 +53,7 @@ bench-peer: build ## side by side with llama.cpp, which it builds the first time
 
 goldens: build ## recompute tests/golden/ with independent programs (compiles llama.cpp)
 	$(SETUP) build goldens
-	$(FETCH) models
+	$(FETCH) models gemma
 	@tools/goldens.sh
 
 check-fresh: ## `make demo` and `make check` in a fresh Debian 12 (root only; 40 minutes)
