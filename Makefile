@@ -48,12 +48,13 @@ bench: build ## speed of the demo model beside this machine's limits
 
 bench-peer: build ## side by side with llama.cpp, which it builds the first time (10 minutes)
 	$(SETUP) build peer
-	$(FETCH) models
-	@$(PYTHON) bench/peer.py
+	$(FETCH) models gemma
+	@$(PYTHON) bench/peer.py smollm2
+	@$(PYTHON) bench/peer.py gemma3
 
 goldens: build ## recompute tests/golden/ with independent programs (compiles llama.cpp)
 	$(SETUP) build goldens
-	$(FETCH) models templates
+	$(FETCH) models templates gemma
 	@tools/goldens.sh
 
 check-fresh: ## `make demo` and `make check` in a fresh Debian 12 (root only; 40 minutes)

@@ -37,16 +37,16 @@ TESTS = {
 
 
 class Suite(NamedTuple):
-    file: str    # in the cache folder's models
+    file: str    # in the cache folder
     goals: dict  # test: times the peer
     start_ms: int = None   # most from the start to the first token of SIXTEEN_TOKENS
     slowdown: tuple = None  # (test, deeper test, most times as long a step)
 
 
 SUITES = {
-    "smollm2": Suite("SmolLM2-135M-Instruct.Q4_1.gguf",
+    "smollm2": Suite("models/SmolLM2-135M-Instruct.Q4_1.gguf",
                      {"decode at empty context": 1.2, "prefill of 512": 2.5, "decode at depth 4,096, f16": 1.4}, start_ms=500),
-    "gemma3": Suite("gemma-3-270m-q4_k_m.gguf",
+    "gemma3": Suite("gemma/gemma-3-270m-q4_k_m.gguf",
                     {"decode at empty context": 1.0, "prefill of 512": 1.5, "decode at depth 1,024, f16": None,
                      "decode at depth 16,384, f16": 1.2},
                     slowdown=("decode at depth 1,024, f16", "decode at depth 16,384, f16", 1.6)),
@@ -237,7 +237,7 @@ def main():
     parser.add_argument("--peer", help="a llama-bench to use instead of compiling one")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    options.model = options.model or str(fetch.cache_folder() / "models" / SUITES[options.suite].file)
+    options.model = options.model or str(fetch.cache_folder() / SUITES[options.suite].file)
     if not CABINET.exists() or not pathlib.Path(options.model).exists():
         sys.exit("bench/peer.py: build/cabinet or the model is missing: `make bench-peer` makes both")
     if os.getloadavg()[0] > 1:

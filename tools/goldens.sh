@@ -5,7 +5,8 @@ set -eu
 cd "$(dirname "$0")/.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/cabinet
 golden=tests/golden
-model=$cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
+smollm2=$cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
+gemma=$cache/gemma/gemma-3-270m-q4_k_m.gguf
 if ! cmp -s "$golden/requirements.txt" "$cache/goldens/installed"; then
     echo "Making the environment of $golden/requirements.txt (compiles llama.cpp: ten minutes or more)"
     python3 -m venv --clear "$cache/goldens"
@@ -20,12 +21,14 @@ run() {
     "$cache/goldens/bin/python" "$@"
 }
 run "$golden/make_dequantize.py" "$golden/dequantize.bin"
-run "$golden/make_tokenizer.py" "$model" "$golden/tokenizer_smollm2.bin"
+run "$golden/make_tokenizer.py" "$smollm2" "$golden/tokenizer_smollm2.bin"
 run "$golden/make_pretokenizer.py" "$golden/pretokenizer.bin"
 run "$golden/make_sentencepiece.py" "$golden/sentencepiece"
 run "$golden/make_templates.py" "$cache/templates" "$golden/templates.json"
 run "$golden/make_tiny_models.py"
 run "$golden/make_tiny_models.py" --verify
-run "$golden/make_smollm2.py" "$model"
-run "$golden/make_smollm2.py" "$model" --exact --out "$golden/smollm2_exact.logits"
+run "$golden/make_trained.py" "$smollm2" "$golden/smollm2.logits" --by peer --rulers
+run "$golden/make_trained.py" "$smollm2" "$golden/smollm2_exact.logits" --by exact
+run "$golden/make_trained.py" "$smollm2" "$golden/smollm2_peer_f32.logits" --by peer-f32
+run "$golden/make_trained.py" "$gemma" "$golden/gemma3_270m_exact.logits" --by exact --top 256 --rulers
 git status --short "$golden"

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAGIC_BYTES = 8, MAX_FILE_BYTES = 1 << 28, MAX_COMPACT_VOCAB = 1 << 16 };
+enum { MAGIC_BYTES = 8, MAX_FILE_BYTES = 1 << 28, MAX_NARROW_VOCAB = 1 << 16, MAX_COMPACT_VOCAB = 1 << 18 };
 static const char magic_full[] = "CABLOGF1";
 static const char magic_compact[] = "CABLOGC1";
 
@@ -37,7 +37,15 @@ out:
     return result;
 }
 
-/* Every section is a multiple of 4 bytes long, the u16 ids come last: all pointers are aligned. */
+static bool has_wide_ids(const struct logits_file *file) { return file->n_vocab > MAX_NARROW_VOCAB; }
+
+/* The id at `index` of the whole (n_tokens, n_top) table. */
+static uint32_t top_id(const struct logits_file *file, size_t index) {
+    if (has_wide_ids(file)) return ((const uint32_t *)file->top_ids)[index];
+    return ((const uint16_t *)file->top_ids)[index];
+}
+
+/* Every section is a multiple of 4 bytes long, the ids come last: all pointers are aligned. */
 static int parse(struct logits_file *file, size_t length, const char *path) {
     struct cursor cursor = cursor_over(file->bytes, length);
     const char *magic = cursor_take(&cursor, MAGIC_BYTES);
@@ -57,14 +65,15 @@ static int parse(struct logits_file *file, size_t length, const char *path) {
     } else {
         file->log_rest = cursor_take(&cursor, n * sizeof *file->log_rest);
         file->top_logprobs = cursor_take(&cursor, n * file->n_top * sizeof *file->top_logprobs);
-        file->top_ids = cursor_take(&cursor, n * file->n_top * sizeof *file->top_ids);
+        file->top_ids = cursor_take(&cursor, n * file->n_top *
+                                                 (has_wide_ids(file) ? sizeof(uint32_t) : sizeof(uint16_t)));
     }
     if (cursor.failed || cursor_left(&cursor) != 0) return ERR(CORRUPT, "%s: wrong length", path);
     for (size_t i = 0; i < n; i++)
         if (file->tokens[i] < 0 || (uint32_t)file->tokens[i] >= file->n_vocab)
             return ERR(CORRUPT, "%s: token %zu is outside the vocabulary", path, i);
     for (size_t i = 0; i < n * file->n_top; i++)
-        if (file->top_ids[i] >= file->n_vocab)
+        if (top_id(file, i) >= file->n_vocab)
             return ERR(CORRUPT, "%s: an id is outside the vocabulary", path);
     return 0;
 }
@@ -115,15 +124,15 @@ static double compare_full(const float *golden, const float *tested, size_t n, d
 static double compare_compact(const struct logits_file *file, size_t position, const float *tested,
                               double *max_diff, double *sum_diff) {
     bool is_top[MAX_COMPACT_VOCAB] = {false};
-    const uint16_t *ids = file->top_ids + position * file->n_top;
     const float *logprobs = file->top_logprobs + position * file->n_top;
     double norm = log_sum_exp(tested, file->n_vocab), kl = 0, rest = 0;
     for (size_t i = 0; i < file->n_top; i++) {
-        double p = logprobs[i], q = tested[ids[i]] - norm;
+        uint32_t id = top_id(file, position * file->n_top + i);
+        double p = logprobs[i], q = tested[id] - norm;
         kl += exp(p) * (p - q);
         *max_diff = fmax(*max_diff, fabs(p - q));
         *sum_diff += fabs(p - q);
-        is_top[ids[i]] = true;
+        is_top[id] = true;
     }
     for (size_t i = 0; i < file->n_vocab; i++)
         if (!is_top[i]) rest += exp(tested[i] - norm);
@@ -140,7 +149,7 @@ static double golden_lead(const struct logits_file *file, size_t position, size_
     }
     const float *logprobs = file->top_logprobs + position * file->n_top;
     size_t i = 0;
-    while (i + 1 < file->n_top && file->top_ids[position * file->n_top + i] != id) i++;
+    while (i + 1 < file->n_top && top_id(file, position * file->n_top + i) != id) i++;
     return (double)logprobs[0] - logprobs[i];
 }
 

@@ -16,7 +16,7 @@ struct logits_file {
     const float *logits;       /* full: (n_tokens, n_vocab), else NULL */
     const float *log_rest;     /* compact: (n_tokens), log of the mass outside the top, else NULL */
     const float *top_logprobs; /* compact: (n_tokens, n_top), falling */
-    const uint16_t *top_ids;   /* compact: (n_tokens, n_top) */
+    const void *top_ids;       /* compact: (n_tokens, n_top) of u16, of u32 if n_vocab > 65536 */
     void *bytes;               /* the file; everything above points into it */
 };
 
