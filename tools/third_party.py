@@ -44,6 +44,8 @@ LIBRARIES = [
     ("PCRE2", "10.42", "BSD-3-Clause WITH PCRE2-exception", "regular expressions of tokenizers"),
     ("utf8proc", "2.8", "MIT AND Unicode-DFS-2015", "Unicode normal forms and categories"),
     ("jansson", "2.14", "MIT", "JSON"),
+    ("libcurl", "7.88", "curl", "HTTP, TLS: `cabinet pull`"),
+    ("OpenSSL", "3.0", "Apache-2.0", "SHA-256 of what was pulled; TLS (of libcurl)"),
 ]
 
 # name, licence, what for
@@ -53,6 +55,7 @@ TOOLS = [
      "compilers, checks"),
     ("cargo, rustc", "MIT OR Apache-2.0", "build of shim/"),
     ("cmocka", "Apache-2.0", "unit tests"),
+    ("openssl (the command)", "Apache-2.0", "a certificate for the tests of TLS"),
     ("gguf, llama.cpp, llama-cpp-python", "MIT", "independent reference: tensors, logits"),
     ("tokenizers, transformers", "Apache-2.0", "independent reference: tokens"),
     ("NumPy", "BSD-3-Clause", "makes test vectors"),

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "codec/codec.h"
@@ -110,38 +109,31 @@ error_t cli_parse_model(int key, char *argument, struct argp_state *state, const
     return 0;
 }
 
-/* Models that `make demo` fetches, by the name a user types. */
-static const struct {
-    const char *name, *file;
-} short_names[] = {{"smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"}};
-
-int cli_cache_folder(char *path, size_t size) {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int n;
-    if (cache != NULL && *cache == '/')
-        n = snprintf(path, size, "%s/cabinet", cache);
-    else if (home != NULL && *home == '/')
-        n = snprintf(path, size, "%s/.cache/cabinet", home);
-    else
-        return ERR(NOT_FOUND,
-                   "there is no cache folder: neither XDG_CACHE_HOME nor HOME is an absolute path");
-    return (size_t)n < size ? 0 : ERR(TOO_LARGE, "the cache folder's path is too long");
-}
-
-int cli_model_path(const char *model, char *path, size_t size) {
-    if ((size_t)snprintf(path, size, "%s", model) >= size)
-        return ERR(TOO_LARGE, "the model's path is too long");
-    if (access(model, F_OK) == 0) return 0;
-    for (size_t i = 0; i < sizeof short_names / sizeof *short_names; i++) {
-        if (strcmp(short_names[i].name, model) != 0) continue;
-        char folder[4096];
-        TRY(cli_cache_folder(folder, sizeof folder));
-        if ((size_t)snprintf(path, size, "%s/models/%s", folder, short_names[i].file) >= size)
-            return ERR(TOO_LARGE, "the cache folder's path is too long");
-        if (access(path, F_OK) == 0) return 0;
-        return ERR(NOT_FOUND, "model '%s' is not in the cache folder %s; `make demo` fetches it", model,
-                   folder);
+int cli_read_text(const char *path, char **text) {
+    bool is_stdin = strcmp(path, "-") == 0;
+    FILE *file = is_stdin ? stdin : fopen(path, "re");
+    if (file == NULL) return ERR(NOT_FOUND, "cannot read %s: %s", path, strerror(errno));
+    size_t length = 0, capacity = 0;
+    *text = NULL;
+    int result = 0;
+    while (result == 0 && !feof(file) && !ferror(file)) {
+        if (capacity - length < 65536) {
+            char *grown = mem_realloc(*text, capacity * 2 + 65537, 1);
+            if (grown == NULL) result = ERR_NO_MEMORY;
+            if (grown == NULL) break;
+            *text = grown;
+            capacity = capacity * 2 + 65536;
+        }
+        length += fread(*text + length, 1, capacity - length, file);
     }
-    return ERR(NOT_FOUND, "there is no file '%s', and no model of that short name (there is: %s)", model,
-               short_names[0].name);
+    if (result == 0 && ferror(file)) result = ERR(IO, "cannot read %s: %s", path, strerror(errno));
+    if (!is_stdin) (void)fclose(file);
+    if (result == 0 && memchr(*text, '\0', length) != NULL)
+        result = ERR(INVALID, "%s holds NUL bytes: it is no text", path);
+    if (result < 0) {
+        mem_free(*text);
+        return result;
+    }
+    (*text)[length] = '\0';
+    return 0;
 }

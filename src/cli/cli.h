@@ -13,7 +13,11 @@
 #define VERB_LIST(X)                                                                                         \
     X(run, "answer a prompt, or chat")                                                                       \
     X(inspect, "what a model is, and what its memory will cost")                                             \
-    X(bench, "speed, beside this machine's own limits")
+    X(bench, "speed, beside this machine's own limits")                                                      \
+    X(perplexity, "quality on a text, and how far a lossy change moves it")                                  \
+    X(pull, "fetch a model from Hugging Face or another server")                                             \
+    X(list, "the models in the cache folder")                                                                \
+    X(rm, "remove a model from the cache folder")
 
 #define X(name, summary) int cli_##name(int argc, char **argv);
 VERB_LIST(X)
@@ -43,14 +47,16 @@ uint64_t cli_parse_memory(struct argp_state *state, const char *what, const char
 /* A name of CODEC_LIST: an enum codec_id. */
 int cli_parse_codec(struct argp_state *state, const char *text);
 
-/* The one argument of a verb that takes a model: sets *model, and refuses a second or none. What a parser
- * returns for the keys that it does not know itself. */
+/* The one argument of a verb that takes a model, or a model's name: sets *model, and refuses a second or
+ * none. What a parser returns for the keys that it does not know itself. */
 error_t cli_parse_model(int key, char *argument, struct argp_state *state, const char **model);
 
-/* Turns what the user gave for MODEL into a path: an existing file as it is, or a short name ("smollm2") of a
- * model in the cache folder. NOT_FOUND says what to do. */
+/* Turns what the user gave for MODEL into a path: an existing file as it is, or a model in the cache folder
+ * by its short name ("smollm2"), as OWNER/REPO[@REVISION][:FILE or :TAG], as its URL, or as its path there.
+ * NOT_FOUND says what to do. */
 int cli_model_path(const char *model, char *path, size_t size);
-/* $XDG_CACHE_HOME/cabinet or ~/.cache/cabinet */
-int cli_cache_folder(char *path, size_t size);
+/* The whole of a file ('-': standard input) as text that ends with a NUL and holds no other; free with
+ * mem_free. */
+int cli_read_text(const char *path, char **text);
 
 #endif

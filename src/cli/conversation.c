@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "model/prompt.h"
 
 static int append(struct conversation *conversation, const char *role, const char *text, size_t length) {
     if (conversation->n_messages == conversation->capacity) {
@@ -54,13 +55,8 @@ static int render(const struct conversation *conversation, struct token_list *pr
     const struct model *model = &conversation->session->model;
     if (model->chat == NULL)
         return ERR(UNSUPPORTED, "this model has no chat template; use --raw to continue a text instead");
-    char *text;
-    size_t length;
-    TRY(chat_template_render(model->chat, conversation->messages, conversation->n_messages, true, &text,
-                             &length));
-    int result = tokenizer_encode(model->tokenizer, text, length, true, prompt);
-    chat_template_text_free(text, length);
-    return result;
+    return prompt_encode(model->chat, model->tokenizer, conversation->messages, conversation->n_messages,
+                         true, prompt);
 }
 
 static int ask(struct conversation *conversation, const struct answer_opts *opts, struct answer *answer) {

@@ -15,7 +15,9 @@ static void print_help(FILE *stream) {
           "  cabinet run smollm2 -p 'Why is the sky blue?'   one answer and its KV bill\n"
           "  cabinet run smollm2                             an interactive chat\n"
           "  cabinet inspect smollm2                         what a conversation will cost to remember\n"
-          "  cabinet bench smollm2 -d 0,4096                 speed at two context depths\n\n"
+          "  cabinet bench smollm2 -d 0,4096                 speed at two context depths\n"
+          "  cabinet perplexity smollm2 -f text.txt          quality on a text\n"
+          "  cabinet pull OWNER/REPO:Q4_K_M                  a model from Hugging Face\n\n"
           "`cabinet VERB --help` tells a verb's options.\n",
           stream);
 }

@@ -1,5 +1,4 @@
 /* cabinet run: one answer, or a chat. */
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -135,14 +134,16 @@ static const struct argp argp = {options,
                                  parse,
                                  "MODEL",
                                  "Answer a prompt, or chat with a model; then say what remembering it "
-                                 "cost.\n\nMODEL is a GGUF file or the short "
-                                 "name of a model that `make demo` fetched (smollm2). Without -p or -f it is "
+                                 "cost.\n\nMODEL is a GGUF file, OWNER/REPO[:FILE or :TAG] as `cabinet pull` "
+                                 "fetched it, or the short name of the model that `make demo` fetched "
+                                 "(smollm2). Without -p or -f it is "
                                  "a chat: from a terminal with line "
                                  "editing, otherwise one turn a line.\v"
                                  "Examples:\n"
                                  "  cabinet run smollm2 -p 'Why is the sky blue?'\n"
                                  "  cabinet run smollm2 -f essay.txt -n 200 --temp 0 --json\n"
                                  "  cabinet run smollm2 --system 'Answer in one sentence.' --kv-memory 1G\n"
+                                 "  cabinet run OWNER/REPO:Q4_K_M -p 'Hello'\n"
                                  "  cabinet run model.gguf --raw -p 'Once upon a time' -n 50 --seed 7",
                                  NULL,
                                  NULL,
@@ -153,36 +154,6 @@ static volatile sig_atomic_t interrupted;
 static void on_interrupt(int signal_number) {
     (void)signal_number;
     interrupted = 1;
-}
-
-/* The whole of a file as text; free with mem_free. */
-static int read_text(const char *path, char **text) {
-    bool is_stdin = strcmp(path, "-") == 0;
-    FILE *file = is_stdin ? stdin : fopen(path, "re");
-    if (file == NULL) return ERR(NOT_FOUND, "cannot read %s: %s", path, strerror(errno));
-    size_t length = 0, capacity = 0;
-    *text = NULL;
-    int result = 0;
-    while (result == 0 && !feof(file) && !ferror(file)) {
-        if (capacity - length < 65536) {
-            char *grown = mem_realloc(*text, capacity * 2 + 65537, 1);
-            if (grown == NULL) result = ERR_NO_MEMORY;
-            if (grown == NULL) break;
-            *text = grown;
-            capacity = capacity * 2 + 65536;
-        }
-        length += fread(*text + length, 1, capacity - length, file);
-    }
-    if (result == 0 && ferror(file)) result = ERR(IO, "cannot read %s: %s", path, strerror(errno));
-    if (!is_stdin) (void)fclose(file);
-    if (result == 0 && memchr(*text, '\0', length) != NULL)
-        result = ERR(INVALID, "%s holds NUL bytes: it is no text", path);
-    if (result < 0) {
-        mem_free(*text);
-        return result;
-    }
-    (*text)[length] = '\0';
-    return 0;
 }
 
 static void print_json(const struct run_opts *opts, const struct session *session,
@@ -247,7 +218,7 @@ static int answer_once(struct session *session, const struct run_opts *opts, con
 
 static int run(struct run_opts *opts) {
     char *file_text = NULL;
-    if (opts->file != NULL) TRY(read_text(opts->file, &file_text));
+    if (opts->file != NULL) TRY(cli_read_text(opts->file, &file_text));
     const char *text = opts->prompt != NULL ? opts->prompt : file_text;
     struct session session;
     int result = session_open(&session, &opts->session);

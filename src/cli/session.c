@@ -31,6 +31,8 @@ static int open_parts(struct session *session, const struct session_opts *opts) 
     TRY(model_open(&session->model, path, kernels, session->team));
     uint32_t trained = session->model.description.n_context;
     session->max_tokens = opts->max_tokens != 0 ? opts->max_tokens : trained;
+    if (opts->max_tokens == 0 && opts->default_tokens != 0 && opts->default_tokens < trained)
+        session->max_tokens = opts->default_tokens;
     if (session->max_tokens > trained)
         return ERR(INVALID, "--ctx %" PRIu32 " is longer than the model's own context of %" PRIu32,
                    session->max_tokens, trained);
@@ -40,6 +42,7 @@ static int open_parts(struct session *session, const struct session_opts *opts) 
         .max_sequences = opts->max_sequences,
         .max_tokens = session->max_tokens,
         .chunk_tokens = opts->chunk_tokens,
+        .slice_rows = opts->slice_rows,
         .clock = clock_monotonic(),
     };
     return engine_open(&session->engine, &session->model, session->team, &engine_opts);

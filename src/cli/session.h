@@ -8,9 +8,11 @@ struct session_opts {
     const char *model;        /* a path or a short name */
     unsigned n_threads;       /* 0: all cores */
     uint64_t kv_memory_bytes; /* 0: half of the free memory */
-    uint32_t max_tokens;      /* 0: the model's own context */
+    uint32_t max_tokens;      /* 0: default_tokens */
+    uint32_t default_tokens;  /* or the model's own context where that is shorter; 0: the model's own */
     uint32_t max_sequences;
     uint32_t chunk_tokens;
+    uint32_t slice_rows; /* see engine_opts */
     enum codec_id codec;
 };
 

@@ -51,6 +51,25 @@ static int open_cache(struct engine *engine) {
     return 0;
 }
 
+/* Hands a slice of streamed rows to the requests that asked for them. */
+static void stream_logits(void *user, uint32_t first, uint32_t n_rows, const float *logits) {
+    struct engine *engine = user;
+    const struct batch *batch = &engine->batch;
+    size_t n_vocab = engine->model->description.n_vocab;
+    uint32_t i = 0, end = first + n_rows;
+    while (first < end) {
+        while (batch->streamed[first] >= batch->sequences[i].first_row + batch->sequences[i].n_rows) i++;
+        const struct batch_sequence *entry = &batch->sequences[i];
+        uint32_t n = 1; /* rows of this sequence in the slice: they are consecutive */
+        while (first + n < end && batch->streamed[first + n] < entry->first_row + entry->n_rows) n++;
+        struct request *request = engine->scheduler.in_step[i]->owner;
+        uint32_t position = entry->first_position + (batch->streamed[first] - entry->first_row);
+        request->on_logits(request->user, position, n, logits);
+        logits += n * n_vocab;
+        first += n;
+    }
+}
+
 static int open_parts(struct engine *engine) {
     const struct engine_opts *opts = &engine->opts;
     TRY(open_cache(engine));
@@ -58,8 +77,11 @@ static int open_parts(struct engine *engine) {
     TRY(scheduler_open(&engine->scheduler, engine->kv, engine->layout.n_groups, opts->max_sequences,
                        opts->chunk_tokens));
     TRY(batch_open(&engine->batch, max_rows, opts->max_sequences));
-    TRY(workspace_open(&engine->workspace, engine->model, max_rows, opts->max_sequences, opts->max_sequences,
+    uint32_t max_wanted = opts->slice_rows > opts->max_sequences ? opts->slice_rows : opts->max_sequences;
+    if (max_wanted > max_rows) max_wanted = max_rows;
+    TRY(workspace_open(&engine->workspace, engine->model, max_rows, opts->max_sequences, max_wanted,
                        opts->max_tokens, team_size(engine->team)));
+    engine->workspace.sink = (struct logits_sink){stream_logits, engine};
     TRY(sampler_open(&engine->sampler, engine->model->description.n_vocab));
     engine->with_logits = mem_alloc(opts->max_sequences, sizeof(struct request *));
     return engine->with_logits == NULL ? ERR_NO_MEMORY : 0;
@@ -147,13 +169,18 @@ int engine_submit(struct engine *engine, struct request *request, const token_id
     ASSERT(!sequence->is_scheduled);
     TRY(sampler_check(&request->sampling));
     TRY(check_prompt(engine, prompt, n_prompt));
-    uint32_t n_common = 0; /* at least one token is left to compute: its logits are wanted */
-    while (n_common < sequence->kv.n_computed && n_common < n_prompt - 1 &&
+    uint32_t first_logits = n_prompt - 1; /* at least one token is left to compute: its logits are wanted */
+    if (request->on_logits != NULL && request->first_logits < first_logits)
+        first_logits = request->first_logits;
+    uint32_t n_common = 0;
+    while (n_common < sequence->kv.n_computed && n_common < first_logits &&
            sequence->tokens[n_common] == prompt[n_common])
         n_common++;
     request->n_cached = kv_truncate(engine->kv, &sequence->kv, n_common);
     memcpy(sequence->tokens, prompt, n_prompt * sizeof *prompt);
     sequence->n_tokens = n_prompt;
+    sequence->stream_begin = first_logits;
+    sequence->stream_end = n_prompt - 1; /* the last position's logits are kept to sample from */
     sequence->owner = request;
     request->finish = FINISH_NONE;
     request->error = 0;
@@ -219,7 +246,10 @@ int engine_step(struct engine *engine) {
     for (uint32_t i = 0; i < engine->n_with_logits; i++) {
         struct request *request = engine->with_logits[i];
         if (request->finish != FINISH_NONE) continue; /* cancelled from another's callback */
-        take_token(engine, request, engine->workspace.logits + i * n_vocab);
+        float *logits = engine->workspace.logits + i * n_vocab;
+        if (request->on_logits != NULL && request->n_output == 0 && request->first_logits < request->n_prompt)
+            request->on_logits(request->user, request->n_prompt - 1, 1, logits);
+        take_token(engine, request, logits);
     }
     return (int)batch->n_rows;
 }

@@ -21,6 +21,7 @@ struct engine_opts {
     uint32_t max_sequences; /* open at once */
     uint32_t max_tokens;    /* of one sequence: the context */
     uint32_t chunk_tokens;  /* most prompt tokens of one step */
+    uint32_t slice_rows;    /* logits of prompt rows are computed so many at a time; 0: max_sequences */
     struct clock clock;
 };
 
@@ -41,6 +42,11 @@ struct request {
     uint32_t max_output_tokens;
     bool ignores_end;                             /* goes on after an end token, as benchmarks want */
     void (*on_token)(void *user, token_id token); /* may be NULL; end tokens are not delivered */
+    /* May be NULL. Else it gets the logits of the prompt's positions from first_logits on, in order and in
+     * slices: (n_rows, n_vocab) for `position` and those after it, borrowed for the call. What is cached is
+     * reused only up to first_logits. It must not call the engine. */
+    void (*on_logits)(void *user, uint32_t position, uint32_t n_rows, const float *logits);
+    uint32_t first_logits;
     void *user;
     /* became of it */
     enum finish_reason finish;

@@ -48,7 +48,7 @@ struct kernel_set {
 
     /* Quantises one row of n_cols numbers into row `row` of x (both planes and scaled_sum). */
     void (*quantize_row)(struct activations *x, size_t row);
-    matmul_function *matmul[PANEL_FORMAT_COUNT];
+    matmul_function *matmul[WEIGHT_TYPE_END]; /* of every type that runs */
 
     /* Adds a tile to the rows' running softmax. Rows that see no key of it are left as they are, bit for bit.
      * Slots outside of smallest begin to largest end may hold anything: whole blocks outside are not touched

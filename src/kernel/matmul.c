@@ -77,8 +77,7 @@ static void run_pieces(void *argument, unsigned rank, unsigned n_ranks) {
         size_t first = left * chunk, last = first + chunk < w->n_panels ? first + chunk : w->n_panels;
         size_t row = block * job->rows_per_block, row_end = row + job->rows_per_block;
         if (row_end > job->x->n_rows) row_end = job->x->n_rows;
-        job->kernels->matmul[w->format](w, first, last, job->x, row, row_end, output->out,
-                                        output->out_stride);
+        job->kernels->matmul[w->type](w, first, last, job->x, row, row_end, output->out, output->out_stride);
     }
 }
 
@@ -91,7 +90,7 @@ void matmul(const struct kernel_set *kernels, struct team *team, const struct ac
     size_t n_weights = 0;
     for (size_t i = 0; i < n_outputs; i++) {
         ASSERT(outputs[i].weight->n_cols == x->n_cols);
-        has_float |= !panel_is_quantised(outputs[i].weight->format);
+        has_float |= !weight_is_quantised(outputs[i].weight->type);
         n_weights += outputs[i].weight->n_panels * PANEL_ROWS * x->n_cols;
     }
     size_t row_bytes =

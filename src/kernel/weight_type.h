@@ -11,21 +11,31 @@
 #include <stdint.h>
 
 /* name, number in the file, elements in a group, bytes of a group */
-#define WEIGHT_TYPE_LIST(X)                                                                                  \
+#define WEIGHT_FLOAT_LIST(X)                                                                                 \
     X(F32, 0, 1, 4)                                                                                          \
     X(F16, 1, 1, 2)                                                                                          \
+    X(BF16, 30, 1, 2)
+#define WEIGHT_QUANTISED_LIST(X)                                                                             \
     X(Q4_0, 2, 32, 18)                                                                                       \
     X(Q4_1, 3, 32, 20)                                                                                       \
     X(Q5_0, 6, 32, 22)                                                                                       \
+    X(Q5_1, 7, 32, 24)                                                                                       \
     X(Q8_0, 8, 32, 34)                                                                                       \
+    X(Q2_K, 10, 256, 84)                                                                                     \
+    X(Q3_K, 11, 256, 110)                                                                                    \
     X(Q4_K, 12, 256, 144)                                                                                    \
+    X(Q5_K, 13, 256, 176)                                                                                    \
     X(Q6_K, 14, 256, 210)                                                                                    \
-    X(BF16, 30, 1, 2)
+    X(IQ4_NL, 20, 32, 18)                                                                                    \
+    X(IQ4_XS, 23, 256, 136)                                                                                  \
+    X(MXFP4, 39, 32, 17)
+#define WEIGHT_TYPE_LIST(X) WEIGHT_FLOAT_LIST(X) WEIGHT_QUANTISED_LIST(X)
 
 enum weight_type {
 #define X(name, number, elements, bytes) WEIGHT_##name = number,
     WEIGHT_TYPE_LIST(X)
 #undef X
+        WEIGHT_TYPE_END /* a table by type has this many entries */
 };
 
 struct weight_format {
@@ -37,6 +47,10 @@ struct weight_format {
 const struct weight_format *weight_format_get(uint32_t type);
 /* The name of any number that the format defines, also of those that do not run here; NULL if unknown. */
 const char *weight_type_name(uint32_t type);
+
+static inline bool weight_is_quantised(enum weight_type type) {
+    return type != WEIGHT_F32 && type != WEIGHT_F16 && type != WEIGHT_BF16;
+}
 
 /* Bytes of n elements; n is a multiple of group_elements. */
 static inline size_t weight_bytes(const struct weight_format *format, size_t n) {

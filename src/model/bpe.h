@@ -1,44 +1,27 @@
-/* Byte-pair encoding: the neighbours of lowest rank merge first, the leftmost of equal ones, until none is
- * left.
+/* The merges of byte-pair encoding: a table of pairs of tokens, their ranks and results.
  *
- * Invariant: every id in the table is a token of the vocabulary (whoever adds merges has checked). */
+ * Invariant: every id in the table is a token of the vocabulary, and no result is a control token. */
 #ifndef CABINET_MODEL_BPE_H
 #define CABINET_MODEL_BPE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "model/tokenizer.h"
-
-struct bpe_merge {
-    token_id left, right, result;
-    uint32_t rank; /* BPE_NO_RANK marks a free place of the table */
-};
-#define BPE_NO_RANK UINT32_MAX
+#include "model/merge.h"
+#include "model/vocabulary.h"
 
 struct bpe {
-    token_id of_byte[256]; /* -1 where the vocabulary has no token of that byte */
-    struct bpe_merge *table;
+    struct bpe_merge *table; /* open addressing; at least a third is free */
     size_t mask;
 };
 
-/* An empty table with room for `n_merges`; free with bpe_close. */
-int bpe_open(struct bpe *bpe, size_t n_merges);
+/* Reads tokenizer.ggml.merges; the first of two merges of one pair counts. CORRUPT names the merge. Close it
+ * even if it failed. */
+int bpe_open(struct bpe *bpe, const struct vocabulary *vocabulary, const struct gguf *file);
 void bpe_close(struct bpe *bpe);
-/* At most n_merges of them. The first of two merges of one pair counts. */
-void bpe_add(struct bpe *bpe, struct bpe_merge merge);
 
-/* Memory that one caller uses from word to word. Zero-initialise, free with bpe_work_free. */
-struct bpe_work {
-    struct bpe_symbol *symbols;
-    uint64_t *queue;
-    size_t capacity;
-};
-void bpe_work_free(struct bpe_work *work);
-
-/* Appends the ids of one word of n bytes (n < 2^31). O(n log n). A byte without a token is left out, as both
- * PyPI tokenizers and llama.cpp do. */
-int bpe_encode(const struct bpe *bpe, const uint8_t *word, size_t n, struct bpe_work *work,
-               struct token_list *list);
+/* A merge_look_up; `bpe` is a struct bpe. */
+struct merge_pair bpe_look_up(const void *bpe, const struct merge_symbol *left,
+                              const struct merge_symbol *right);
 
 #endif

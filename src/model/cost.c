@@ -27,7 +27,7 @@ static uint64_t attended_pairs(const struct cost_batch *batch, uint64_t window) 
 static void add_matrix(struct cost *cost, const struct panel_matrix *matrix, uint64_t n_rows) {
     uint64_t ops = 2 * (uint64_t)matrix->n_rows * matrix->n_cols * n_rows;
     cost->weight_bytes += (uint64_t)matrix->n_panels * matrix->panel_bytes;
-    if (panel_is_quantised(matrix->format))
+    if (weight_is_quantised(matrix->type))
         cost->int8_ops += ops;
     else
         cost->f32_ops += ops;

@@ -7,41 +7,6 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-/* White space as the tokenizers' own regular expressions have it (Unicode's White_Space). PCRE2's \s adds
- * U+180E. */
-#define SPACE "\\p{Z}\\t-\\r\\x{85}"
-#define NOT_SPACE_LETTER_NUMBER "[^\\p{L}\\p{N}" SPACE "]"
-#define SPACES "[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+"
-
-/* The expression of openai/gpt-2, encoder.py. */
-#define GPT2 "'(?:[stmd]|re|ve|ll)| ?\\p{L}+| ?\\p{N}+| ?" NOT_SPACE_LETTER_NUMBER "+|" SPACES
-/* The shape shared by the cl100k family; they differ in how many digits make a word. */
-#define CL100K(digits)                                                                                       \
-    "(?i:'(?:[stmd]|re|ve|ll))|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?" NOT_SPACE_LETTER_NUMBER          \
-    "+[\\r\\n]*|[" SPACE "]*[\\r\\n]+|" SPACES
-
-/* From the models' tokenizer.json; the names are those that llama.cpp writes into GGUF files. */
-static const struct pretokenizer_rule rules[] = {
-    {.names = {"gpt-2", "phi-2", "mpt", "olmo"}, .patterns = {GPT2}},
-    {.names = {"smollm", "starcoder", "refact"}, .patterns = {"\\p{N}", GPT2}},
-    {.names = {"llama-bpe", "llama3", "llama-v3"},
-     .patterns = {CL100K("\\p{N}{1,3}")},
-     .ignores_merges = true,
-     .adds_bos = true},
-    {.names = {"qwen2", "deepseek-r1-qwen"}, .patterns = {CL100K("\\p{N}")}},
-};
-
-const struct pretokenizer_rule *pretokenizer_find(struct gguf_string name, const char **spelling) {
-    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
-        for (const char *const *own = rules[i].names; *own != NULL; own++) {
-            if (strlen(*own) != name.length || memcmp(*own, name.bytes, name.length) != 0) continue;
-            *spelling = *own;
-            return &rules[i];
-        }
-    }
-    return NULL;
-}
-
 struct pretokenizer {
     pcre2_general_context *memory;
     pcre2_code *codes[PRETOKENIZER_PATTERNS_MAX];

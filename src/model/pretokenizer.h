@@ -12,7 +12,7 @@
 
 #include "model/gguf.h"
 
-enum { PRETOKENIZER_PATTERNS_MAX = 6, PRETOKENIZER_NAMES_MAX = 10 };
+enum { PRETOKENIZER_PATTERNS_MAX = 6, PRETOKENIZER_NAMES_MAX = 12 };
 
 struct pretokenizer_rule {
     const char *names[PRETOKENIZER_NAMES_MAX]; /* values of tokenizer.ggml.pre, NULL after the last */

@@ -4,22 +4,32 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "model/bpe.h"
-#include "model/byte_alphabet.h"
-#include "model/pretokenizer.h"
 #include "model/quote.h"
 #include "model/special_set.h"
+#include "model/tokenizer_model.h"
 #include "model/utf8.h"
-#include "model/vocabulary.h"
+
+#define X(name) extern const struct tokenizer_model tokenizer_##name;
+TOKENIZER_LIST(X)
+#undef X
+
+static const struct tokenizer_model *const models[] = {
+#define X(name) &tokenizer_##name,
+    TOKENIZER_LIST(X)
+#undef X
+};
+
+#define X(name) ", " #name
+static const char model_names[] = TOKENIZER_LIST(X);
+#undef X
 
 enum { ENDS_MAX = 16 };
 
 struct tokenizer {
     struct vocabulary vocabulary;
-    struct bpe bpe;
-    const struct pretokenizer_rule *rule;
-    const char *rule_name;
-    struct pretokenizer *pretokenizer;
+    const struct tokenizer_model *model;
+    void *state; /* the model's */
+    struct tokenizer_traits traits;
     struct special_set always;  /* user-defined tokens: text, wherever it comes from */
     struct special_set special; /* those and the control tokens: only where the caller parses them */
     token_id bos, eos;
@@ -47,87 +57,18 @@ void token_list_free(struct token_list *list) {
 
 /* --- open --- */
 
-static int read_rule(struct tokenizer *tokenizer, const struct gguf *file) {
+static int find_model(struct tokenizer *tokenizer, const struct gguf *file) {
     struct gguf_string name;
     int found = gguf_get_string(file, "tokenizer.ggml.model", &name);
     if (found < 0) return found;
     if (found == 0)
         return ERR(CORRUPT, "the file does not say what kind its tokenizer is (tokenizer.ggml.model)");
-    if (name.length != 4 || memcmp(name.bytes, "gpt2", 4) != 0)
-        return ERR(UNSUPPORTED, "tokenizer.ggml.model '%s': only byte-level BPE ('gpt2') runs here",
-                   QUOTE(name));
-    found = gguf_get_string(file, "tokenizer.ggml.pre", &name);
-    if (found < 0) return found;
-    if (found == 0)
-        return ERR(UNSUPPORTED,
-                   "the file names no pre-tokenisation rule (tokenizer.ggml.pre); convert it again");
-    tokenizer->rule = pretokenizer_find(name, &tokenizer->rule_name);
-    if (tokenizer->rule == NULL)
-        return ERR(UNSUPPORTED, "tokenizer.ggml.pre '%s' is a pre-tokenisation rule that does not run here",
-                   QUOTE(name));
-    return pretokenizer_open(&tokenizer->pretokenizer, tokenizer->rule);
-}
-
-/* A merge is "left right"; neither half has a space in the byte alphabet, but the left one may start with
- * one. */
-static int read_merge(struct tokenizer *tokenizer, uint32_t rank, struct gguf_string text) {
-    const struct vocabulary *vocabulary = &tokenizer->vocabulary;
-    const char *space = text.length < 3 ? NULL : memchr(text.bytes + 1, ' ', text.length - 2);
-    if (space == NULL)
-        return ERR(CORRUPT, "tokenizer.ggml.merges[%u] '%s' is not two pieces", rank, QUOTE(text));
-    size_t n_left = (size_t)(space - text.bytes), n_right = text.length - n_left - 1;
-    char joined[2 * TOKENIZER_STEP_MAX];
-    token_id result = -1;
-    if (n_left + n_right <= sizeof joined) {
-        memcpy(joined, text.bytes, n_left);
-        memcpy(joined + n_left, space + 1, n_right);
-        result = vocabulary_find(vocabulary, joined, n_left + n_right);
-    }
-    struct bpe_merge merge = {.left = vocabulary_find(vocabulary, text.bytes, n_left),
-                              .right = vocabulary_find(vocabulary, space + 1, n_right),
-                              .result = result,
-                              .rank = rank};
-    if (merge.left < 0 || merge.right < 0 || merge.result < 0)
-        return ERR(CORRUPT, "tokenizer.ggml.merges[%u] '%s': %s not in the vocabulary", rank, QUOTE(text),
-                   merge.left < 0    ? "its left half is"
-                   : merge.right < 0 ? "its right half is"
-                                     : "what it makes is");
-    /* No ordinary text becomes a control token, whatever the file's merges say. */
-    if (vocabulary->kinds[merge.result] != TOKEN_CONTROL) bpe_add(&tokenizer->bpe, merge);
-    return 0;
-}
-
-static int read_merges(struct tokenizer *tokenizer, const struct gguf *file) {
-    const struct gguf_value *merges = gguf_find(file, "tokenizer.ggml.merges");
-    if (merges == NULL) return ERR(CORRUPT, "the file has no merges (tokenizer.ggml.merges)");
-    if (merges->type != GGUF_ARRAY || merges->element_type != GGUF_STRING)
-        return ERR(CORRUPT, "tokenizer.ggml.merges is not an array of strings");
-    if (merges->length >= BPE_NO_RANK)
-        return ERR(TOO_LARGE, "tokenizer.ggml.merges has %llu entries", (unsigned long long)merges->length);
-    TRY(bpe_open(&tokenizer->bpe, (size_t)merges->length));
-    for (unsigned byte = 0; byte < 256; byte++) {
-        char piece[2];
-        size_t length = byte_alphabet_spell(&(uint8_t){(uint8_t)byte}, 1, piece);
-        token_id id = vocabulary_find(&tokenizer->vocabulary, piece, length);
-        bool ordinary = id >= 0 && tokenizer->vocabulary.kinds[id] != TOKEN_CONTROL;
-        tokenizer->bpe.of_byte[byte] = ordinary ? id : -1;
-    }
-    for (uint32_t rank = 0; rank < merges->length; rank++)
-        TRY(read_merge(tokenizer, rank, merges->strings[rank]));
-    return 0;
-}
-
-/* Reads the id of a named token; *id stays -1 if the file names none. */
-static int read_id(const struct tokenizer *tokenizer, const struct gguf *file, const char *key,
-                   token_id *id) {
-    uint32_t value;
-    *id = -1;
-    int found = gguf_get_u32(file, key, &value);
-    if (found <= 0) return found;
-    if (value >= tokenizer->vocabulary.n)
-        return ERR(CORRUPT, "%s is %u, but the vocabulary has %u tokens", key, value,
-                   tokenizer->vocabulary.n);
-    *id = (token_id)value;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        if (strlen(models[i]->name) == name.length && memcmp(models[i]->name, name.bytes, name.length) == 0)
+            tokenizer->model = models[i];
+    if (tokenizer->model == NULL)
+        return ERR(UNSUPPORTED, "tokenizer.ggml.model '%s' does not run here; these do: %s", QUOTE(name),
+                   model_names + 2);
     return 0;
 }
 
@@ -139,35 +80,48 @@ static void add_end(struct tokenizer *tokenizer, token_id id) {
 
 /* Files often name one end only, while the model also stops with the end of a turn. */
 static const char *const end_names[] = {
-    "<|im_end|>",    "<|eot_id|>", "<|eom_id|>",    "<|end_of_text|>",
-    "<|endoftext|>", "<|end|>",    "<end_of_turn>", "</s>",
+    "<|im_end|>",    "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>",
+    "<end_of_turn>", "<turn|>",    "</s>",
 };
+
+/* Early files of Gemma mark <end_of_turn> as user-defined, so that any text could end a turn. */
+static void add_named_ends(struct tokenizer *tokenizer) {
+    for (size_t i = 0; i < sizeof end_names / sizeof *end_names; i++) {
+        token_id id = tokenizer_find(tokenizer, end_names[i]);
+        if (id < 0) continue;
+        uint8_t *kind = &tokenizer->vocabulary.kinds[id];
+        if (*kind == TOKEN_USER_DEFINED) *kind = TOKEN_CONTROL;
+        if (*kind == TOKEN_CONTROL) add_end(tokenizer, id);
+    }
+}
 
 static int read_named_tokens(struct tokenizer *tokenizer, const struct gguf *file) {
     token_id eot, eom;
-    TRY(read_id(tokenizer, file, "tokenizer.ggml.bos_token_id", &tokenizer->bos));
-    TRY(read_id(tokenizer, file, "tokenizer.ggml.eos_token_id", &tokenizer->eos));
-    TRY(read_id(tokenizer, file, "tokenizer.ggml.eot_token_id", &eot));
-    TRY(read_id(tokenizer, file, "tokenizer.ggml.eom_token_id", &eom));
+    TRY(vocabulary_read_id(&tokenizer->vocabulary, file, "tokenizer.ggml.bos_token_id", &tokenizer->bos));
+    TRY(vocabulary_read_id(&tokenizer->vocabulary, file, "tokenizer.ggml.eos_token_id", &tokenizer->eos));
+    TRY(vocabulary_read_id(&tokenizer->vocabulary, file, "tokenizer.ggml.eot_token_id", &eot));
+    TRY(vocabulary_read_id(&tokenizer->vocabulary, file, "tokenizer.ggml.eom_token_id", &eom));
     add_end(tokenizer, tokenizer->eos);
     add_end(tokenizer, eot);
     add_end(tokenizer, eom);
-    for (size_t i = 0; i < sizeof end_names / sizeof *end_names; i++) {
-        token_id id = tokenizer_find(tokenizer, end_names[i]);
-        if (id >= 0 && tokenizer->vocabulary.kinds[id] == TOKEN_CONTROL) add_end(tokenizer, id);
-    }
+    add_named_ends(tokenizer);
+    return 0;
+}
+
+static int read_adds_bos(struct tokenizer *tokenizer, const struct gguf *file) {
     int found = gguf_get_bool(file, "tokenizer.ggml.add_bos_token", &tokenizer->adds_bos);
     if (found < 0) return found;
-    if (found == 0) tokenizer->adds_bos = tokenizer->rule->adds_bos;
+    if (found == 0) tokenizer->adds_bos = tokenizer->traits.adds_bos;
     if (tokenizer->bos < 0) tokenizer->adds_bos = false;
     return 0;
 }
 
 static int read_all(struct tokenizer *tokenizer, const struct gguf *file) {
-    TRY(read_rule(tokenizer, file));
-    TRY(vocabulary_open(&tokenizer->vocabulary, file));
-    TRY(read_merges(tokenizer, file));
+    TRY(find_model(tokenizer, file));
+    TRY(vocabulary_open(&tokenizer->vocabulary, file, tokenizer->model->spell));
     TRY(read_named_tokens(tokenizer, file));
+    TRY(tokenizer->model->open(&tokenizer->state, &tokenizer->vocabulary, file, &tokenizer->traits));
+    TRY(read_adds_bos(tokenizer, file));
     const unsigned user = 1u << TOKEN_USER_DEFINED, control = 1u << TOKEN_CONTROL | 1u << TOKEN_UNKNOWN;
     TRY(special_set_open(&tokenizer->always, &tokenizer->vocabulary, user));
     return special_set_open(&tokenizer->special, &tokenizer->vocabulary, user | control);
@@ -190,8 +144,7 @@ void tokenizer_close(struct tokenizer *tokenizer) {
     if (tokenizer == NULL) return;
     special_set_close(&tokenizer->special);
     special_set_close(&tokenizer->always);
-    pretokenizer_close(tokenizer->pretokenizer);
-    bpe_close(&tokenizer->bpe);
+    if (tokenizer->model != NULL) tokenizer->model->close(tokenizer->state);
     vocabulary_close(&tokenizer->vocabulary);
     mem_free(tokenizer);
 }
@@ -201,60 +154,88 @@ void tokenizer_close(struct tokenizer *tokenizer) {
 struct encoding {
     const struct tokenizer *tokenizer;
     struct token_list *list;
-    struct bpe_work work;
+    const struct special_set *set; /* what is parsed */
+    const size_t *guards;          /* rising offsets where no control token begins */
+    size_t n_guards;
+    struct merge_work work;
 };
 
-/* A word that is in the vocabulary as a whole. A control token is never spelled by ordinary text. */
-static token_id whole_word(const struct tokenizer *tokenizer, const char *word, size_t length) {
-    char spelled[2 * TOKENIZER_STEP_MAX];
-    if (length > TOKENIZER_STEP_MAX) return -1;
-    size_t n = byte_alphabet_spell((const uint8_t *)word, length, spelled);
-    token_id id =
-        n > tokenizer->vocabulary.longest_piece ? -1 : vocabulary_find(&tokenizer->vocabulary, spelled, n);
-    return id >= 0 && tokenizer->vocabulary.kinds[id] == TOKEN_NORMAL ? id : -1;
-}
-
-static int encode_word(void *receiver, const char *word, size_t length) {
-    struct encoding *encoding = receiver;
-    if (encoding->tokenizer->rule->ignores_merges) {
-        token_id id = whole_word(encoding->tokenizer, word, length);
-        if (id >= 0) return token_list_append(encoding->list, id);
-    }
-    return bpe_encode(&encoding->tokenizer->bpe, (const uint8_t *)word, length, &encoding->work,
-                      encoding->list);
-}
-
-static int encode_pieces(struct encoding *encoding, const char *text, size_t length,
-                         const struct special_set *set) {
+static int encode_plain(struct encoding *encoding, const char *text, size_t length) {
+    if (length == 0) return 0;
     const struct tokenizer *tokenizer = encoding->tokenizer;
-    size_t begin = 0, at = 0, matched = 0;
-    while (set->n > 0 && at < length) {
-        token_id id = special_set_match(set, &tokenizer->vocabulary, text + at, length - at, &matched);
+    return tokenizer->model->encode(tokenizer->state, text, length, &encoding->work, encoding->list);
+}
+
+/* How much white space behind a special token belongs to it. */
+static size_t stripped(const struct tokenizer *tokenizer, token_id id, const char *text, size_t length) {
+    static const char *const exceptions[] = {"<unk>", "<s>", "<|endoftext|>"}; /* Phi-3's */
+    if (!tokenizer->traits.strips_after_special) return 0;
+    for (size_t i = 0; i < sizeof exceptions / sizeof *exceptions; i++)
+        if (tokenizer_find(tokenizer, exceptions[i]) == id) return 0;
+    size_t n = 0;
+    while (n < length && memchr(" \t\n\v\f\r", text[n], 6) != NULL) n++;
+    return n;
+}
+
+/* The special token that the text begins with at `at`, or -1. */
+static token_id match(const struct encoding *encoding, const char *text, size_t length, size_t at,
+                      bool is_guarded, size_t *matched) {
+    const struct special_set *set = is_guarded ? &encoding->tokenizer->always : encoding->set;
+    return special_set_match(set, &encoding->tokenizer->vocabulary, text + at, length - at, matched);
+}
+
+static int encode_parts(struct encoding *encoding, const char *text, size_t length) {
+    const struct tokenizer *tokenizer = encoding->tokenizer;
+    size_t begin = 0, at = 0, guard = 0, matched = 0;
+    while (encoding->set->n > 0 && at < length) {
+        while (guard < encoding->n_guards && encoding->guards[guard] < at) guard++;
+        bool is_guarded = guard < encoding->n_guards && encoding->guards[guard] == at;
+        token_id id = match(encoding, text, length, at, is_guarded, &matched);
         if (id < 0) {
             at++;
             continue;
         }
-        TRY(pretokenizer_cut(tokenizer->pretokenizer, text + begin, at - begin, encode_word, encoding));
+        TRY(encode_plain(encoding, text + begin, at - begin));
         TRY(token_list_append(encoding->list, id));
-        begin = at += matched;
+        at += matched;
+        begin = at += stripped(tokenizer, id, text + at, length - at);
     }
-    return pretokenizer_cut(tokenizer->pretokenizer, text + begin, length - begin, encode_word, encoding);
+    return encode_plain(encoding, text + begin, length - begin);
 }
 
-int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length, bool parse_special,
-                     struct token_list *list) {
+static int encode(struct encoding encoding, const char *text, size_t length) {
     enum { TEXT_MAX = 1 << 30 };
     if (length > TEXT_MAX)
         return ERR(TOO_LARGE, "a text of %zu bytes; at most %d are encoded at once", length, TEXT_MAX);
     size_t valid = utf8_valid_prefix(text, length);
     if (valid < length) return ERR(INVALID, "the text is not UTF-8 at byte %zu", valid);
-    const size_t n_before = list->n;
-    struct encoding encoding = {.tokenizer = tokenizer, .list = list};
-    int result =
-        encode_pieces(&encoding, text, length, parse_special ? &tokenizer->special : &tokenizer->always);
-    bpe_work_free(&encoding.work);
-    if (result < 0) list->n = n_before;
+    const size_t n_before = encoding.list->n;
+    int result = encode_parts(&encoding, text, length);
+    merge_work_free(&encoding.work);
+    if (result < 0) encoding.list->n = n_before;
     return result;
+}
+
+int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length, bool parse_special,
+                     struct token_list *list) {
+    const struct special_set *set = parse_special ? &tokenizer->special : &tokenizer->always;
+    return encode((struct encoding){.tokenizer = tokenizer, .list = list, .set = set}, text, length);
+}
+
+int tokenizer_encode_guarded(const struct tokenizer *tokenizer, const char *text, size_t length,
+                             const size_t *guards, size_t n_guards, struct token_list *list) {
+    struct encoding encoding = {.tokenizer = tokenizer,
+                                .list = list,
+                                .set = &tokenizer->special,
+                                .guards = guards,
+                                .n_guards = n_guards};
+    return encode(encoding, text, length);
+}
+
+bool tokenizer_spells_control(const struct tokenizer *tokenizer, const char *text, size_t length) {
+    size_t matched;
+    token_id id = special_set_match(&tokenizer->special, &tokenizer->vocabulary, text, length, &matched);
+    return id >= 0 && tokenizer->vocabulary.kinds[id] != TOKEN_USER_DEFINED;
 }
 
 /* --- decode --- */
@@ -264,8 +245,8 @@ static bool has(const struct tokenizer *tokenizer, token_id id) {
 }
 
 struct gguf_string tokenizer_bytes(const struct tokenizer *tokenizer, token_id id) {
-    if (!has(tokenizer, id)) return (struct gguf_string){"", 0};
     const struct vocabulary *vocabulary = &tokenizer->vocabulary;
+    if (!has(tokenizer, id) || vocabulary->kinds[id] == TOKEN_CONTROL) return (struct gguf_string){"", 0};
     uint32_t start = vocabulary->starts[id];
     return (struct gguf_string){(const char *)vocabulary->bytes + start, vocabulary->starts[id + 1] - start};
 }
@@ -338,9 +319,6 @@ token_id tokenizer_find(const struct tokenizer *tokenizer, const char *piece) {
     return vocabulary_find(&tokenizer->vocabulary, piece, strlen(piece));
 }
 
-const char *tokenizer_model_name(const struct tokenizer *tokenizer) {
-    (void)tokenizer;
-    return "gpt2";
-}
+const char *tokenizer_model_name(const struct tokenizer *tokenizer) { return tokenizer->model->name; }
 
-const char *tokenizer_rule_name(const struct tokenizer *tokenizer) { return tokenizer->rule_name; }
+const char *tokenizer_rule_name(const struct tokenizer *tokenizer) { return tokenizer->traits.rule_name; }

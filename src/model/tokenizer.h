@@ -1,10 +1,15 @@
-/* Text to token ids and back, as the model's own vocabulary says.
+/* Text to token ids and back, as the model's own vocabulary says. Special tokens are cut out first; what is
+ * plain text depends on the kind of vocabulary (tokenizer_model.h). Invalid UTF-8 is refused.
  *
- * Byte-level BPE: text is cut into words by the pre-tokenisation rule that the file names (PCRE2), each
- * word's UTF-8 bytes are written in the GPT-2 byte alphabet and merged by rank. Special tokens are cut out
- * first when the caller asks. encode followed by decode gives the same bytes for any valid UTF-8, but for
- * bytes that the vocabulary has no token for (SmolLM2 lacks eight that no ordinary text has): they are left
- * out. Invalid UTF-8 is refused. */
+ * Decoding what was encoded gives the text again, but for this:
+ *  - byte-level BPE leaves out bytes that the vocabulary has no token for (SmolLM2 lacks eight, of no
+ * ordinary text);
+ *  - SentencePiece's kind has one more space in front of text at the beginning and behind special tokens,
+ * where the file wants it (add_space_prefix), turns U+2581 into a space, and loses what became unknown
+ * tokens;
+ *  - Phi-3's special tokens swallow the white space behind them;
+ *  - control tokens have no text.
+ * tokenizer.ggml.add_eos_token is not obeyed: a prompt is there to be continued. */
 #ifndef CABINET_MODEL_TOKENIZER_H
 #define CABINET_MODEL_TOKENIZER_H
 
@@ -46,6 +51,14 @@ void tokenizer_close(struct tokenizer *tokenizer);
 int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length, bool parse_special,
                      struct token_list *list);
 
+/* The same for text of which some came from outside: control tokens are parsed, but none begins at the
+ * `guards` (rising offsets). */
+int tokenizer_encode_guarded(const struct tokenizer *tokenizer, const char *text, size_t length,
+                             const size_t *guards, size_t n_guards, struct token_list *list);
+
+/* Would the beginning of `text` be parsed as a control token (or the unknown one)? */
+bool tokenizer_spells_control(const struct tokenizer *tokenizer, const char *text, size_t length);
+
 /* The bytes of one token, without regard to characters. Control tokens have none. Owned by the tokenizer. */
 struct gguf_string tokenizer_bytes(const struct tokenizer *tokenizer, token_id id);
 /* A token's name as the vocabulary spells it. */
@@ -77,7 +90,7 @@ bool tokenizer_adds_bos(const struct tokenizer *tokenizer);
 bool tokenizer_is_end(const struct tokenizer *tokenizer, token_id id);
 /* The id of a piece spelled exactly so, or -1. */
 token_id tokenizer_find(const struct tokenizer *tokenizer, const char *piece);
-/* Names for `inspect`: "gpt2", "smollm". */
+/* Names for `inspect`: "gpt2", "smollm"; "llama", "none". */
 const char *tokenizer_model_name(const struct tokenizer *tokenizer);
 const char *tokenizer_rule_name(const struct tokenizer *tokenizer);
 

@@ -30,6 +30,7 @@ struct step {
     const struct batch *batch;
     uint32_t layer_index;
     const struct layer_weights *layer;
+    const uint32_t *output_rows; /* of the slice of logits under way */
 };
 
 /* ---- rows in parallel ---- */
@@ -186,9 +187,9 @@ static void activate_row(struct step *step, size_t row) {
     step->kernels->quantize_row(&step->w->of_ff, row);
 }
 
-/* The wanted rows are gathered to the front of `normed`; row counts wanted rows here. */
+/* A slice's rows are gathered to the front of `normed`; row counts within the slice here. */
 static void output_input_row(struct step *step, size_t row) {
-    size_t n = step->d->n_embd, source = step->batch->wanted[row];
+    size_t n = step->d->n_embd, source = step->output_rows[row];
     add_projected(step, source, NULL, step->layer->ffn_post_norm);
     step->kernels->rmsnorm(step->w->normed + row * n, step->w->x + source * n,
                            step->model->weights.output_norm, n, step->d->rms_epsilon);
@@ -261,6 +262,18 @@ static void forward_layer(struct step *step) {
     matmul(step->kernels, step->team, &w->of_ff, &down, 1);
 }
 
+/* The logits of these rows, to workspace->logits. Each row may come once in a step: it is changed. */
+static void forward_logits(struct step *step, const uint32_t *rows, uint32_t n_rows) {
+    if (n_rows == 0) return;
+    step->output_rows = rows;
+    for_rows(step, n_rows, output_input_row);
+    step->w->of_embd.n_rows = n_rows;
+    const struct matmul_output logits = {&step->model->weights.output, step->w->logits, step->d->n_vocab};
+    matmul(step->kernels, step->team, &step->w->of_embd, &logits, 1);
+    const struct description *d = step->d;
+    if (d->logit_scale != 1 || d->logit_softcap > 0) for_rows(step, n_rows, finish_logits_row);
+}
+
 void transformer_forward(const struct model *model, const struct kv_layout *layout, uint8_t *arena,
                          struct workspace *w, struct team *team, const struct batch *batch) {
     const struct description *d = &model->description;
@@ -284,10 +297,10 @@ void transformer_forward(const struct model *model, const struct kv_layout *layo
         step.layer = &model->weights.layers[i];
         forward_layer(&step);
     }
-    if (batch->n_wanted == 0) return;
-    for_rows(&step, batch->n_wanted, output_input_row);
-    w->of_embd.n_rows = batch->n_wanted;
-    const struct matmul_output logits = {&model->weights.output, w->logits, d->n_vocab};
-    matmul(model->kernels, team, &w->of_embd, &logits, 1);
-    if (d->logit_scale != 1 || d->logit_softcap > 0) for_rows(&step, batch->n_wanted, finish_logits_row);
+    for (uint32_t first = 0; first < batch->n_streamed; first += w->max_wanted) {
+        uint32_t left = batch->n_streamed - first, n_rows = left < w->max_wanted ? left : w->max_wanted;
+        forward_logits(&step, batch->streamed + first, n_rows);
+        w->sink.deliver(w->sink.user, first, n_rows, w->logits);
+    }
+    forward_logits(&step, batch->wanted, batch->n_wanted);
 }

@@ -8,6 +8,13 @@
 #include "model/rope.h"
 #include "sched/batch.h"
 
+/* Who takes the logits of streamed rows: called on the thread of the step, for batch->streamed[first] and the
+ * n_rows - 1 after it, with logits (n_rows, n_vocab) that are overwritten afterwards. */
+struct logits_sink {
+    void (*deliver)(void *user, uint32_t first, uint32_t n_rows, const float *logits);
+    void *user;
+};
+
 /* The intermediate numbers of a step: allocated once, for batches up to the bounds given. */
 struct workspace {
     uint32_t max_rows, max_wanted;
@@ -25,6 +32,7 @@ struct workspace {
     void *attention_scratch;
     void *storage;
     size_t storage_bytes;
+    struct logits_sink sink; /* set by whoever has rows streamed */
 };
 
 /* Bounds of the batches to come; max_tokens of one sequence also chooses among a file's RoPE factors.
@@ -34,8 +42,9 @@ int workspace_open(struct workspace *workspace, const struct model *model, uint3
 void workspace_close(struct workspace *workspace);
 
 /* Computes the batch: writes K and V of its rows into the payloads in `arena` and the logits of its wanted
- * rows into workspace->logits, in the order of batch->wanted. Tokens are below n_vocab; the batch is within
- * the bounds. */
+ * rows into workspace->logits, in the order of batch->wanted. Before that, the logits of streamed rows go to
+ * workspace->sink in order, in slices of at most max_wanted rows. Tokens are below n_vocab; the batch is
+ * within the bounds. */
 void transformer_forward(const struct model *model, const struct kv_layout *layout, uint8_t *arena,
                          struct workspace *workspace, struct team *team, const struct batch *batch);
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static size_t length_by_lead(uint8_t lead) {
+size_t utf8_length(uint8_t lead) {
     if (lead < 0x80) return 1;
     if (lead < 0xc2) return 0; /* a continuation byte, or an overlong form */
     if (lead < 0xe0) return 2;
@@ -19,7 +19,7 @@ static enum utf8_state second_byte(uint8_t lead, uint8_t second) {
 }
 
 enum utf8_state utf8_state(const uint8_t *bytes, size_t n) {
-    size_t length = length_by_lead(bytes[0]);
+    size_t length = utf8_length(bytes[0]);
     if (length == 0) return UTF8_BAD;
     if (n == 2 && second_byte(bytes[0], bytes[1]) == UTF8_BAD) return UTF8_BAD;
     if (n > 2 && (bytes[n - 1] & 0xc0) != 0x80) return UTF8_BAD;

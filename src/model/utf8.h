@@ -13,6 +13,9 @@ enum utf8_state { UTF8_COMPLETE, UTF8_UNFINISHED, UTF8_BAD };
  * last. */
 enum utf8_state utf8_state(const uint8_t *bytes, size_t n);
 
+/* The length of a character by its first byte; 0 if none begins so. */
+size_t utf8_length(uint8_t lead);
+
 /* The length of the longest valid prefix: `length` itself if all of it is UTF-8. */
 size_t utf8_valid_prefix(const char *text, size_t length);
 

@@ -5,7 +5,6 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "model/byte_alphabet.h"
 #include "model/quote.h"
 #include "model/utf8.h"
 
@@ -54,19 +53,6 @@ static bool fits_in_a_step(const uint8_t *bytes, size_t n) {
     return written <= TOKENIZER_STEP_MAX;
 }
 
-/* What a token of this kind and piece stands for, written to `bytes` (room for the piece). */
-static size_t read_bytes(enum token_kind kind, struct gguf_string piece, uint8_t *bytes) {
-    if (kind == TOKEN_CONTROL || kind == TOKEN_UNKNOWN || kind == TOKEN_UNUSED) return 0;
-    if (kind != TOKEN_USER_DEFINED) {
-        size_t n = byte_alphabet_read(piece.bytes, piece.length, bytes);
-        if (n != SIZE_MAX) return n;
-    }
-    /* Added tokens are plain text: the user-defined ones, and in some vocabularies (Command R) a few of the
-     * normal kind, which show it by characters that the alphabet does not have. */
-    memcpy(bytes, piece.bytes, piece.length);
-    return piece.length;
-}
-
 static int read_kinds(struct vocabulary *vocabulary, const struct gguf *file) {
     const struct gguf_value *types = gguf_find(file, "tokenizer.ggml.token_type");
     memset(vocabulary->kinds, TOKEN_NORMAL, vocabulary->n);
@@ -85,12 +71,21 @@ static int read_kinds(struct vocabulary *vocabulary, const struct gguf *file) {
     return 0;
 }
 
-static int read_pieces(struct vocabulary *vocabulary) {
+/* Other tokens than these say something about text, but are none. */
+static bool has_text(enum token_kind kind) {
+    return kind == TOKEN_NORMAL || kind == TOKEN_USER_DEFINED || kind == TOKEN_BYTE;
+}
+
+static int read_pieces(struct vocabulary *vocabulary, vocabulary_spell spell) {
     uint32_t used = 0;
     for (uint32_t id = 0; id < vocabulary->n; id++) {
         struct gguf_string piece = vocabulary->pieces[id];
         vocabulary->starts[id] = used;
-        size_t n_bytes = read_bytes(vocabulary->kinds[id], piece, vocabulary->bytes + used);
+        enum token_kind kind = vocabulary->kinds[id];
+        size_t n_bytes = has_text(kind) ? spell(kind, piece, vocabulary->bytes + used) : 0;
+        if (n_bytes == SIZE_MAX)
+            return ERR(CORRUPT, "token %u '%s' is marked as a byte, but not spelled <0x00> to <0xFF>", id,
+                       QUOTE(piece));
         if (!fits_in_a_step(vocabulary->bytes + used, n_bytes))
             return ERR(UNSUPPORTED, "token %u '%s' is %zu bytes long; at most %d bytes of text are supported",
                        id, QUOTE(piece), n_bytes, TOKENIZER_STEP_MAX);
@@ -122,7 +117,7 @@ static int find_pieces(struct vocabulary *vocabulary, const struct gguf *file, s
     return 0;
 }
 
-int vocabulary_open(struct vocabulary *vocabulary, const struct gguf *file) {
+int vocabulary_open(struct vocabulary *vocabulary, const struct gguf *file, vocabulary_spell spell) {
     *vocabulary = (struct vocabulary){0};
     size_t total = 0, capacity = 8;
     TRY(find_pieces(vocabulary, file, &total));
@@ -137,7 +132,7 @@ int vocabulary_open(struct vocabulary *vocabulary, const struct gguf *file) {
         vocabulary->bytes == NULL)
         result = ERR_NO_MEMORY;
     if (result == 0) result = read_kinds(vocabulary, file);
-    if (result == 0) result = read_pieces(vocabulary);
+    if (result == 0) result = read_pieces(vocabulary, spell);
     if (result < 0) vocabulary_close(vocabulary);
     return result;
 }
@@ -148,4 +143,16 @@ void vocabulary_close(struct vocabulary *vocabulary) {
     mem_free(vocabulary->starts);
     mem_free(vocabulary->bytes);
     *vocabulary = (struct vocabulary){0};
+}
+
+int vocabulary_read_id(const struct vocabulary *vocabulary, const struct gguf *file, const char *key,
+                       token_id *id) {
+    uint32_t value;
+    *id = -1;
+    int found = gguf_get_u32(file, key, &value);
+    if (found <= 0) return found;
+    if (value >= vocabulary->n)
+        return ERR(CORRUPT, "%s is %u, but the vocabulary has %u tokens", key, value, vocabulary->n);
+    *id = (token_id)value;
+    return 0;
 }

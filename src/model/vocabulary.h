@@ -23,11 +23,20 @@ struct vocabulary {
     size_t longest_piece;
 };
 
+/* What a token of this kind (a normal, user-defined or byte one) and piece stands for: writes it to `bytes`
+ * (room for the piece) and returns its length, SIZE_MAX if it makes no sense. */
+typedef size_t (*vocabulary_spell)(enum token_kind kind, struct gguf_string piece, uint8_t *bytes);
+
 /* Reads tokenizer.ggml.tokens and token_type. CORRUPT, TOO_LARGE or UNSUPPORTED as tokenizer_open says. */
-int vocabulary_open(struct vocabulary *vocabulary, const struct gguf *file);
+int vocabulary_open(struct vocabulary *vocabulary, const struct gguf *file, vocabulary_spell spell);
 void vocabulary_close(struct vocabulary *vocabulary);
 
 /* The id of a piece spelled exactly so, or -1. */
 token_id vocabulary_find(const struct vocabulary *vocabulary, const char *piece, size_t length);
+
+/* Reads the id that the file gives under `key`; *id is -1 if it gives none. CORRUPT if there is no such
+ * token. */
+int vocabulary_read_id(const struct vocabulary *vocabulary, const struct gguf *file, const char *key,
+                       token_id *id);
 
 #endif

@@ -19,7 +19,6 @@ struct binder {
     size_t panel_bytes, vector_bytes; /* so far in this walk */
     struct pack_item {
         struct panel_matrix *matrix;
-        enum weight_type type;
         const uint8_t *source; /* of the matrix's first row */
         size_t first_panel;    /* in the sequence of all panels */
     } *items;
@@ -81,11 +80,11 @@ static int bind_parts(struct binder *binder, const char *name, uint64_t n_cols, 
             panel_matrix_init(parts->matrix, type, parts->n_rows, n_cols,
                               (char *)binder->weights->panels + binder->panel_bytes);
             binder->items[binder->n_items++] = (struct pack_item){
-                .matrix = parts->matrix, .type = type, .source = source, .first_panel = binder->n_panels};
+                .matrix = parts->matrix, .source = source, .first_panel = binder->n_panels};
             binder->n_panels += parts->matrix->n_panels;
         }
         source += tensor->bytes / n_rows * parts->n_rows;
-        binder->panel_bytes += line_up(panel_matrix_bytes(panel_format_of(type), parts->n_rows, n_cols));
+        binder->panel_bytes += line_up(panel_matrix_bytes(type, parts->n_rows, n_cols));
     }
     return 0;
 }
@@ -140,12 +139,13 @@ static int bind_ffn(struct binder *binder, const struct description *d, uint32_t
     struct layer_weights *layer = &binder->weights->layers[index];
     char name[64];
     if (d->has_pre_norms) TRY(bind_vector(binder, NAME("ffn_norm.weight"), d->n_embd, &layer->ffn_norm));
-    if (has_tensor(binder, NAME("ffn_gate.weight"))) {
-        TRY(bind_matrix(binder, name, d->n_embd, d->n_ff, &layer->gate));
-        TRY(bind_matrix(binder, NAME("ffn_up.weight"), d->n_embd, d->n_ff, &layer->up));
-    } else {
+    const struct gguf_tensor *up = gguf_find_tensor(binder->file, NAME("ffn_up.weight"));
+    if (up != NULL && up->dims[1] == 2 * (uint64_t)d->n_ff) {
         const struct part parts[] = {{d->n_ff, &layer->gate}, {d->n_ff, &layer->up}};
-        TRY(bind_parts(binder, NAME("ffn_up.weight"), d->n_embd, parts, 2));
+        TRY(bind_parts(binder, name, d->n_embd, parts, 2));
+    } else {
+        TRY(bind_matrix(binder, NAME("ffn_gate.weight"), d->n_embd, d->n_ff, &layer->gate));
+        TRY(bind_matrix(binder, NAME("ffn_up.weight"), d->n_embd, d->n_ff, &layer->up));
     }
     TRY(bind_matrix(binder, NAME("ffn_down.weight"), d->n_ff, d->n_embd, &layer->down));
     if (!d->has_post_norms) return 0;
@@ -204,7 +204,7 @@ static void pack_panels(void *argument, unsigned rank, unsigned n_ranks) {
             struct panel_matrix *matrix = items[item].matrix;
             size_t first = begin - items[item].first_panel, last = end - items[item].first_panel;
             if (last > matrix->n_panels) last = matrix->n_panels;
-            panel_pack(matrix, items[item].type, items[item].source, first, last);
+            panel_pack(matrix, items[item].source, first, last);
             begin = items[item].first_panel + last;
         }
     }

@@ -19,15 +19,17 @@ struct batch_sequence {
 };
 
 struct batch {
-    uint32_t n_rows, n_sequences, n_wanted;
+    uint32_t n_rows, n_sequences, n_wanted, n_streamed;
     int32_t *tokens;     /* (n_rows) */
     uint32_t *positions; /* (n_rows) */
-    uint32_t *wanted;    /* (n_wanted) rows whose logits are asked for, ascending */
+    uint32_t *wanted;    /* (n_wanted) rows whose logits are kept until the step ends, to sample; ascending */
+    uint32_t *streamed;  /* (n_streamed) rows whose logits are handed out during the step; ascending, none of
+                            them wanted */
     struct batch_sequence *sequences;
     uint32_t max_rows, max_sequences;
 };
 
-/* Room for max_rows rows of max_sequences sequences; every row may be wanted. */
+/* Room for max_rows rows of max_sequences sequences; every row may be wanted or streamed. */
 int batch_open(struct batch *batch, uint32_t max_rows, uint32_t max_sequences);
 void batch_close(struct batch *batch);
 void batch_clear(struct batch *batch);
@@ -36,5 +38,7 @@ void batch_clear(struct batch *batch);
  * With want_last the last of these rows' logits are asked for. */
 struct batch_sequence *batch_append(struct batch *batch, const int32_t *tokens, uint32_t n_rows,
                                     uint32_t first_position, int want_last);
+/* Streams the rows of the sequence appended last whose positions are in [begin, end). */
+void batch_stream(struct batch *batch, uint32_t begin, uint32_t end);
 
 #endif

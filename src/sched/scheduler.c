@@ -50,6 +50,7 @@ static int schedule(struct scheduler *scheduler, struct batch *batch, struct seq
     uint32_t first = sequence->kv.n_computed;
     struct batch_sequence *entry =
         batch_append(batch, sequence->tokens + first, n_rows, first, first + n_rows == sequence->n_tokens);
+    batch_stream(batch, sequence->stream_begin, sequence->stream_end);
     for (unsigned g = 0; g < scheduler->n_groups; g++) {
         uint32_t n_blocks;
         entry->payloads[g] = kv_payloads(scheduler->kv, &sequence->kv, g, &n_blocks);

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
 FORMATS = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", BOOL: "?", U64: "Q", I64: "q", F64: "d"}
-TYPE_F32, TYPE_F16, TYPE_Q5_1 = 0, 1, 7
+TYPE_F32, TYPE_F16, TYPE_IQ3_S = 0, 1, 21
 ALIGNMENT = 32
 
 
@@ -46,13 +46,14 @@ class Gguf:
         head = b"GGUF" + struct.pack("<IQQ", self.version, len(self.tensors), len(self.values))
         for key, (kind, value) in self.values.items():
             head += put_string(key) + struct.pack("<I", kind) + put(kind, value)
-        data = b""
+        data, n_bytes = [], 0
         for tensor in self.tensors:
-            offset = len(data) if tensor.offset is None else tensor.offset
+            offset = n_bytes if tensor.offset is None else tensor.offset
             head += put_string(tensor.name) + struct.pack(f"<I{len(tensor.dims)}QIQ", len(tensor.dims), *tensor.dims,
                                                           tensor.type, offset)
-            data += tensor.data + bytes(-len(tensor.data) % ALIGNMENT)
-        return head + bytes(-len(head) % ALIGNMENT) + data
+            data += [tensor.data, bytes(-len(tensor.data) % ALIGNMENT)]
+            n_bytes += len(data[-2]) + len(data[-1])
+        return b"".join([head, bytes(-len(head) % ALIGNMENT), *data])
 
 
 def put_string(text):
@@ -111,3 +112,20 @@ def read(path):
         end = next(end for end in ends if end > offset)
         file.tensors.append(Tensor(name, dims, kind, reader.data[start + offset:start + end]))
     return file
+
+
+def split(source, n_parts, has_metadata_first=False):
+    """{name: bytes} of a file's parts, as gguf-split cuts them: but for the first one's, a part's metadata is its number.
+    The first part may have all metadata and no tensor."""
+    whole, shares = read(source), n_parts - has_metadata_first
+    n = len(whole.tensors)
+    cuts = [n * i // shares for i in range(shares + 1)]
+    lists = [[]] * has_metadata_first + [whole.tensors[begin:end] for begin, end in zip(cuts, cuts[1:])]
+    parts = {}
+    for number, tensors in enumerate(lists):
+        part = Gguf(values=dict(whole.values) if number == 0 else {}, tensors=tensors)
+        part.set("split.no", number, U16)
+        part.set("split.count", n_parts, U16)
+        part.set("split.tensors.count", n, I32)
+        parts[f"{pathlib.Path(source).stem}-{number + 1:05}-of-{n_parts:05}.gguf"] = part.bytes()
+    return parts

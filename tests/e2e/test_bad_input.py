@@ -72,11 +72,11 @@ class BadFile(CabinetTest):
             self.refused_by_all(path, "token_embd.weight")
 
     def test_tensor_type(self):
-        def make_q5_1(file):
+        def make_iq3_s(file):
             tensor = file.tensor("blk.0.attn_q.weight")
-            tensor.type, tensor.data = gguf_edit.TYPE_Q5_1, bytes(64 * 64 // 32 * 24)
+            tensor.type, tensor.data = gguf_edit.TYPE_IQ3_S, bytes(64 * 64 // 256 * 110)
 
-        self.refused_by_all(self.edited(make_q5_1), "blk.0.attn_q.weight", "Q5_1")
+        self.refused_by_all(self.edited(make_iq3_s), "blk.0.attn_q.weight", "IQ3_S")
         unknown = self.edited(lambda file: setattr(file.tensor("blk.0.attn_q.weight"), "type", 4711))
         self.refused_by_all(unknown, "blk.0.attn_q.weight", "4711")
 

@@ -78,10 +78,20 @@ class Inspect(Keys):
     def test_every_architecture(self):
         for path in sorted(TINY.glob("*.gguf")):
             report = self.json("inspect", path, "--json")
-            self.assertTrue(path.name.startswith(report["architecture"]))
+            self.assertTrue(path.name.replace("olmo3", "olmo2").startswith(report["architecture"]))
             heads = 2 * report["layers"] * report["kv_heads"] * report["head_dim"] * 2
             self.assertEqual(report["kv_bytes_per_token"], heads)
-            self.assertEqual(report["crossover_tokens"], report["weight_bytes_per_step"] // heads)
+            groups = report["kv"]["groups"]
+            self.assertEqual(sum(group["layers"] for group in groups), report["layers"])
+
+            def read(n, groups=groups):
+                return sum(min(n, group["window"] or n) * group["bytes_per_token"] for group in groups)
+
+            if all(group["window"] for group in groups):
+                self.assertEqual(report["crossover_tokens"], 0)
+                continue
+            self.assertLessEqual(read(report["crossover_tokens"]), report["weight_bytes_per_step"])
+            self.assertGreater(read(report["crossover_tokens"] + 1), report["weight_bytes_per_step"])
 
     def test_untied_embedding_is_not_read(self):
         report = self.json("inspect", TINY / "llama_untied.gguf", "--json")
@@ -119,10 +129,31 @@ class Bench(Keys):
             self.assertLessEqual(row["tokens_per_second"], row["tokens_per_second_max"])
 
 
+class Perplexity(Keys):
+    KINDS = {"ppl": float, "ppl_stderr": float, "tokens": int, "scored_tokens": int, "chunks": int, "context_tokens": int,
+             "kv_codec": str, "threads": int, "by_depth": list}
+    COMPARED = {"reference_ppl": float, "reference_ppl_stderr": float, "kl_mean": float, "kl_median": float, "kl_p99": float,
+                "kl_max": float, "top1_agreement": float}
+    DEPTH = {"first": int, "last": int, "ppl": float}
+
+    def test_keys(self):
+        text, reference = self.file("text.txt", b"X9 QZ " * 40), self.folder / "a.ref"
+        arguments = ["perplexity", MODEL, "-f", text, "--ctx", "32", "--kv", "f32", "--threads", "1", "--json"]
+        alone = self.json(*arguments, "--save-reference", reference)
+        self.check(alone, self.KINDS)
+        self.assertEqual((alone["kv_codec"], alone["threads"]), ("f32", 1))
+        compared = self.json(*arguments, "--reference", reference)
+        self.check(compared, self.KINDS | self.COMPARED)
+        for depth in alone["by_depth"]:
+            self.check(depth, self.DEPTH)
+        for depth in compared["by_depth"]:
+            self.check(depth, self.DEPTH | {"kl_mean": float})
+
+
 class Documented(unittest.TestCase):
     def test_every_key_is_in_the_document(self):
         document = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "json.md").read_text()
-        for key in [*Run.KINDS, *Inspect.KINDS]:
+        for key in [*Run.KINDS, *Inspect.KINDS, *Perplexity.KINDS, *Perplexity.COMPARED]:
             self.assertIn(f"`{key}`", document)
 
 

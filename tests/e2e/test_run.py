@@ -97,9 +97,9 @@ class Help(CabinetTest):
     def test_lists_verbs_and_options(self):
         for command in (["help"], ["--help"]):
             text = self.done(*command).decode()
-            for verb in ("run", "inspect", "bench"):
+            for verb in ("run", "inspect", "bench", "perplexity", "pull", "list", "rm"):
                 self.assertRegex(text, rf"(?m)^  {verb} ")
-        for verb in ("run", "inspect", "bench"):
+        for verb in ("run", "inspect", "bench", "perplexity", "pull", "list"):
             self.assertIn("--json", self.done(verb, "--help").decode())
         self.assertRegex(self.done("--version").decode(), r"\Acabinet \d+\.\d+")
 

@@ -4,26 +4,12 @@ import unittest
 
 import gguf_edit
 from cabinet import MODEL, TINY, CabinetTest
-from gguf_edit import I32, U16
 
 
 class Split(CabinetTest):
-    def split(self, source, n_parts, has_metadata_first=False):
-        """The paths of the parts, as gguf-split cuts them: a part's metadata is its number, but for the first one's."""
-        whole = gguf_edit.read(source)
-        shares = n_parts - 1 if has_metadata_first else n_parts
-        n = len(whole.tensors)
-        cuts = [n * i // shares for i in range(shares + 1)]
-        lists = [whole.tensors[begin:end] for begin, end in zip(cuts, cuts[1:])]
-        lists = [[], *lists] if has_metadata_first else lists
-        paths = []
-        for number, tensors in enumerate(lists):
-            part = gguf_edit.Gguf(values=dict(whole.values) if number == 0 else {}, tensors=tensors)
-            part.set("split.no", number, U16)
-            part.set("split.count", n_parts, U16)
-            part.set("split.tensors.count", n, I32)
-            paths.append(part.write(self.folder / f"{source.stem}-{number + 1:05}-of-{n_parts:05}.gguf"))
-        return paths
+    def split(self, *arguments):
+        """The paths of the parts."""
+        return [self.file(name, part) for name, part in gguf_edit.split(*arguments).items()]
 
     def answer(self, path):
         return self.json("run", path, "-p", "The", "--temp", "0", "-n", "20", "--json")

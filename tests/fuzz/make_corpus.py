@@ -6,6 +6,7 @@ or fails at one particular check. What a fuzzer found later is added beside them
 script leaves it alone.
 """
 
+import json
 import os
 import struct
 
@@ -13,8 +14,9 @@ U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
 PACK = {U8: "<B", I8: "<b", U16: "<H", I16: "<h", U32: "<I", I32: "<i", F32: "<f", BOOL: "<B", U64: "<Q", I64: "<q",
         F64: "<d"}
 # number: elements and bytes of a group
-WEIGHTS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 8: (32, 34), 12: (256, 144), 14: (256, 210),
-           30: (1, 2)}
+WEIGHTS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 10: (256, 84),
+           11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 20: (32, 18), 23: (256, 136), 30: (1, 2),
+           39: (32, 17)}
 
 
 def string(text):
@@ -156,8 +158,38 @@ def split_seeds():
     }
 
 
+def listing(*siblings, wanted=""):
+    return (wanted + "\n" if wanted else "").encode() + json.dumps({"siblings": siblings}).encode()
+
+
+def sibling(name, size=9, sha256=None):
+    return {"rfilename": name, "size": size, "lfs": {"size": size, "sha256": sha256 or "0a" * 32, "pointerSize": 135}}
+
+
+def listing_seeds():
+    quants = [sibling("model-%s.gguf" % tag) for tag in ("F16", "Q8_0", "Q4_K_M", "IQ4_XS")]
+    parts = [sibling("d/m-Q4_0-0000%d-of-00003.gguf" % n) for n in (1, 2, 3)]
+    return {
+        "empty": b"", "no-json": b"<html>", "array": b"[]", "object": b"{}", "no-siblings": b'{"siblings": 5}',
+        "cut": listing(*quants)[:-40], "no-name": listing({}), "name-number": listing({"rfilename": 1}),
+        "quants": listing(*quants, {"rfilename": "README.md", "size": 5}), "tag": listing(*quants, wanted="q8_0"),
+        "absent": listing(*quants, wanted="Q2_K"), "only": listing(sibling("model.gguf")),
+        "ambiguous": listing(sibling("a.gguf"), sibling("b.gguf")), "many": listing(*[sibling("%050d.gguf" % n) for n in range(40)]),
+        "split": listing(*parts), "split-part": listing(*parts, wanted="m-Q4_0-00002-of-00003.gguf"),
+        "split-lacks": listing(*parts[:2], wanted="Q4_0"), "companions": listing(sibling("mmproj-Q4_0.gguf"), sibling("imatrix.gguf")),
+        "twice": listing(quants[0], quants[0]), "up": listing(sibling("../x.gguf")), "absolute": listing(sibling("/x.gguf")),
+        "control": listing(sibling("\x1b[2J.gguf")), "nul": listing(sibling("a\0.gguf")), "long": listing(sibling("y" * 300 + ".gguf")),
+        "size-negative": listing(sibling("a.gguf", -1)), "size-real": listing(sibling("a.gguf", 0.5)),
+        "size-huge": listing(sibling("a.gguf", 2**62)), "size-overflow": listing(sibling("a.gguf", 2**65)),
+        "size-two": listing({"rfilename": "a.gguf", "size": 1, "lfs": {"size": 2}}),
+        "size-none": listing({"rfilename": "a.gguf", "size": None, "lfs": None}),
+        "sha-short": listing(sibling("a.gguf", 9, "0a")), "sha-letters": listing(sibling("a.gguf", 9, "zz" * 32)),
+        "utf8": b'{"siblings": [{"rfilename": "\xff.gguf"}]}', "deep": b"[" * 3000,
+    }
+
+
 def main():
-    corpora = {"gguf": gguf_seeds, "split": split_seeds}
+    corpora = {"gguf": gguf_seeds, "listing": listing_seeds, "split": split_seeds}
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
     for target, seeds in corpora.items():
         os.makedirs(os.path.join(root, target), exist_ok=True)

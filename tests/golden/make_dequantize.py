@@ -16,19 +16,24 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as Type
 from gguf.quants import dequantize
 
 # type: where its groups hold f16 numbers
-TYPES = {Type.F32: [], Type.F16: [0], Type.BF16: [], Type.Q4_0: [0], Type.Q4_1: [0, 2], Type.Q5_0: [0],
-         Type.Q8_0: [0], Type.Q4_K: [0, 2], Type.Q6_K: [208]}
+TYPES = {Type.F32: [], Type.F16: [0], Type.BF16: [], Type.Q4_0: [0], Type.Q4_1: [0, 2], Type.Q5_0: [0], Type.Q5_1: [0, 2],
+         Type.Q8_0: [0], Type.Q2_K: [80, 82], Type.Q3_K: [108], Type.Q4_K: [0, 2], Type.Q5_K: [0, 2], Type.Q6_K: [208],
+         Type.IQ4_NL: [0], Type.IQ4_XS: [0], Type.MXFP4: []}
+# what all bits of an exponent's byte are in a number that is not finite
+NO_EXPONENT = {Type.F32: 0x7F, Type.BF16: 0x7F, Type.MXFP4: 0xFC}
 N_GROUPS = 8
 N_FLOATS = 64
 
 
 def random_groups(rng, kind, n_groups):
     groups = rng.integers(0, 256, (n_groups, GGML_QUANT_SIZES[kind][1]), dtype=np.uint8)
-    high_bytes = [at + 1 for at in TYPES[kind]] or ([groups.shape[1] - 1] if kind in (Type.F32, Type.BF16) else [])
-    for at in high_bytes:  # an exponent of all ones would be infinite or not a number
-        largest = 0x7F if kind in (Type.F32, Type.BF16) else 0x7C
+    last = {Type.F32: [3], Type.BF16: [1], Type.MXFP4: [0]}
+    for at in last.get(kind, [at + 1 for at in TYPES[kind]]):  # such an exponent would be infinite or not a number
+        largest = NO_EXPONENT.get(kind, 0x7C)
         while (wrong := groups[:, at] & largest == largest).any():
             groups[wrong, at] = rng.integers(0, 256, wrong.sum(), dtype=np.uint8)
+    if kind is Type.MXFP4:
+        groups[:3, 0] = 0, 1, 2  # two exponents that make denormal numbers, and the first that does not
     return groups
 
 

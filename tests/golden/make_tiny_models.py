@@ -14,6 +14,7 @@ Weights of type f16 are rounded before mlx runs, so both files describe the same
 """
 
 import argparse
+import functools
 import importlib
 import math
 import pathlib
@@ -29,12 +30,24 @@ HERE = pathlib.Path(__file__).resolve().parent
 N_TOKENS = 128
 N_VOCAB = 288
 
-# Every variant: what differs from DEFAULTS. `dtype` is the GGUF type of the matrices (vectors are always f32).
+# Every variant: what differs from DEFAULTS. `dtype` is the GGUF type of the matrices (vectors are always f32), `arch`
+# GGUF's word for the architecture, `module` mlx-lm's where it is another.
 # head_dim None means hidden_size / heads, and the config then has no head_dim, so the GGUF no key_length.
+# sliding_window: a layer sees that many tokens, its own among them; window_pattern n: every n-th layer sees all.
+# `peer`: what llama.cpp takes for granted in spite of the file, so what to compare it with.
 DEFAULTS = dict(
-    arch="llama", dtype="f16", hidden_size=64, num_hidden_layers=2, intermediate_size=128, num_attention_heads=4,
+    arch="llama", module=None, dtype="f16", hidden_size=64, num_hidden_layers=2, intermediate_size=128, num_attention_heads=4,
     num_key_value_heads=2, head_dim=None, rms_norm_eps=1e-5, rope_theta=10000.0, rope_scaling=None,
-    tie_word_embeddings=True, attention_bias=False, max_position_embeddings=512, add_bos=False)
+    tie_word_embeddings=True, attention_bias=False, max_position_embeddings=512, add_bos=False, mlp_bias=False,
+    sliding_window=None, window_pattern=None, partial_rotary_factor=1.0, peer={})
+GEMMA3 = dict(
+    arch="gemma3", module="gemma3_text", num_hidden_layers=7, intermediate_size=64, num_attention_heads=3,
+    num_key_value_heads=1, head_dim=16, rms_norm_eps=1e-6, rope_theta=1e6, rope_local_base_freq=10000.0,
+    query_pre_attn_scalar=16, sliding_window=16, window_pattern=6)
+# Factors of one pair each; the short ones are those of contexts up to original_max_position_embeddings.
+LONGROPE = {"type": "longrope", "rope_type": "longrope",
+            "long_factor": [1.0, 1.1, 1.5, 2.0, 3.0, 4.5, 6.0, 8.0],
+            "short_factor": [1.0, 1.0, 1.05, 1.1, 1.2, 1.4, 1.7, 2.0]}
 VARIANTS = {
     # multi-head attention, tied, f32
     "llama_tied": dict(dtype="f32", num_key_value_heads=4, intermediate_size=112),
@@ -70,6 +83,47 @@ VARIANTS = {
     "qwen3_untied": dict(
         arch="qwen3", head_dim=32, num_attention_heads=3, num_key_value_heads=1, tie_word_embeddings=False,
         rope_theta=1e6, rms_norm_eps=1e-6),
+    # as Mistral 7B v0.1: every layer a window. llama.cpp knows no window for this arch
+    "llama_window": dict(
+        tie_word_embeddings=False, num_hidden_layers=3, intermediate_size=96, sliding_window=16,
+        peer=dict(sliding_window=None)),
+    # even layers are windows; heads * head_dim = 96; both caps bite
+    "gemma2": dict(
+        arch="gemma2", num_hidden_layers=4, intermediate_size=96, head_dim=24, query_pre_attn_scalar=24,
+        rms_norm_eps=1e-6, attn_logit_softcapping=5.0, final_logit_softcapping=10.0, sliding_window=16,
+        window_pattern=2),
+    # no rope.freq_base_swa, as older conversions: 10000
+    "gemma3": GEMMA3,
+    # as 4B and larger: the layers that see all have linear scaling; and rope.freq_base_swa says another base
+    "gemma3_linear_rope": dict(
+        **{**GEMMA3, "rope_local_base_freq": 20000.0}, rope_scaling={"rope_type": "linear", "factor": 8.0}),
+    "phi3": dict(arch="phi3", tie_word_embeddings=False),
+    # of the 16 numbers of a head 12 turn
+    "phi3_partial_rope": dict(arch="phi3", tie_word_embeddings=False, partial_rotary_factor=0.75),
+    # 128 tokens are more than the original 64: long factors
+    "phi3_longrope": dict(
+        arch="phi3", tie_word_embeddings=False, rope_scaling=LONGROPE, original_max_position_embeddings=64),
+    # as Phi-4-mini: tied, partial; 128 tokens are less than the original 256: short factors
+    "phi3_shortrope": dict(
+        arch="phi3", partial_rotary_factor=0.75, original_max_position_embeddings=256,
+        rope_scaling={**LONGROPE, **{k: LONGROPE[k][:6] for k in ("long_factor", "short_factor")}}),
+    "olmo2": dict(arch="olmo2", tie_word_embeddings=False, rms_norm_eps=1e-6, rope_theta=5e5),
+    # OLMo 3, which converts to arch olmo2: three windows, then a layer that sees all
+    "olmo3": dict(
+        arch="olmo2", module="olmo3", tie_word_embeddings=False, num_hidden_layers=4, intermediate_size=64,
+        rms_norm_eps=1e-6, rope_theta=5e5, sliding_window=16, window_pattern=4),
+    # as OLMo 3 is published: yarn on the layers that see all, none on the windows
+    "olmo3_yarn": dict(
+        arch="olmo2", module="olmo3", tie_word_embeddings=False, num_hidden_layers=4, intermediate_size=64,
+        num_attention_heads=2, num_key_value_heads=1, rms_norm_eps=1e-6, rope_theta=5e5, sliding_window=16,
+        window_pattern=4, max_position_embeddings=256,
+        rope_scaling={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}),
+    # attention_multiplier stands for 1 / sqrt(head_dim) = 0.25
+    "granite": dict(
+        arch="granite", num_hidden_layers=3, intermediate_size=96, embedding_multiplier=0.6, residual_multiplier=1.5,
+        attention_multiplier=0.4, logits_scaling=1.25),
+    # layer 3 of 0..4 without RoPE
+    "smollm3": dict(arch="smollm3", num_hidden_layers=5, intermediate_size=64, rope_theta=5e6, rms_norm_eps=1e-6),
 }
 
 CHAT_TEMPLATE = (
@@ -85,12 +139,19 @@ def variant_of(name):
 
 
 def config_of(v):
-    keys = ("hidden_size num_hidden_layers intermediate_size num_attention_heads num_key_value_heads rms_norm_eps "
-            "rope_theta rope_scaling tie_word_embeddings attention_bias max_position_embeddings").split()
-    config = {"model_type": v["arch"], "vocab_size": N_VOCAB, **{k: v[k] for k in keys}}
-    if v["head_dim"]:
-        config["head_dim"] = v["head_dim"]
-    return config
+    """As in the model's config.json; mlx-lm takes what its model knows."""
+    config = {**v, "model_type": v["arch"], "vocab_size": N_VOCAB, "sliding_window_pattern": v["window_pattern"]}
+    if v["module"] == "olmo3":
+        config["layer_types"] = ["sliding_attention" if window else "full_attention" for window in layer_windows(v)]
+    if v["rope_scaling"] and v.get("original_max_position_embeddings", 0) > N_TOKENS:  # mlx-lm has the long factors only
+        config["rope_scaling"] = {**v["rope_scaling"], "long_factor": v["rope_scaling"]["short_factor"]}
+    return {k: x for k, x in config.items() if x is not None}
+
+
+def layer_windows(v):
+    """What each layer sees: a number of tokens, or None for all."""
+    pattern = v["window_pattern"] or v["num_hidden_layers"] + 1
+    return [v["sliding_window"] if (i + 1) % pattern else None for i in range(v["num_hidden_layers"])]
 
 
 # --- weights -----------------------------------------------------------------------------------------------------------
@@ -101,6 +162,7 @@ def make_weights(v):
     rng = np.random.RandomState(v["seed"])  # the legacy generator: its stream is frozen across numpy versions
     hidden, d, ffn = v["hidden_size"], v["d"], v["intermediate_size"]
     n_q, n_kv = v["num_attention_heads"] * d, v["num_key_value_heads"] * d
+    is_gemma = v["arch"].startswith("gemma")
     weights = {}
 
     def matrix(name, rows, columns, gain):
@@ -110,10 +172,14 @@ def make_weights(v):
     def vector(name, n, low=0.5, high=1.5):
         weights[name] = rng.uniform(low, high, n).astype(np.float32)
 
+    def norm(name, n, low=0.5, high=1.5):  # Gemma multiplies by 1 + weight
+        vector(name, n, low - is_gemma, high - is_gemma)
+
     matrix("model.embed_tokens.weight", N_VOCAB, hidden, 2.5)
     for layer in range(v["num_hidden_layers"]):
         at = f"model.layers.{layer}."
-        vector(at + "input_layernorm.weight", hidden)
+        if v["arch"] != "olmo2":
+            norm(at + "input_layernorm.weight", hidden)
         matrix(at + "self_attn.q_proj.weight", n_q, hidden, 1.3)  # scores of a few nats: attention is not an average
         matrix(at + "self_attn.k_proj.weight", n_kv, hidden, 1.3)
         matrix(at + "self_attn.v_proj.weight", n_kv, hidden, 1.0)
@@ -123,17 +189,35 @@ def make_weights(v):
                 vector(at + f"self_attn.{p}_proj.bias", n, -1.0, 1.0)
         if v["attention_bias"]:
             vector(at + "self_attn.o_proj.bias", hidden, -0.5, 0.5)
-        if v["arch"] == "qwen3":
-            vector(at + "self_attn.q_norm.weight", d, 0.5, 2.0)
-            vector(at + "self_attn.k_norm.weight", d, 0.5, 2.0)
-        vector(at + "post_attention_layernorm.weight", hidden)
+        if v["arch"] in ("qwen3", "gemma3", "olmo2"):  # olmo2: over all heads at once
+            norm(at + "self_attn.q_norm.weight", n_q if v["arch"] == "olmo2" else d, 0.5, 2.0)
+            norm(at + "self_attn.k_norm.weight", n_kv if v["arch"] == "olmo2" else d, 0.5, 2.0)
+        norm(at + "post_attention_layernorm.weight", hidden)
+        if is_gemma:
+            norm(at + "pre_feedforward_layernorm.weight", hidden)
         matrix(at + "mlp.gate_proj.weight", ffn, hidden, 1.3)
         matrix(at + "mlp.up_proj.weight", ffn, hidden, 1.0)
         matrix(at + "mlp.down_proj.weight", hidden, ffn, 1.5)
-    vector("model.norm.weight", hidden)
+        if is_gemma or v["arch"] == "olmo2":
+            norm(at + "post_feedforward_layernorm.weight", hidden)
+    norm("model.norm.weight", hidden)
     if not v["tie_word_embeddings"]:
         matrix("lm_head.weight", N_VOCAB, hidden, 2.5)
-    return weights
+    return fused(weights) if v["arch"] == "phi3" else weights
+
+
+def fused(weights):
+    """Phi-3's matrices: rows of q, k, v in one; rows of gate, then up in one."""
+    found = {}
+    for name, w in weights.items():
+        for part, others in ("self_attn.q_proj", "k_proj v_proj"), ("mlp.gate_proj", "up_proj"):
+            if part in name:
+                names = [name, *(name.replace(part.split(".")[1], other) for other in others.split())]
+                name = name.replace("q_proj", "qkv_proj").replace("gate_proj", "gate_up_proj")
+                w = np.concatenate([weights[n] for n in names])
+        if not any(part in name for part in (".k_proj", ".v_proj", ".up_proj")):
+            found[name] = w
+    return found
 
 
 def make_tokens(v):
@@ -143,15 +227,37 @@ def make_tokens(v):
 # --- logits: mlx-lm ------------------------------------------------------------------------------------------------------
 
 
+def obey_windows(v, model):
+    """Every layer gets the mask of its own window: mlx-lm's gemma2 has no windows, its llama not in every layer."""
+    import mlx.nn as nn
+    from mlx_lm.models.base import create_causal_mask
+
+    class Windowed(nn.Module):
+        def __init__(self, layer, window):
+            super().__init__()
+            self.layer, self.window, self.use_sliding = layer, window, False
+
+        def __call__(self, h, mask=None, cache=None):
+            return self.layer(h, create_causal_mask(h.shape[1], window_size=self.window), cache)
+
+    model.model.layers = [Windowed(layer, window) for layer, window in zip(model.model.layers, layer_windows(v))]
+
+
 def mlx_logits(v, weights, tokens):
     """(n_tokens, n_vocab) float32, all positions in one causal pass without a cache."""
     import mlx.core as mx
 
     mx.set_default_device(mx.cpu)
-    module = importlib.import_module("mlx_lm.models." + v["arch"])
+    module = importlib.import_module("mlx_lm.models." + (v["module"] or v["arch"]))
     model = module.Model(module.ModelArgs.from_dict(config_of(v)))
-    model.load_weights([(name, mx.array(w)) for name, w in weights.items()], strict=True)
+    weights = {name: mx.array(w) for name, w in weights.items()}
+    if v["arch"] == "gemma3":
+        weights = model.sanitize(weights)  # ties the output
+    model.load_weights(list(weights.items()), strict=True)
     model.set_dtype(mx.float32)
+    v.get("tweak", lambda model: None)(model)
+    if v["sliding_window"] and v["arch"] in ("gemma2", "llama"):
+        obey_windows(v, model)
     logits = model(mx.array(tokens)[None])[0]
     assert logits.dtype == mx.float32 and logits.shape == (len(tokens), N_VOCAB)
     return np.array(logits)
@@ -159,9 +265,11 @@ def mlx_logits(v, weights, tokens):
 
 # --- the GGUF file -------------------------------------------------------------------------------------------------------
 
+INTERLEAVED = ("llama", "granite", "smollm3")  # the architectures whose rope pairs are neighbours in GGUF
+
 
 def interleave_rope_rows(w, n_heads):
-    """Hugging Face pairs row i of a head with row i + d/2; arch llama in GGUF pairs rows 2i and 2i + 1."""
+    """Hugging Face pairs row i of a head with row i + d/2; INTERLEAVED ones in GGUF pair 2i and 2i + 1."""
     d = w.shape[0] // n_heads
     order = np.arange(w.shape[0]).reshape(n_heads, 2, d // 2).transpose(0, 2, 1).reshape(-1)
     return w[order]
@@ -194,32 +302,53 @@ def byte_level_vocabulary():
     return tokens, types, merges
 
 
-GGUF_NAMES = {
-    "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm", "post_attention_layernorm": "ffn_norm", "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+@functools.cache
+def name_map(arch, n_layers):
+    (number,) = [number for number, name in gguf.MODEL_ARCH_NAMES.items() if name == arch]
+    return gguf.get_tensor_name_map(number, n_layers)
 
 
-def gguf_name(name):
-    top = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
-           "lm_head.weight": "output.weight"}
-    if name in top:
-        return top[name]
-    layer, middle, suffix = name.removeprefix("model.layers.").split(".", 1)[0], *name.split(".", 3)[3].rsplit(".", 1)
-    return f"blk.{layer}.{GGUF_NAMES[middle]}.{suffix}"
+def gguf_name(v, name):
+    return name_map(v["arch"], v["num_hidden_layers"]).get_name(name, try_suffixes=(".weight", ".bias"))
 
 
-def write_gguf(v, weights, path):
-    w = gguf.GGUFWriter(path, v["arch"])
-    w.add_type("model")
-    w.add_name("tiny " + v["name"])
+def add_parameters(w, v):
     w.add_block_count(v["num_hidden_layers"])
     w.add_context_length(v["max_position_embeddings"])
     w.add_embedding_length(v["hidden_size"])
     w.add_feed_forward_length(v["intermediate_size"])
     w.add_head_count(v["num_attention_heads"])
     w.add_head_count_kv(v["num_key_value_heads"])
+    add_rope_scaling(w, v)
+    if v["arch"] != "gemma2":
+        w.add_rope_freq_base(v["rope_theta"])
+    w.add_layer_norm_rms_eps(v["rms_norm_eps"])
+    if v["head_dim"]:
+        w.add_key_length(v["head_dim"])
+        w.add_value_length(v["head_dim"])
+    w.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if v["dtype"] == "f16" else gguf.LlamaFileType.ALL_F32)
+    if v["arch"] in INTERLEAVED:
+        w.add_vocab_size(N_VOCAB)
+        w.add_rope_dimension_count(v["d"])
+    if v["arch"] == "phi3":
+        w.add_rope_dimension_count(int(v["partial_rotary_factor"] * v["hidden_size"]) // v["num_attention_heads"])
+        w.add_sliding_window(0)  # for none
+    if v["sliding_window"]:
+        w.add_sliding_window(v["sliding_window"])
+    if v["arch"] == "gemma2":
+        w.add_attn_logit_softcapping(v["attn_logit_softcapping"])
+        w.add_final_logit_softcapping(v["final_logit_softcapping"])
+    if v["module"] == "olmo3":  # Gemma's patterns are known by architecture
+        w.add_sliding_window_pattern([window is not None for window in layer_windows(v)])
+    if v["arch"] == "granite":
+        w.add_attention_scale(v["attention_multiplier"])
+        w.add_embedding_scale(v["embedding_multiplier"])
+        w.add_residual_scale(v["residual_multiplier"])
+        w.add_logit_scale(v["logits_scaling"])
+    w.add_quantization_version(gguf.GGML_QUANT_VERSION)
+
+
+def add_rope_scaling(w, v):
     scaling = v["rope_scaling"] or {}
     if scaling.get("rope_type") in ("linear", "yarn"):  # llama3 has no key: it is the tensor rope_freqs.weight
         w.add_rope_scaling_type(gguf.RopeScalingType(scaling["rope_type"]))
@@ -229,17 +358,17 @@ def write_gguf(v, weights, path):
         if "beta_fast" in scaling:
             w.add_rope_scaling_yarn_beta_fast(scaling["beta_fast"])
             w.add_rope_scaling_yarn_beta_slow(scaling["beta_slow"])
-    w.add_rope_freq_base(v["rope_theta"])
-    w.add_layer_norm_rms_eps(v["rms_norm_eps"])
-    if v["head_dim"]:
-        w.add_key_length(v["head_dim"])
-        w.add_value_length(v["head_dim"])
-    w.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if v["dtype"] == "f16" else gguf.LlamaFileType.ALL_F32)
-    if v["arch"] == "llama":
-        w.add_vocab_size(N_VOCAB)
-        w.add_rope_dimension_count(v["d"])
-    w.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    if v["arch"] == "phi3":  # no rope.scaling.type: the tensors rope_factors_{long,short}.weight announce longrope
+        original = v.get("original_max_position_embeddings", v["max_position_embeddings"])
+        w.add_rope_scaling_orig_ctx_len(original)
+        if scaling:
+            growth = v["max_position_embeddings"] / original
+            w.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(growth) / math.log(original)))
+    if v.get("rope_local_base_freq", 10000.0) != 10000.0:
+        w.add_rope_freq_base_swa(v["rope_local_base_freq"])
 
+
+def add_vocabulary(w, v):
     tokens, types, merges = byte_level_vocabulary()
     w.add_tokenizer_model("gpt2")
     w.add_tokenizer_pre("gpt-2")
@@ -252,15 +381,28 @@ def write_gguf(v, weights, path):
     w.add_add_bos_token(v["add_bos"])
     w.add_chat_template(CHAT_TEMPLATE)
 
-    if scaling.get("rope_type") == "llama3":
+
+def write_gguf(v, weights, path):
+    w = gguf.GGUFWriter(path, v["arch"])
+    w.add_type("model")
+    w.add_name("tiny " + v["name"])
+    add_parameters(w, v)
+    add_vocabulary(w, v)
+    rope_type = (v["rope_scaling"] or {}).get("rope_type")
+    if rope_type == "llama3":
         w.add_tensor("rope_freqs.weight", llama3_divisors(v))
+    if rope_type == "longrope":
+        for length in "long", "short":
+            w.add_tensor(f"rope_factors_{length}.weight", np.array(v["rope_scaling"][length + "_factor"], np.float32))
     for name, data in weights.items():
-        if v["arch"] == "llama" and ".q_proj." in name:
+        if v["arch"] in INTERLEAVED and ".q_proj." in name:
             data = interleave_rope_rows(data, v["num_attention_heads"])
-        if v["arch"] == "llama" and ".k_proj." in name:
+        if v["arch"] in INTERLEAVED and ".k_proj." in name:
             data = interleave_rope_rows(data, v["num_key_value_heads"])
+        if v["arch"].startswith("gemma") and name.endswith("norm.weight"):
+            data = data + np.float32(1)
         is_f16 = v["dtype"] == "f16" and data.ndim == 2
-        w.add_tensor(gguf_name(name), np.ascontiguousarray(data.astype(np.float16) if is_f16 else data))
+        w.add_tensor(gguf_name(v, name), np.ascontiguousarray(data.astype(np.float16) if is_f16 else data))
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
@@ -288,28 +430,137 @@ def read_logits(path):
 # --- checks --------------------------------------------------------------------------------------------------------------
 
 
+def without(weights, *ends, value=1):
+    return {n: 0 * w + value if n.endswith(ends) else w for n, w in weights.items()}
+
+
 def mutants(v, weights):
     """What a forward pass that forgets a feature would compute: name -> (variant, weights)."""
-    found = {}
-    if v["rope_scaling"]:
-        found["no rope scaling"] = {**v, "rope_scaling": None}, weights
-        if v["rope_scaling"]["rope_type"] == "yarn":
-            found["no yarn magnitude"] = {**v, "rope_scaling": {**v["rope_scaling"], "mscale": 0.0}}, weights
-            found["linear for yarn"] = {**v, "rope_scaling": {"rope_type": "linear", "factor": 4.0}}, weights
-        if "beta_fast" in v["rope_scaling"]:
-            defaults = {k: x for k, x in v["rope_scaling"].items() if "beta" not in k}
-            found["default yarn betas"] = {**v, "rope_scaling": defaults}, weights
+    found = rope_mutants(v, weights) | block_mutants(v, weights)
     for part in "q", "k", "v", "o":
         if any(f".{part}_proj.bias" in name for name in weights):
-            found[f"no {part} bias"] = v, {n: 0 * w if f".{part}_proj.bias" in n else w for n, w in weights.items()}
-    if v["arch"] == "qwen3":
-        found["no q/k norm weights"] = v, {n: 0 * w + 1 if n.endswith(("q_norm.weight", "k_norm.weight")) else w
-                                           for n, w in weights.items()}
-    heads = {".q_proj.": v["num_attention_heads"], ".k_proj.": v["num_key_value_heads"], "q_norm": 1, "k_norm": 1}
+            found[f"no {part} bias"] = v, without(weights, f".{part}_proj.bias", value=0)
+    if v["arch"] in ("qwen3", "olmo2", "gemma3"):
+        found["no q/k norm weights"] = v, without(weights, "q_norm.weight", "k_norm.weight", value=v["arch"] != "gemma3")
+    if v["sliding_window"]:
+        found["no window"] = {**v, "sliding_window": 10 * N_TOKENS}, weights
+        found["window of one less"] = {**v, "sliding_window": v["sliding_window"] - 1}, weights
+    if v["window_pattern"]:
+        found["windows elsewhere"] = {**v, "window_pattern": {2: 3}.get(v["window_pattern"], v["window_pattern"] - 1)}, weights
+    return found
+
+
+def rope_mutants(v, weights):
+    found = {}
+    scaling = v["rope_scaling"] or {}
+    if scaling:
+        found["no rope scaling"] = {**v, "rope_scaling": None}, weights
+    if scaling.get("rope_type") == "yarn":
+        found["no yarn magnitude"] = {**v, "rope_scaling": {**scaling, "mscale": 0.0}}, weights
+        found["linear for yarn"] = {**v, "rope_scaling": {"rope_type": "linear", "factor": 4.0}}, weights
+    if "beta_fast" in scaling:
+        found["default yarn betas"] = {**v, "rope_scaling": {k: x for k, x in scaling.items() if "beta" not in k}}, weights
+    if scaling.get("rope_type") == "longrope":
+        swapped = {**scaling, "long_factor": scaling["short_factor"], "short_factor": scaling["long_factor"]}
+        found["long and short factors swapped"] = {**v, "rope_scaling": swapped}, weights
+        original = v["original_max_position_embeddings"]
+        found["no rope magnitude"] = {**v, "max_position_embeddings": original}, weights
+    if scaling.get("rope_type") == "linear" and v["arch"] == "gemma3":
+        found["scaling in every layer"] = {**v, "tweak": use_last_rope_scaling}, weights
+    if v["arch"] == "gemma3":
+        found["one rope base for all"] = {**v, "rope_local_base_freq": v["rope_theta"]}, weights
+        if v["rope_local_base_freq"] != 10000.0:
+            found["default local rope base"] = {**v, "rope_local_base_freq": 10000.0}, weights
+    if v["arch"] == "smollm3":
+        found["rope in every layer"] = {**v, "no_rope_layer_interval": 100}, weights
+    if v["partial_rotary_factor"] != 1.0 and not scaling:
+        found["whole heads turn"] = {**v, "partial_rotary_factor": 1.0}, weights
+    heads = {".q_proj.": v["num_attention_heads"], ".k_proj.": v["num_key_value_heads"],
+             "q_norm": v["num_attention_heads"] if v["arch"] == "olmo2" else 1,
+             "k_norm": v["num_key_value_heads"] if v["arch"] == "olmo2" else 1,
+             ".qkv_proj.": v["num_attention_heads"] + 2 * v["num_key_value_heads"]}
     swapped = {n: next((interleave_rope_rows(w, h) for part, h in heads.items() if part in n), w)
                for n, w in weights.items()}
+    if v["arch"] == "phi3":  # v's rows, which rope does not touch, stay
+        n_v = v["num_key_value_heads"] * v["d"]
+        for name in swapped:
+            if ".qkv_proj." in name:
+                swapped[name][-n_v:] = weights[name][-n_v:]
     found["other rope pairing"] = v, swapped
     return found
+
+
+def block_mutants(v, weights):
+    found = {}
+    if v["arch"].startswith("gemma"):
+        found["norm weights without + 1"] = v, {n: w - 1 if n.endswith("norm.weight") else w for n, w in weights.items()}
+        found["no embedding scale"] = {**v, "tweak": lambda model: scale_embeddings(model, v["hidden_size"] ** -0.5)}, weights
+        found["silu for gelu"] = {**v, "tweak": silu_for_gelu}, weights
+    for what in "attn_logit_softcapping", "final_logit_softcapping":
+        if what in v:
+            found["no " + what] = {**v, what: 1e4}, weights
+    if v["arch"].startswith("gemma") or v["arch"] == "olmo2":
+        one = int(v["arch"] == "olmo2")
+        for what in "post_attention_layernorm", "post_feedforward_layernorm":
+            found[f"no {what} weights"] = v, without(weights, what + ".weight", value=one)
+    if v["arch"] == "olmo2":
+        found["q/k norm head by head"] = {**v, "tweak": lambda model: norm_by_head(model, v["d"])}, weights
+    if v["arch"] == "granite":
+        for what, neutral in (("embedding_multiplier", 1.0), ("residual_multiplier", 1.0), ("logits_scaling", 1.0),
+                              ("attention_multiplier", v["d"] ** -0.5)):
+            found["no " + what] = {**v, what: neutral}, weights
+    if v["arch"] == "phi3":
+        half = v["intermediate_size"]
+        found["gate and up swapped"] = v, {n: np.roll(w, half, 0) if "gate_up_proj" in n else w for n, w in weights.items()}
+    return found
+
+
+def use_last_rope_scaling(model):
+    for layer in model.model.layers:
+        layer.self_attn.rope.scale = 1 / 8
+
+
+def scale_embeddings(model, factor):
+    import mlx.nn as nn
+
+    class Scaled(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def __call__(self, tokens):
+            return self.inner(tokens) * factor
+
+        def as_linear(self, h):
+            return self.inner.as_linear(h)
+
+    model.model.embed_tokens = Scaled(model.model.embed_tokens)
+
+
+def silu_for_gelu(model):
+    import mlx.nn as nn
+
+    for layer in model.model.layers:
+        layer.mlp.__class__ = type("Silu", (type(layer.mlp),), {
+            "__call__": lambda self, x: self.down_proj(nn.silu(self.gate_proj(x)) * self.up_proj(x))})
+
+
+def norm_by_head(model, d):
+    import mlx.core as mx
+    import mlx.nn as nn
+
+    class ByHead(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def __call__(self, x):
+            heads = x.reshape(*x.shape[:-1], -1, d)
+            return mx.fast.rms_norm(heads, None, self.inner.eps).reshape(x.shape) * self.inner.weight
+
+    for layer in model.model.layers:
+        layer.self_attn.q_norm, layer.self_attn.k_norm = (
+            ByHead(layer.self_attn.q_norm), ByHead(layer.self_attn.k_norm))
 
 
 def statistics(logits):

@@ -101,9 +101,9 @@ static double time_matmul(const struct kernel_set *set, struct team *team, const
 static struct panel_matrix plain_matrix(enum weight_type type, size_t bytes) {
     struct panel_matrix matrix;
     size_t n_cols = weight_format_get(type)->group_elements == 256 ? 512 : N_INPUTS;
-    size_t n_panels = bytes / panel_matrix_bytes(panel_format_of(type), 16, n_cols) / 2 * 2;
+    size_t n_panels = bytes / panel_matrix_bytes(type, 16, n_cols) / 2 * 2;
     if (n_panels < 2) n_panels = 2;
-    size_t size = n_panels * panel_matrix_bytes(panel_format_of(type), 16, n_cols);
+    size_t size = n_panels * panel_matrix_bytes(type, 16, n_cols);
     void *data = mem_map(size);
     ASSERT(data != NULL);
     memset(data, 0x11, size);
@@ -123,7 +123,7 @@ static void bench_format(const struct kernel_set *set, struct team *team, enum w
     double operations = 2.0 * GEMM_ROWS * (double)small.n_rows * (double)small.n_cols;
     x.n_rows = 1;
     double one = time_matmul(set, team, &x, &(struct matmul_output){&large, out, large.n_rows});
-    printf("%-7s %-5s  1 row %7.2f GB/s   %d rows %8.1f GOP/s\n", set->name, weight_type_name(type),
+    printf("%-7s %-6s  1 row %7.2f GB/s   %d rows %8.1f GOP/s\n", set->name, weight_type_name(type),
            (double)(large.n_panels * large.panel_bytes) / one * 1e-9, GEMM_ROWS, operations / many * 1e-9);
     mem_unmap(out, GEMM_ROWS * large.n_rows * sizeof *out);
     mem_unmap(large.data, large.n_panels * large.panel_bytes);
@@ -243,23 +243,23 @@ static void bench_model(const struct kernel_set *set, struct team *team, enum we
 }
 
 static void bench_pack(void) {
-    size_t n_rows = N_HEAD, n_cols = N_INPUTS;
-    static const enum weight_type types[] = {WEIGHT_Q4_0, WEIGHT_Q4_1, WEIGHT_Q5_0, WEIGHT_Q8_0};
-    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
-        size_t bytes = weight_bytes(weight_format_get(types[t]), n_rows * n_cols);
+    enum { N_COLS = 768, N_PACKED = 24576 };
+    for (size_t t = 0; t < n_case_types; t++) {
+        enum weight_type type = case_types[t];
+        size_t bytes = weight_bytes(weight_format_get(type), (size_t)N_PACKED * N_COLS);
         uint8_t *source = mem_map(bytes);
-        size_t packed_bytes = panel_matrix_bytes(panel_format_of(types[t]), n_rows, n_cols);
+        size_t packed_bytes = panel_matrix_bytes(type, N_PACKED, N_COLS);
         void *packed = mem_map(packed_bytes);
         ASSERT(source != NULL && packed != NULL);
         memset(source, 0x11, bytes);
         memset(packed, 0, packed_bytes);
         struct panel_matrix matrix;
-        panel_matrix_init(&matrix, types[t], n_rows, n_cols, packed);
+        panel_matrix_init(&matrix, type, N_PACKED, N_COLS, packed);
         double start = seconds();
-        panel_pack(&matrix, types[t], source, 0, matrix.n_panels);
+        panel_pack(&matrix, source, 0, matrix.n_panels);
         double time = seconds() - start;
-        printf("pack %s: %.1f MB in %.1f ms on one thread\n", weight_type_name(types[t]),
-               (double)bytes * 1e-6, time * 1e3);
+        printf("pack %-6s %6.1f MB in %5.1f ms on one thread\n", weight_type_name(type), (double)bytes * 1e-6,
+               time * 1e3);
         mem_unmap(source, bytes);
         mem_unmap(packed, packed_bytes);
     }
@@ -276,7 +276,7 @@ int bench_matmul(int argc, char **argv) {
         if (!(*set)->is_supported() || (only != NULL && strcmp(only, (*set)->name) != 0)) continue;
         for (size_t t = 0; t < n_case_types; t++) bench_format(*set, team, case_types[t]);
     }
-    if (only == NULL) bench_pack();
+    if (only == NULL || strcmp(only, "pack") == 0) bench_pack();
     bench_model(kernel_set_get(NULL), team, WEIGHT_Q4_1, bandwidth, peak);
     if (only == NULL) bench_model(kernel_set_get(NULL), team, WEIGHT_Q4_0, bandwidth, peak);
     team_close(team);

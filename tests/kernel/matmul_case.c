@@ -38,9 +38,18 @@ static void random_groups(enum weight_type type, uint8_t *bytes, size_t n_elemen
             break;
         case WEIGHT_F16: put_f16(group, 10 * scale); break;
         case WEIGHT_BF16: memcpy(group, &bf16, sizeof bf16); break;
+        case WEIGHT_MXFP4: group[0] = (uint8_t)(118 + group[0] % 8); break;
+        case WEIGHT_Q2_K:
+            put_f16(group + 80, scale);
+            put_f16(group + 82, minimum * 0.1f);
+            break;
+        case WEIGHT_Q3_K: put_f16(group + 108, scale * 0.1f); break;
         case WEIGHT_Q6_K: put_f16(group + 208, scale * 0.01f); break;
-        case WEIGHT_Q4_K: scale *= 0.03f, minimum *= 0.03f; /* fall through */
-        case WEIGHT_Q4_1: put_f16(group + 2, minimum);      /* fall through */
+        case WEIGHT_IQ4_XS: put_f16(group, scale * 0.01f); break;
+        case WEIGHT_Q4_K:
+        case WEIGHT_Q5_K: scale *= 0.03f, minimum *= 0.03f; /* fall through */
+        case WEIGHT_Q4_1:
+        case WEIGHT_Q5_1: put_f16(group + 2, minimum); /* fall through */
         default: put_f16(group, scale);
         }
     }
@@ -49,7 +58,7 @@ static void random_groups(enum weight_type type, uint8_t *bytes, size_t n_elemen
 struct case_matrix case_matrix_new(enum weight_type type, size_t n_rows, size_t n_cols, uint64_t seed) {
     struct case_matrix matrix = {.type = type};
     const struct weight_format *format = weight_format_get(type);
-    size_t bytes = panel_matrix_bytes(panel_format_of(type), n_rows, n_cols);
+    size_t bytes = panel_matrix_bytes(type, n_rows, n_cols);
     matrix.source = mem_alloc(weight_bytes(format, n_rows * n_cols), 1);
     matrix.numbers = mem_alloc(n_rows * n_cols, sizeof *matrix.numbers);
     void *packed = mem_alloc_aligned(bytes, 1);
@@ -58,7 +67,7 @@ struct case_matrix case_matrix_new(enum weight_type type, size_t n_rows, size_t 
     weight_dequantize(type, matrix.source, matrix.numbers, n_rows * n_cols);
     memset(packed, 0xee, bytes); /* packing must write every byte */
     panel_matrix_init(&matrix.packed, type, n_rows, n_cols, packed);
-    panel_pack(&matrix.packed, type, matrix.source, 0, matrix.packed.n_panels);
+    panel_pack(&matrix.packed, matrix.source, 0, matrix.packed.n_panels);
     return matrix;
 }
 

@@ -84,7 +84,7 @@ static double coded_input(const struct activations *x, size_t row, size_t k) {
 static void check_row_against_double(const struct case_matrix *m, const struct activations *x, size_t row,
                                      const struct guarded *y) {
     size_t n = x->n_cols;
-    bool is_float = !panel_is_quantised(m->packed.format);
+    bool is_float = !weight_is_quantised(m->packed.type);
     for (size_t o = 0; o < m->packed.n_rows; o++) {
         double sum = 0, magnitude = 0, largest = 0,
                steps = is_float ? (double)n + 1 : 5 * (double)x->n_groups + 5;
@@ -113,8 +113,7 @@ static void scalar_agrees_with_double_precision(void **state) {
                     case_activations_new(3, m.packed.n_cols, (enum case_input)kind, shape + 50);
                 struct guarded y = guarded_new(x.n_rows, m.packed.n_rows);
                 quantize_all(set, &x);
-                set->matmul[m.packed.format](&m.packed, 0, m.packed.n_panels, &x, 0, x.n_rows, y.out,
-                                             y.stride);
+                set->matmul[m.packed.type](&m.packed, 0, m.packed.n_panels, &x, 0, x.n_rows, y.out, y.stride);
                 guarded_check(&y);
                 for (size_t r = 0; r < x.n_rows; r++) check_row_against_double(&m, &x, r, &y);
                 mem_free(y.memory);
@@ -133,12 +132,12 @@ static void check_set(const struct kernel_set *set, enum weight_type type, size_
     struct activations x = case_activations_new(most, m.packed.n_cols, kind, shape + 99);
     struct guarded expected = guarded_new(most, m.packed.n_rows);
     quantize_all(&kernel_set_scalar, &x);
-    kernel_set_scalar.matmul[m.packed.format](&m.packed, 0, m.packed.n_panels, &x, 0, most, expected.out,
-                                              expected.stride);
+    kernel_set_scalar.matmul[m.packed.type](&m.packed, 0, m.packed.n_panels, &x, 0, most, expected.out,
+                                            expected.stride);
     for (size_t i = 0; i < N_ROW_COUNTS; i++) {
         size_t n_rows = row_counts[i];
         struct guarded y = guarded_new(n_rows, m.packed.n_rows);
-        set->matmul[m.packed.format](&m.packed, 0, m.packed.n_panels, &x, 0, n_rows, y.out, y.stride);
+        set->matmul[m.packed.type](&m.packed, 0, m.packed.n_panels, &x, 0, n_rows, y.out, y.stride);
         guarded_check(&y);
         for (size_t r = 0; r < n_rows; r++) assert_same_bits(&y, r, &expected, r);
         mem_free(y.memory);
@@ -169,15 +168,15 @@ static void missing_outputs_are_zero_weights(void **state) {
         struct panel_matrix whole = m.packed;
         whole.n_rows = 32;
         quantize_all(&kernel_set_scalar, &x);
-        kernel_set_scalar.matmul[whole.format](&whole, 0, 2, &x, 0, 1, y.out, y.stride);
+        kernel_set_scalar.matmul[whole.type](&whole, 0, 2, &x, 0, 1, y.out, y.stride);
         for (size_t o = 19; o < 32; o++) assert_true(y.out[o] == 0);
         size_t bytes = whole.n_panels * whole.panel_bytes;
         uint8_t *copy = mem_alloc(bytes, 1);
         assert_non_null(copy);
         memcpy(copy, whole.data, bytes);
         memset(whole.data, 0x11, bytes);
-        panel_pack(&m.packed, m.type, m.source, 1, 2);
-        panel_pack(&m.packed, m.type, m.source, 0, 1);
+        panel_pack(&m.packed, m.source, 1, 2);
+        panel_pack(&m.packed, m.source, 0, 1);
         assert_memory_equal(whole.data, copy, bytes);
         mem_free(copy);
         mem_free(y.memory);
@@ -195,7 +194,7 @@ static void rows_do_not_depend_on_their_neighbours(void **state) {
         for (size_t t = 0; t < n_case_types; t++) {
             struct case_matrix m = case_matrix_new(case_types[t], N_OUTPUTS, columns_of(case_types[t], 2), t);
             struct activations x = case_activations_new(N_ROWS, m.packed.n_cols, INPUT_NORMAL, 5);
-            matmul_function *function = (*set)->matmul[m.packed.format];
+            matmul_function *function = (*set)->matmul[m.packed.type];
             struct guarded alone = guarded_new(N_ROWS, N_OUTPUTS);
             quantize_all(*set, &x);
             for (size_t r = 0; r < N_ROWS; r++)
@@ -238,8 +237,8 @@ static void check_team(const struct kernel_set *set, struct team *team, size_t n
         y[i] = guarded_new(n_rows, outputs[i]);
         expected[i] = guarded_new(n_rows, outputs[i]);
         job[i] = (struct matmul_output){&m[i].packed, y[i].out, y[i].stride};
-        set->matmul[m[i].packed.format](&m[i].packed, 0, m[i].packed.n_panels, &x, 0, n_rows, expected[i].out,
-                                        expected[i].stride);
+        set->matmul[m[i].packed.type](&m[i].packed, 0, m[i].packed.n_panels, &x, 0, n_rows, expected[i].out,
+                                      expected[i].stride);
     }
     matmul(set, team, &x, job, 3);
     for (size_t i = 0; i < 3; i++) {
@@ -365,7 +364,7 @@ static void numbers_that_are_not_finite_give_nan(void **state) {
                 quantize_all(*set, &x);
                 assert_true(isnan(x.planes[PLANE_COARSE].scale[1]) && isnan(x.scaled_sum[1]));
                 for (size_t k = 32; k < 64; k++) assert_int_equal(x.planes[PLANE_COARSE].codes[k], 0);
-                (*set)->matmul[PANEL_Q8](&m.packed, 0, 2, &x, 0, n_rows, y.out, y.stride);
+                (*set)->matmul[WEIGHT_Q8_0](&m.packed, 0, 2, &x, 0, n_rows, y.out, y.stride);
                 for (size_t r = 0; r < n_rows; r++)
                     for (size_t o = 0; o < 32; o++) assert_true(isnan(y.out[r * y.stride + o]) == (r == 0));
                 mem_free(y.memory);

@@ -228,6 +228,36 @@ static void the_youngest_refused_fails_whatever_its_phase(void **state) {
     close_all();
 }
 
+/* Rows of two sequences, some of whose positions are streamed, step by step. */
+static void rows_are_streamed_where_a_sequence_asks(void **state) {
+    (void)state;
+    open_all(64, 16);
+    sequences[0].stream_begin = 5;
+    sequences[0].stream_end = 20;
+    sequences[1].stream_begin = 3;
+    sequences[1].stream_end = 9;
+    add(0, 21);
+    add(1, 10);
+    static const struct {
+        uint32_t n, first, last;
+    } steps[] = {{11, 5, 15}, {4 + 6, 0, 13}};
+    for (int step = 0; step < 2; step++) {
+        next();
+        assert_int_equal(batch.n_streamed, steps[step].n);
+        assert_int_equal(batch.streamed[0], steps[step].first);
+        assert_int_equal(batch.streamed[batch.n_streamed - 1], steps[step].last);
+        for (uint32_t i = 1; i < batch.n_streamed; i++)
+            assert_true(batch.streamed[i] > batch.streamed[i - 1]);
+        assert_batch();
+        scheduler_commit(&scheduler);
+    }
+    sequences[0].n_tokens++;
+    assert_int_equal(next(), 1); /* what it generates is not */
+    assert_int_equal(batch.n_streamed, 0);
+    scheduler_commit(&scheduler);
+    close_all();
+}
+
 /* A random load: prompts and answers of random length arrive at random steps. Each sequence must end, by
  * reaching its length or by failing when nothing else could run; while some run, each step computes
  * something. */
@@ -285,6 +315,7 @@ int main(void) {
         cmocka_unit_test(sequences_are_added_and_removed),
         cmocka_unit_test(who_gets_no_slots_waits_until_others_give_some_back),
         cmocka_unit_test(the_youngest_refused_fails_whatever_its_phase),
+        cmocka_unit_test(rows_are_streamed_where_a_sequence_asks),
         cmocka_unit_test(every_load_comes_to_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -264,10 +264,13 @@ static void named_tokens(void **state) {
 /* With work quadratic in a word's length this takes minutes. */
 static void long_words_are_no_trouble(void **state) {
     (void)state;
-    enum { N = 1 << 20 };
-    static const char *const rules[] = {"gpt-2", "smollm", "llama-bpe", "qwen2"};
-    static const char *const units[] = {"a",   " ",  "\n", " \n",      "<",     "7",
-                                        "\t ", "ab", "'",  "\xcc\x81", "[tool", "d d"};
+    enum { N = 1 << 17 };
+    static const char *const rules[] = {"gpt-2",          "smollm",      "default",    "falcon",
+                                        "llama-bpe",      "qwen2",       "qwen35",     "tekken",
+                                        "gpt-4o",         "bloom",       "viking",     "deepseek-llm",
+                                        "deepseek-coder", "deepseek-v3", "bailingmoe", "seed-coder"};
+    static const char *const units[] = {"a",  " ", "\n",       " \n",   "<",   "7", "\t ",
+                                        "ab", "'", "\xcc\x81", "[tool", "d d", "A", "Aa\xcc\x81"};
     char *text = malloc(N);
     assert_non_null(text);
     struct token_list list = {0};

@@ -3,4 +3,4 @@
 
 static bool is_supported(void) { return true; }
 
-KERNEL_SET_DEFINE(scalar);
+KERNEL_SET_DEFINE;

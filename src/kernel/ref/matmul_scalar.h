@@ -1,9 +1,9 @@
 #ifndef CABINET_KERNEL_MATMUL_SCALAR_H
 #define CABINET_KERNEL_MATMUL_SCALAR_H
 
+#define KERNEL_SET scalar
 #include "kernel/kernel_set_define.h"
 
-KERNEL_SET_DECLARE_MATMUL(scalar);
-KERNEL_SET_DECLARE_VECTOR(scalar);
+KERNEL_SET_DECLARE;
 
 #endif

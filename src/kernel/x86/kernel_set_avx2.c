@@ -5,4 +5,4 @@ static bool is_supported(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
 
-KERNEL_SET_DEFINE(avx2);
+KERNEL_SET_DEFINE;

@@ -8,4 +8,4 @@ static bool is_supported(void) {
            __builtin_cpu_supports("avx512bf16");
 }
 
-KERNEL_SET_DEFINE(avx512);
+KERNEL_SET_DEFINE;

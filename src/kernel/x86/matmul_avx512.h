@@ -1,9 +1,9 @@
 #ifndef CABINET_KERNEL_MATMUL_AVX512_H
 #define CABINET_KERNEL_MATMUL_AVX512_H
 
+#define KERNEL_SET avx512
 #include "kernel/kernel_set_define.h"
 
-KERNEL_SET_DECLARE_MATMUL(avx512);
-KERNEL_SET_DECLARE_VECTOR(avx512);
+KERNEL_SET_DECLARE;
 
 #endif

@@ -7,26 +7,26 @@
 
 enum { TILE_ROWS = 12, PREFETCH_BYTES = 1024 };
 
-PANEL_INLINE __m512 load_weights(enum panel_format format, const uint8_t *weights) {
-    switch (format) {
-    case PANEL_F32: return _mm512_loadu_ps(weights);
-    case PANEL_F16: return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)weights));
+PANEL_INLINE __m512 load_weights(enum weight_type type, const uint8_t *weights) {
+    switch (type) {
+    case WEIGHT_F32: return _mm512_loadu_ps(weights);
+    case WEIGHT_F16: return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)weights));
     default:
         return _mm512_castsi512_ps(
             _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)weights)), 16));
     }
 }
 
-PANEL_INLINE void tile(enum panel_format format, unsigned n_rows, const uint8_t *a, const uint8_t *b,
+PANEL_INLINE void tile(enum weight_type type, unsigned n_rows, const uint8_t *a, const uint8_t *b,
                        const struct activations *x, size_t row, __m512 acc[TILE_ROWS][2]) {
-    const size_t n_cols = x->n_cols, line = PANEL_ROWS * panel_element_bytes(format);
+    const size_t n_cols = x->n_cols, line = PANEL_ROWS * panel_element_bytes(type);
     const float *from = x->f32 + row * n_cols;
 #pragma GCC unroll 12
     for (unsigned r = 0; r < n_rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
     for (size_t k = 0; k < n_cols; k++, a += line, b += line) {
         _mm_prefetch((const char *)a + PREFETCH_BYTES, _MM_HINT_T0);
         _mm_prefetch((const char *)b + PREFETCH_BYTES, _MM_HINT_T0);
-        __m512 weights_a = load_weights(format, a), weights_b = load_weights(format, b);
+        __m512 weights_a = load_weights(type, a), weights_b = load_weights(type, b);
 #pragma GCC unroll 12
         for (unsigned r = 0; r < n_rows; r++) {
             __m512 input = _mm512_set1_ps(from[r * n_cols + k]);
@@ -41,12 +41,12 @@ PANEL_INLINE __mmask16 panel_mask(const struct panel_matrix *w, size_t panel) {
     return left >= PANEL_ROWS ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
 }
 
-PANEL_INLINE void tile_pair(enum panel_format format, unsigned n_rows, const struct panel_matrix *w,
+PANEL_INLINE void tile_pair(enum weight_type type, unsigned n_rows, const struct panel_matrix *w,
                             size_t panel, bool has_other, const struct activations *x, size_t row, float *out,
                             size_t out_stride) {
     const uint8_t *a = w->data + panel * w->panel_bytes;
     __m512 acc[TILE_ROWS][2];
-    tile(format, n_rows, a, has_other ? a + w->panel_bytes : a, x, row, acc);
+    tile(type, n_rows, a, has_other ? a + w->panel_bytes : a, x, row, acc);
 #pragma GCC unroll 12
     for (unsigned r = 0; r < n_rows; r++) {
         float *to = out + (row + r) * out_stride + panel * PANEL_ROWS;
@@ -55,16 +55,16 @@ PANEL_INLINE void tile_pair(enum panel_format format, unsigned n_rows, const str
     }
 }
 
-PANEL_INLINE void matmul_panels(enum panel_format format, const struct panel_matrix *w, size_t begin,
-                                size_t end, const struct activations *x, size_t row_begin, size_t row_end,
-                                float *out, size_t out_stride) {
+PANEL_INLINE void matmul_panels(enum weight_type type, const struct panel_matrix *w, size_t begin, size_t end,
+                                const struct activations *x, size_t row_begin, size_t row_end, float *out,
+                                size_t out_stride) {
     const size_t n_rows = row_end - row_begin, n_tiles = (n_rows + TILE_ROWS - 1) / TILE_ROWS;
     for (size_t p = begin; p < end; p += 2)
         for (size_t t = 0; t < n_tiles; t++) {
             size_t row = row_begin + n_rows * t / n_tiles, row_after = row_begin + n_rows * (t + 1) / n_tiles;
             /* clang-format off */
             switch (row_after - row) {
-#define X(n) case n: tile_pair(format, n, w, p, p + 1 < end, x, row, out, out_stride); break;
+#define X(n) case n: tile_pair(type, n, w, p, p + 1 < end, x, row, out, out_stride); break;
                 X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #undef X
             default: __builtin_unreachable();
@@ -73,4 +73,4 @@ PANEL_INLINE void matmul_panels(enum panel_format format, const struct panel_mat
         }
 }
 
-KERNEL_SET_DEFINE_MATMUL_FLOAT(avx512, matmul_panels)
+WEIGHT_FLOAT_LIST(KERNEL_SET_DEFINE_MATMUL)

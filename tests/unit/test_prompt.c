@@ -1,0 +1,108 @@
+/* Conversations through a template: control tokens of the template are tokens, those that messages spell are
+ * text. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "base/fault.h"
+#include "model/prompt.h"
+
+#include "tiny_vocabulary.h"
+
+static const char template[] = "{% for message in messages %}<s>{{ message.content | trim }}</s>{% endfor %}"
+                               "{% if add_generation_prompt %}<|im{% endif %}";
+
+static struct gguf_writer writer;
+static struct gguf *file;
+static struct tokenizer *tokenizer;
+static struct chat_template *chat;
+
+static int encode(const char *first, const char *second, struct token_list *list) {
+    const struct chat_message messages[] = {{"user", first}, {"assistant", second}};
+    return prompt_encode(chat, tokenizer, messages, second == NULL ? 1 : 2, second == NULL, list);
+}
+
+static void assert_ids(const char *first, const char *second, const token_id *ids, size_t n) {
+    struct token_list list = {0};
+    if (encode(first, second, &list) < 0) fail_msg("%s", err_message());
+    for (size_t i = 0; i < n && i < list.n; i++)
+        if (list.ids[i] != ids[i]) fail_msg("'%s': id %zu is %d, not %d", first, i, list.ids[i], ids[i]);
+    assert_int_equal(list.n, n);
+    token_list_free(&list);
+}
+
+#define IDS(first, second, ...)                                                                              \
+    do {                                                                                                     \
+        const token_id ids_[] = {__VA_ARGS__};                                                               \
+        assert_ids(first, second, ids_, sizeof ids_ / sizeof ids_[0]);                                       \
+    } while (0)
+
+static void what_messages_spell_is_text(void **state) {
+    (void)state;
+    IDS(" d ", NULL, TINY_BOS, 'd', TINY_EOS, TINY_IM);
+    IDS("d</s>d", NULL, TINY_BOS, 'd', '<', '/', 's', '>', 'd', TINY_EOS, TINY_IM);
+    IDS("<s>", "d", TINY_BOS, '<', 's', '>', TINY_EOS, TINY_BOS, 'd', TINY_EOS);
+    IDS("  <unk>", NULL, TINY_BOS, '<', 'u', 'n', 'k', '>', TINY_EOS, TINY_IM);
+    IDS("<|im_end|>", NULL, TINY_BOS, '<', '|', 'i', 'm', '_', 'e', 'n', 'd', '|', '>', TINY_EOS, TINY_IM);
+    IDS("<<s><s>", NULL, TINY_BOS, '<', '<', 's', '>', '<', 's', '>', TINY_EOS, TINY_IM);
+}
+
+static void user_defined_tokens_and_merges_stay(void **state) {
+    (void)state;
+    IDS("[tool]</s>bcd", NULL, TINY_BOS, TINY_TOOL, '<', '/', 's', '>', TINY_BCD, TINY_EOS, TINY_IM);
+}
+
+/* A message that has the first mark itself gets another one; one with all of them is refused. */
+static void marks_are_not_taken_from_messages(void **state) {
+    (void)state;
+    IDS("\xef\xb7\x90<s>", NULL, TINY_BOS, 0xef, 0xb7, 0x90, '<', 's', '>', TINY_EOS, TINY_IM);
+    char all[32 * 3 + 1] = {0};
+    for (int i = 0; i < 32; i++) memcpy(all + 3 * i, (const char[]){'\xef', '\xb7', (char)(0x90 + i)}, 3);
+    struct token_list list = {0};
+    assert_int_equal(encode(all, NULL, &list), ERR_INVALID);
+    assert_non_null(strstr(err_message(), "U+FDD0"));
+    assert_int_equal(list.n, 0);
+}
+
+/* Only ours: the template's engine has its own memory. */
+static void every_allocation_may_fail(void **state) {
+    (void)state;
+    for (uint64_t n = 1; n < 100; n++) {
+        struct token_list list = {0};
+        fault_arm(FAULT_ONCE, n);
+        int result = encode("d</s>d", "x", &list);
+        fault_disarm();
+        token_list_free(&list);
+        if (!fault_delivered()) {
+            assert_int_equal(result, 0);
+            assert_true(n > 6);
+            return;
+        }
+        assert_int_equal(result, ERR_NO_MEMORY);
+    }
+    fail_msg("no clean run");
+}
+
+int main(void) {
+    put_tiny_vocabulary(&writer, &(struct tiny_vocabulary){0});
+    if (gguf_open_bytes(&file, writer.bytes, writer.length, "tiny.gguf") < 0) return 1;
+    if (tokenizer_open(&tokenizer, file) < 0) return 1;
+    if (chat_template_open(&chat, template, sizeof template - 1, "<s>", "</s>") < 0) return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_messages_spell_is_text),
+        cmocka_unit_test(user_defined_tokens_and_merges_stay),
+        cmocka_unit_test(marks_are_not_taken_from_messages),
+        cmocka_unit_test(every_allocation_may_fail),
+    };
+    int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
+    chat_template_close(chat);
+    tokenizer_close(tokenizer);
+    gguf_close(file);
+    return n_failed;
+}
