@@ -55,7 +55,7 @@ bench-peer: build ## side by side with llama.cpp, which it builds the first time
 
 goldens: build ## recompute tests/golden/ with independent programs (compiles llama.cpp)
 	$(SETUP) build goldens
-	$(FETCH) models
+	$(FETCH) models templates
 	@tools/goldens.sh
 
 check-fresh: ## `make demo` and `make check` in a fresh Debian 12 (root only; 40 minutes)

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum {
     CABINET_SHIM_REFUSED = -1, /* the input is at fault: the error says how */
@@ -22,9 +23,10 @@ void cabinet_shim_free(char *text, size_t length);
 struct cabinet_template;
 int cabinet_template_open(struct cabinet_template **chat, const char *source, size_t length, const char *bos,
                           const char *eos, char *error, size_t error_size);
-/* `texts` are the role and the content of each message in turn: 2 x n_messages strings. */
+/* `texts` are the role and the content of each message in turn: 2 x n_messages strings. `now` is the time
+ * that the template is told, in seconds since 1970. */
 int cabinet_template_render(const struct cabinet_template *chat, const char *const *texts, size_t n_messages,
-                            bool add_generation_prompt, char **text, size_t *length, char *error,
+                            bool add_generation_prompt, int64_t now, char **text, size_t *length, char *error,
                             size_t error_size);
 void cabinet_template_close(struct cabinet_template *chat);
 

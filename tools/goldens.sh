@@ -23,6 +23,7 @@ run "$golden/make_dequantize.py" "$golden/dequantize.bin"
 run "$golden/make_tokenizer.py" "$model" "$golden/tokenizer_smollm2.bin"
 run "$golden/make_pretokenizer.py" "$golden/pretokenizer.bin"
 run "$golden/make_sentencepiece.py" "$golden/sentencepiece"
+run "$golden/make_templates.py" "$cache/templates" "$golden/templates.json"
 run "$golden/make_tiny_models.py"
 run "$golden/make_tiny_models.py" --verify
 run "$golden/make_smollm2.py" "$model"

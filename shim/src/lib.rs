@@ -8,9 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::Once;
 
 mod bounds;
+mod clock;
+mod generation;
 mod line_editor;
 mod python;
 mod template;
+mod text_methods;
 mod to_json;
 
 /// What the C side is told: a code of `cabinet_shim.h`, and a line of text.

@@ -1,14 +1,14 @@
 //! Chat templates, rendered as Hugging Face's `apply_chat_template` renders them, within bounds: a template comes
 //! out of a stranger's model file and may loop for ever, recurse, or multiply strings.
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{c_char, c_int};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
 use crate::bounds::bounded;
-use crate::{Failure, guard, python, text_in, text_out, to_json};
+use crate::{Failure, clock, generation, guard, python, text_in, text_out, to_json};
 
 /// The engine charges 1 fuel an instruction, and 1 for each 64 bytes that it makes or reads. What a template may
 /// spend grows with the conversation, so that a long one passes and a short one cannot occupy a core for long.
@@ -46,59 +46,28 @@ fn raise_exception(text: String) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, text))
 }
 
-fn strftime_now(format: String) -> Result<String, Error> {
-    let bad = || Error::new(ErrorKind::InvalidOperation, "strftime_now cannot use this format");
-    let format = CString::new(format).map_err(|_| bad())?;
-    let mut text = [0u8; 256];
-    let length = unsafe {
-        let (now, mut parts) = (libc::time(std::ptr::null_mut()), std::mem::zeroed());
-        libc::localtime_r(&now, &mut parts);
-        libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), &parts)
-    };
-    if length == 0 && !format.is_empty() {
-        return Err(bad());
-    }
-    Ok(String::from_utf8_lossy(&text[..length]).into_owned())
-}
-
-/// Hugging Face marks what the assistant said by `{% generation %}`: for rendering, a block without effect.
-fn without_generation_tags(source: &str) -> String {
-    let mut result = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        let (before, tag) = rest.split_at(start + 2);
-        let length = tag.find("%}").unwrap_or(tag.len());
-        let (tag, after) = tag.split_at(length);
-        let word = tag.trim_matches(|c: char| c.is_ascii_whitespace() || c == '-' || c == '+');
-        result += before;
-        result += &match word {
-            "generation" => tag.replacen(word, "with", 1),
-            "endgeneration" => tag.replacen(word, "endwith", 1),
-            _ => tag.to_string(),
-        };
-        rest = after;
-    }
-    result + rest
-}
-
 fn compile(source: &str, bos: &str, eos: &str) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_recursion_limit(200);
     environment.set_unknown_method_callback(python::method);
+    environment.set_formatter(python::print);
     environment.add_function("raise_exception", raise_exception);
-    environment.add_function("strftime_now", strftime_now);
     environment.add_filter("tojson", to_json::to_json);
+    environment.add_filter("trim", python::trim);
+    environment.add_filter("int", python::int);
+    environment.add_filter("float", python::float);
     environment.remove_filter("pprint"); // takes cubic time on nested values
     environment.remove_global("debug");
+    environment.add_test("callable", python::is_callable);
     environment.add_test("iterable", python::is_iterable);
     environment.add_test("sequence", python::is_sequence);
     environment.add_global("bos_token", bos);
     environment.add_global("eos_token", eos);
     environment.add_global("tools", ());
     environment.add_global("documents", ());
-    environment.add_template_owned(NAME, without_generation_tags(source))?;
+    environment.add_template_owned(NAME, generation::without_tags(source))?;
     Ok(environment)
 }
 
@@ -112,7 +81,7 @@ fn open(source: &str, bos: &str, eos: &str) -> Result<Template, Failure> {
     Ok(Template { environment, spent: AtomicBool::new(false) })
 }
 
-fn render(template: &Template, texts: &[&str], add_generation_prompt: bool) -> Result<String, Failure> {
+fn render(template: &Template, texts: &[&str], add_generation_prompt: bool, now: i64) -> Result<String, Failure> {
     if template.spent.load(Ordering::Relaxed) {
         return Err(Failure::refused("the template asked for too much before, and is not run again"));
     }
@@ -120,6 +89,7 @@ fn render(template: &Template, texts: &[&str], add_generation_prompt: bool) -> R
     let fuel = FUEL + FUEL_PER_MESSAGE * (texts.len() / 2) + FUEL_PER_BYTE * n_bytes;
     let mut environment = template.environment.clone();
     environment.set_fuel(Some(fuel as u64));
+    environment.add_function("strftime_now", move |format: String| clock::strftime(now, format));
     let message = |pair: &[&str]| context! { role => pair[0], content => pair[1] };
     let messages: Vec<Value> = texts.chunks_exact(2).map(message).collect();
     let work = move || {
@@ -164,6 +134,7 @@ pub unsafe extern "C" fn cabinet_template_render(
     texts: *const *const c_char,
     n_messages: usize,
     add_generation_prompt: bool,
+    now: i64,
     text: *mut *mut c_char,
     length: *mut usize,
     error: *mut c_char,
@@ -173,7 +144,7 @@ pub unsafe extern "C" fn cabinet_template_render(
         let what = |i| format!("{} of message {}", if i % 2 == 0 { "the role" } else { "the content" }, i / 2);
         let texts: Vec<&str> =
             (0..2 * n_messages).map(|i| text_in(*texts.add(i), &what(i))).collect::<Result<_, _>>()?;
-        text_out(render(&*chat, &texts, add_generation_prompt)?, text, length);
+        text_out(render(&*chat, &texts, add_generation_prompt, now)?, text, length);
         Ok(0)
     };
     unsafe { guard(error, error_size, body) }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -54,9 +55,10 @@ void conversation_close(struct conversation *conversation) {
 static int render(const struct conversation *conversation, struct token_list *prompt) {
     const struct model *model = &conversation->session->model;
     if (model->chat == NULL)
-        return ERR(UNSUPPORTED, "this model has no chat template; use --raw to continue a text instead");
+        return ERR(UNSUPPORTED, "this model has no chat template and none built in fits it; use --raw to "
+                                "continue a text instead");
     return prompt_encode(model->chat, model->tokenizer, conversation->messages, conversation->n_messages,
-                         true, prompt);
+                         true, (int64_t)time(NULL), prompt);
 }
 
 static int ask(struct conversation *conversation, const struct answer_opts *opts, struct answer *answer) {

@@ -142,8 +142,18 @@ static const struct kv_layer *first_layer_of(const struct kv_layout *layout, uns
     return &layout->layers[i];
 }
 
-static const char *template_source(const struct model *model) {
-    return model->chat != NULL ? "in the file" : "none: --raw only";
+static void print_template(const struct model *model) {
+    if (model->chat == NULL)
+        puts("chat template  none in the file, and none built in fits: --raw only");
+    else if (model->chat_built_in != NULL)
+        printf("chat template  built in: %s (none in the file)\n", model->chat_built_in->name);
+    else
+        puts("chat template  from the file");
+}
+
+static json_t *template_json(const struct model *model) {
+    if (model->chat == NULL) return json_null();
+    return json_string(model->chat_built_in != NULL ? model->chat_built_in->name : "file");
 }
 
 static void print_text(const struct report *report) {
@@ -167,7 +177,7 @@ static void print_text(const struct report *report) {
                report->types[i].n_tensors, cli_format_bytes(a, (double)report->types[i].bytes));
     printf("tokenizer      %s, rule %s, %s tokens\n", tokenizer_model_name(tokenizer),
            tokenizer_rule_name(tokenizer), cli_format_count(a, tokenizer_n_tokens(tokenizer)));
-    printf("chat template  %s\n", template_source(&report->model));
+    print_template(&report->model);
     printf("\nKV cache, one conversation\n");
     for (unsigned g = 0; g < report->layout.n_groups; g++) {
         const struct kv_group *group = &report->layout.groups[g];
@@ -249,6 +259,7 @@ static void print_json(const struct report *report) {
     json_object_set_new(object, "tokenizer", json_string(tokenizer_model_name(report->model.tokenizer)));
     json_object_set_new(object, "pre_tokenizer", json_string(tokenizer_rule_name(report->model.tokenizer)));
     json_object_set_new(object, "has_chat_template", json_boolean(report->model.chat != NULL));
+    json_object_set_new(object, "chat_template", template_json(&report->model));
     json_object_set_new(object, "kv", kv_json(report));
     json_dumpf(object, stdout, JSON_INDENT(2));
     putchar('\n');

@@ -37,7 +37,8 @@ void chat_template_close(struct chat_template *chat) {
 }
 
 int chat_template_render(const struct chat_template *chat, const struct chat_message *messages,
-                         size_t n_messages, bool add_generation_prompt, char **text, size_t *length) {
+                         size_t n_messages, bool add_generation_prompt, int64_t now, char **text,
+                         size_t *length) {
     char error[400];
     const char **texts = mem_alloc(n_messages, 2 * sizeof *texts);
     if (texts == NULL) return ERR_NO_MEMORY;
@@ -45,8 +46,8 @@ int chat_template_render(const struct chat_template *chat, const struct chat_mes
         texts[2 * i] = messages[i].role;
         texts[2 * i + 1] = messages[i].content;
     }
-    int code = cabinet_template_render(chat->compiled, texts, n_messages, add_generation_prompt, text, length,
-                                       error, sizeof error);
+    int code = cabinet_template_render(chat->compiled, texts, n_messages, add_generation_prompt, now, text,
+                                       length, error, sizeof error);
     mem_free(texts);
     return code < 0 ? failure(code, error, ERR_INVALID) : 0;
 }

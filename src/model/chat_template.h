@@ -1,10 +1,12 @@
 /* A model's chat template: Jinja source out of a stranger's file, rendered by minijinja behind the Rust shim
- * with fuel and recursion limits. */
+ * as Hugging Face's apply_chat_template renders it, with bounds on time, memory and depth
+ * (docs/templates.md). */
 #ifndef CABINET_MODEL_CHAT_TEMPLATE_H
 #define CABINET_MODEL_CHAT_TEMPLATE_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct chat_template;
 
@@ -19,11 +21,12 @@ int chat_template_open(struct chat_template **chat, const char *source, size_t l
                        const char *eos);
 void chat_template_close(struct chat_template *chat);
 
-/* Renders a conversation. On success *text is the NUL-terminated result; free it with
- * chat_template_text_free. INVALID with the template's own complaint (raise_exception, a missing field), or
- * when fuel or depth run out. */
+/* Renders a conversation; `now` (seconds since 1970) is the time that a template may ask for. On success
+ * *text is the NUL-terminated result; free it with chat_template_text_free. INVALID with the template's own
+ * complaint (raise_exception, a missing field), or when fuel, memory or depth run out. */
 int chat_template_render(const struct chat_template *chat, const struct chat_message *messages,
-                         size_t n_messages, bool add_generation_prompt, char **text, size_t *length);
+                         size_t n_messages, bool add_generation_prompt, int64_t now, char **text,
+                         size_t *length);
 void chat_template_text_free(char *text, size_t length);
 
 #endif

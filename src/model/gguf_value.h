@@ -1,4 +1,4 @@
-/* What a GGUF file holds: values under keys, and tensors. Everything points into the file (gguf.h). */
+/* What a GGUF file holds: values by key, and tensors. gguf.h says who owns what they point to. */
 #ifndef CABINET_MODEL_GGUF_VALUE_H
 #define CABINET_MODEL_GGUF_VALUE_H
 

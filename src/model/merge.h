@@ -31,7 +31,7 @@ struct merge_work {
 };
 void merge_work_free(struct merge_work *work);
 
-/* Begins a word of at most n symbols (n < 2^31). */
+/* Begins a word of at most n symbols (n < 2^32 - 1), whose bytes lie below 2^32. */
 int merge_begin(struct merge_work *work, size_t n);
 void merge_append(struct merge_work *work, token_id id, size_t begin, size_t end);
 

@@ -4,12 +4,16 @@
 
 #include "base/err.h"
 
-/* A template is optional; its special tokens are given to it as text. */
+/* The file's template, or else one of ours that fits, or none. Its special tokens are given to it as text. */
 static int open_chat(struct model *model) {
     struct gguf_string source;
     int found = gguf_get_string(model->file, "tokenizer.chat_template", &source);
     TRY(found);
-    if (found == 0) return 0;
+    if (found == 0) {
+        model->chat_built_in = builtin_template_for(model->description.architecture, model->tokenizer);
+        if (model->chat_built_in == NULL) return 0;
+        source = (struct gguf_string){model->chat_built_in->source, strlen(model->chat_built_in->source)};
+    }
     char texts[2][TOKENIZER_STEP_MAX + 1] = {"", ""};
     const token_id ids[2] = {tokenizer_bos(model->tokenizer), tokenizer_eos(model->tokenizer)};
     for (int i = 0; i < 2; i++) {

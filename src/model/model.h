@@ -5,6 +5,7 @@
 
 #include "base/team.h"
 #include "kernel/kernel_set.h"
+#include "model/builtin_template.h"
 #include "model/chat_template.h"
 #include "model/description.h"
 #include "model/gguf.h"
@@ -15,7 +16,8 @@ struct model {
     struct gguf *file;
     struct description description;
     struct tokenizer *tokenizer;
-    struct chat_template *chat; /* NULL when the file has none */
+    struct chat_template *chat;                   /* NULL when the file has none and none of ours fits */
+    const struct builtin_template *chat_built_in; /* NULL when `chat` is the file's own */
     const struct kernel_set *kernels;
     struct weights weights;
 };

@@ -58,10 +58,10 @@ static int take_marks(char *text, size_t *length, const char *mark, size_t **gua
 
 static int encode_marked(const struct chat_template *chat, const struct tokenizer *tokenizer,
                          const struct chat_message *messages, size_t n_messages, bool add_generation_prompt,
-                         const char *mark, struct token_list *list) {
+                         int64_t now, const char *mark, struct token_list *list) {
     char *rendered;
     size_t n_rendered, *guards = NULL, n_guards;
-    TRY(chat_template_render(chat, messages, n_messages, add_generation_prompt, &rendered, &n_rendered));
+    TRY(chat_template_render(chat, messages, n_messages, add_generation_prompt, now, &rendered, &n_rendered));
     size_t length = n_rendered;
     int result = take_marks(rendered, &length, mark, &guards, &n_guards);
     if (result == 0) result = tokenizer_encode_guarded(tokenizer, rendered, length, guards, n_guards, list);
@@ -72,7 +72,7 @@ static int encode_marked(const struct chat_template *chat, const struct tokenize
 
 int prompt_encode(const struct chat_template *chat, const struct tokenizer *tokenizer,
                   const struct chat_message *messages, size_t n_messages, bool add_generation_prompt,
-                  struct token_list *list) {
+                  int64_t now, struct token_list *list) {
     char mark[MARK_BYTES + 1];
     if (!find_mark(messages, n_messages, mark))
         return ERR(INVALID, "the messages use all 32 noncharacters between U+FDD0 and U+FDEF; leave one out");
@@ -85,7 +85,7 @@ int prompt_encode(const struct chat_template *chat, const struct tokenizer *toke
         if (marked[i].content == NULL) result = ERR_NO_MEMORY;
     }
     if (result == 0)
-        result = encode_marked(chat, tokenizer, marked, n_messages, add_generation_prompt, mark, list);
+        result = encode_marked(chat, tokenizer, marked, n_messages, add_generation_prompt, now, mark, list);
     for (size_t i = 0; i < n_messages; i++) mem_free((void *)(uintptr_t)marked[i].content);
     mem_free(marked);
     return result;

@@ -14,10 +14,11 @@
 #include "model/chat_template.h"
 #include "model/tokenizer.h"
 
-/* Appends the ids of the conversation. INVALID as chat_template_render and tokenizer_encode say, or for
- * messages that use every noncharacter between U+FDD0 and U+FDEF. On failure the list is as before. */
+/* Appends the ids of the conversation; `now` as for chat_template_render. INVALID as chat_template_render and
+ * tokenizer_encode say, or for messages that use every noncharacter between U+FDD0 and U+FDEF. On failure the
+ * list is as before. */
 int prompt_encode(const struct chat_template *chat, const struct tokenizer *tokenizer,
                   const struct chat_message *messages, size_t n_messages, bool add_generation_prompt,
-                  struct token_list *list);
+                  int64_t now, struct token_list *list);
 
 #endif

@@ -16,8 +16,8 @@ struct gemma4 {
     struct bpe bpe;
 };
 
-static int open(void **state, const struct vocabulary *vocabulary, const struct gguf *file,
-                struct tokenizer_traits *traits) {
+static int gemma4_open(void **state, const struct vocabulary *vocabulary, const struct gguf *file,
+                       struct tokenizer_traits *traits) {
     struct gemma4 *gemma4 = *state = mem_alloc(1, sizeof *gemma4);
     if (gemma4 == NULL) return ERR_NO_MEMORY;
     gemma4->vocabulary = vocabulary;
@@ -26,7 +26,7 @@ static int open(void **state, const struct vocabulary *vocabulary, const struct 
     return bpe_open(&gemma4->bpe, vocabulary, file);
 }
 
-static void close(void *state) {
+static void gemma4_close(void *state) {
     struct gemma4 *gemma4 = state;
     if (gemma4 == NULL) return;
     bpe_close(&gemma4->bpe);
@@ -49,8 +49,8 @@ static int encode_run(const struct gemma4 *gemma4, const char *run, size_t lengt
     return sentencepiece_append(&gemma4->fallback, run, work, list);
 }
 
-static int encode(const void *state, const char *text, size_t length, struct merge_work *work,
-                  struct token_list *list) {
+static int gemma4_encode(const void *state, const char *text, size_t length, struct merge_work *work,
+                         struct token_list *list) {
     const struct gemma4 *gemma4 = state;
     char *marked;
     size_t n_marked;
@@ -64,5 +64,8 @@ static int encode(const void *state, const char *text, size_t length, struct mer
     return result;
 }
 
-const struct tokenizer_model tokenizer_gemma4 = {
-    .name = "gemma4", .spell = sentencepiece_spell, .open = open, .close = close, .encode = encode};
+const struct tokenizer_model tokenizer_gemma4 = {.name = "gemma4",
+                                                 .spell = sentencepiece_spell,
+                                                 .open = gemma4_open,
+                                                 .close = gemma4_close,
+                                                 .encode = gemma4_encode};

@@ -20,7 +20,7 @@ struct gpt2 {
 
 /* Added tokens are plain text: the user-defined ones, and in some vocabularies (Command R) a few of the
  * normal kind, which show it by characters that the alphabet does not have. */
-static size_t spell(enum token_kind kind, struct gguf_string piece, uint8_t *bytes) {
+static size_t gpt2_spell(enum token_kind kind, struct gguf_string piece, uint8_t *bytes) {
     if (kind != TOKEN_USER_DEFINED) {
         size_t n = byte_alphabet_read(piece.bytes, piece.length, bytes);
         if (n != SIZE_MAX) return n;
@@ -54,8 +54,8 @@ static void find_bytes(struct gpt2 *gpt2) {
     }
 }
 
-static int open(void **state, const struct vocabulary *vocabulary, const struct gguf *file,
-                struct tokenizer_traits *traits) {
+static int gpt2_open(void **state, const struct vocabulary *vocabulary, const struct gguf *file,
+                     struct tokenizer_traits *traits) {
     struct gpt2 *gpt2 = *state = mem_alloc(1, sizeof *gpt2);
     if (gpt2 == NULL) return ERR_NO_MEMORY;
     gpt2->vocabulary = vocabulary;
@@ -64,7 +64,7 @@ static int open(void **state, const struct vocabulary *vocabulary, const struct 
     return bpe_open(&gpt2->bpe, vocabulary, file);
 }
 
-static void close(void *state) {
+static void gpt2_close(void *state) {
     struct gpt2 *gpt2 = state;
     if (gpt2 == NULL) return;
     pretokenizer_close(gpt2->pretokenizer);
@@ -108,11 +108,11 @@ static int encode_word(void *receiver, const char *word, size_t length) {
     return 0;
 }
 
-static int encode(const void *state, const char *text, size_t length, struct merge_work *work,
-                  struct token_list *list) {
+static int gpt2_encode(const void *state, const char *text, size_t length, struct merge_work *work,
+                       struct token_list *list) {
     struct encoding encoding = {.gpt2 = state, .work = work, .list = list};
     return pretokenizer_cut(encoding.gpt2->pretokenizer, text, length, encode_word, &encoding);
 }
 
 const struct tokenizer_model tokenizer_gpt2 = {
-    .name = "gpt2", .spell = spell, .open = open, .close = close, .encode = encode};
+    .name = "gpt2", .spell = gpt2_spell, .open = gpt2_open, .close = gpt2_close, .encode = gpt2_encode};

@@ -85,8 +85,8 @@ static int is_phi3(const struct gguf *file, bool *is) {
     return found < 0 ? found : 0;
 }
 
-static int open(void **state, const struct vocabulary *vocabulary, const struct gguf *file,
-                struct tokenizer_traits *traits) {
+static int llama_open(void **state, const struct vocabulary *vocabulary, const struct gguf *file,
+                      struct tokenizer_traits *traits) {
     struct llama *llama = *state = mem_alloc(1, sizeof *llama);
     if (llama == NULL) return ERR_NO_MEMORY;
     llama->vocabulary = vocabulary;
@@ -100,7 +100,7 @@ static int open(void **state, const struct vocabulary *vocabulary, const struct 
     return sentencepiece_fallback_read(&llama->fallback, vocabulary, file);
 }
 
-static void close(void *state) {
+static void llama_close(void *state) {
     struct llama *llama = state;
     if (llama == NULL) return;
     mem_free(llama->ranks);
@@ -130,8 +130,8 @@ static int encode_word(const struct word *word, size_t length, struct merge_work
     return sentencepiece_append(&word->llama->fallback, word->bytes, work, list);
 }
 
-static int encode(const void *state, const char *text, size_t length, struct merge_work *work,
-                  struct token_list *list) {
+static int llama_encode(const void *state, const char *text, size_t length, struct merge_work *work,
+                        struct token_list *list) {
     const struct llama *llama = state;
     char *marked;
     size_t n_marked;
@@ -146,5 +146,8 @@ static int encode(const void *state, const char *text, size_t length, struct mer
     return result;
 }
 
-const struct tokenizer_model tokenizer_llama = {
-    .name = "llama", .spell = sentencepiece_spell, .open = open, .close = close, .encode = encode};
+const struct tokenizer_model tokenizer_llama = {.name = "llama",
+                                                .spell = sentencepiece_spell,
+                                                .open = llama_open,
+                                                .close = llama_close,
+                                                .encode = llama_encode};

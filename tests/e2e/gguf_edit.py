@@ -38,6 +38,15 @@ class Gguf:
     def set(self, key, value, kind=None):
         self.values[key] = (self.values[key][0] if kind is None else kind, value)
 
+    def remove_template(self):
+        """And a special token without which none that is built in fits."""
+        self.values.pop("tokenizer.chat_template")
+        self.rename_tokens({b"<|im_start|>": b"<|renamed|>"})
+
+    def rename_tokens(self, names):
+        element, tokens = self.values["tokenizer.ggml.tokens"][1]
+        self.set("tokenizer.ggml.tokens", (element, [names.get(token, token) for token in tokens]))
+
     def write(self, path):
         pathlib.Path(path).write_bytes(self.bytes())
         return path
@@ -114,18 +123,21 @@ def read(path):
     return file
 
 
-def split(source, n_parts, has_metadata_first=False):
-    """{name: bytes} of a file's parts, as gguf-split cuts them: but for the first one's, a part's metadata is its number.
-    The first part may have all metadata and no tensor."""
-    whole, shares = read(source), n_parts - has_metadata_first
+def part_name(stem, index, n_parts):
+    return f"{stem}-{index + 1:05}-of-{n_parts:05}.gguf"
+
+
+def split(whole, n_parts, has_metadata_first=False):
+    """A model's parts as gguf-split cuts them: a part's metadata is its number, but for the first one's."""
+    shares = n_parts - 1 if has_metadata_first else n_parts
     n = len(whole.tensors)
     cuts = [n * i // shares for i in range(shares + 1)]
-    lists = [[]] * has_metadata_first + [whole.tensors[begin:end] for begin, end in zip(cuts, cuts[1:])]
-    parts = {}
-    for number, tensors in enumerate(lists):
+    lists = [whole.tensors[begin:end] for begin, end in zip(cuts, cuts[1:])]
+    parts = []
+    for number, tensors in enumerate([[], *lists] if has_metadata_first else lists):
         part = Gguf(values=dict(whole.values) if number == 0 else {}, tensors=tensors)
         part.set("split.no", number, U16)
         part.set("split.count", n_parts, U16)
         part.set("split.tensors.count", n, I32)
-        parts[f"{pathlib.Path(source).stem}-{number + 1:05}-of-{n_parts:05}.gguf"] = part.bytes()
+        parts.append(part)
     return parts

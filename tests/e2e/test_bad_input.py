@@ -192,7 +192,7 @@ class BadModel(CabinetTest):
         self.refused("run", no_utf8, "-p", "hi", says=["UTF-8"])
 
     def test_no_template(self):
-        path = self.edited(lambda file: file.values.pop("tokenizer.chat_template"))
+        path = self.edited(lambda file: file.remove_template())
         self.refused("run", path, "-p", "hi", says=["template", "--raw"])
         self.assertEqual(self.json("run", path, "-p", "hi", "-n", "3", "--raw", "--json")["output_tokens"], 3)
 

@@ -61,9 +61,10 @@ class Run(Keys):
 
 class Inspect(Keys):
     KINDS = {"architecture": str, "layers": int, "embedding_length": int, "feed_forward_length": int, "heads": int,
-             "kv_heads": int, "head_dim": int, "vocabulary": int, "context_tokens": int, "files": int, "parameters": int,
-             "tensor_bytes": int, "weight_bytes_per_step": int, "kv_bytes_per_token": int, "crossover_tokens": int, "tensor_types": dict,
-             "tokenizer": str, "pre_tokenizer": str, "has_chat_template": bool, "kv": dict}
+             "kv_heads": int, "head_dim": int, "vocabulary": int, "context_tokens": int, "files": int, "parameters": int, "tensor_bytes": int,
+             "weight_bytes_per_step": int, "kv_bytes_per_token": int, "crossover_tokens": int, "tensor_types": dict,
+             "tokenizer": str, "pre_tokenizer": str, "has_chat_template": bool, "chat_template": str,
+             "kv": dict}
 
     def test_keys_and_numbers(self):
         report = self.json("inspect", MODEL, "--json")
@@ -92,6 +93,30 @@ class Inspect(Keys):
                 continue
             self.assertLessEqual(read(report["crossover_tokens"]), report["weight_bytes_per_step"])
             self.assertGreater(read(report["crossover_tokens"] + 1), report["weight_bytes_per_step"])
+
+    def test_template(self):
+        """The file's own; one built in, which answers as the file's did; none."""
+        def said(path):
+            text = self.done("inspect", path).decode()
+            line = next(line for line in text.splitlines() if line.startswith("chat template"))
+            report = self.json("inspect", path, "--json")
+            self.assertEqual(report["has_chat_template"], report["chat_template"] is not None)
+            return report["chat_template"], line.removeprefix("chat template").strip()
+
+        def llama3(file):
+            file.remove_template()
+            file.rename_tokens({b"<|renamed|>": b"<|start_header_id|>", b"<|im_end|>": b"<|eot_id|>",
+                                b"<|pad|>": b"<|end_header_id|>"})
+
+        self.assertEqual(said(MODEL), ("file", "from the file"))
+        chatml = self.edited(lambda file: file.values.pop("tokenizer.chat_template"))
+        self.assertEqual(said(chatml), ("chatml", "built in: chatml (none in the file)"))
+        question = ("-p", "hi", "-n", "5", "--temp", "0", "--json")
+        self.assertEqual(self.json("run", chatml, *question)["token_ids"], self.json("run", MODEL, *question)["token_ids"])
+        self.assertEqual(said(self.edited(llama3))[0], "llama3")
+        name, line = said(self.edited(lambda file: file.remove_template()))
+        self.assertIsNone(name)
+        self.assertIn("--raw", line)
 
     def test_untied_embedding_is_not_read(self):
         report = self.json("inspect", TINY / "llama_untied.gguf", "--json")

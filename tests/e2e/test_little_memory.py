@@ -12,7 +12,7 @@ class LittleMemory(CabinetTest):
     def test_every_limit(self):
         """From nothing to plenty: a loader that cannot start, one line, or an answer."""
         # Without a template: its renderer's thread has a large stack, so the first refusal would always be that one.
-        model = self.edited(lambda file: file.values.pop("tokenizer.chat_template"))
+        model = self.edited(lambda file: file.remove_template())
         outcomes = set()
         for megabytes in range(8, 200, 8):
             def limit(bytes_=megabytes << 20):

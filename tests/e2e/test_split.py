@@ -4,12 +4,14 @@ import unittest
 
 import gguf_edit
 from cabinet import MODEL, TINY, CabinetTest
+from gguf_edit import I32, U16
 
 
 class Split(CabinetTest):
-    def split(self, *arguments):
-        """The paths of the parts."""
-        return [self.file(name, part) for name, part in gguf_edit.split(*arguments).items()]
+    def split(self, source, n_parts, has_metadata_first=False):
+        """The paths of the parts of a model."""
+        parts = gguf_edit.split(gguf_edit.read(source), n_parts, has_metadata_first)
+        return [part.write(self.folder / gguf_edit.part_name(source.stem, i, n_parts)) for i, part in enumerate(parts)]
 
     def answer(self, path):
         return self.json("run", path, "-p", "The", "--temp", "0", "-n", "20", "--json")

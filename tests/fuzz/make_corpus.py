@@ -127,6 +127,36 @@ def gguf_seeds():
     return seeds
 
 
+def listing(*siblings, wanted=""):
+    return (wanted + "\n" if wanted else "").encode() + json.dumps({"siblings": siblings}).encode()
+
+
+def sibling(name, size=9, sha256=None):
+    return {"rfilename": name, "size": size, "lfs": {"size": size, "sha256": sha256 or "0a" * 32, "pointerSize": 135}}
+
+
+def listing_seeds():
+    quants = [sibling("model-%s.gguf" % tag) for tag in ("F16", "Q8_0", "Q4_K_M", "IQ4_XS")]
+    parts = [sibling("d/m-Q4_0-0000%d-of-00003.gguf" % n) for n in (1, 2, 3)]
+    return {
+        "empty": b"", "no-json": b"<html>", "array": b"[]", "object": b"{}", "no-siblings": b'{"siblings": 5}',
+        "cut": listing(*quants)[:-40], "no-name": listing({}), "name-number": listing({"rfilename": 1}),
+        "quants": listing(*quants, {"rfilename": "README.md", "size": 5}), "tag": listing(*quants, wanted="q8_0"),
+        "absent": listing(*quants, wanted="Q2_K"), "only": listing(sibling("model.gguf")),
+        "ambiguous": listing(sibling("a.gguf"), sibling("b.gguf")), "many": listing(*[sibling("%050d.gguf" % n) for n in range(40)]),
+        "split": listing(*parts), "split-part": listing(*parts, wanted="m-Q4_0-00002-of-00003.gguf"),
+        "split-lacks": listing(*parts[:2], wanted="Q4_0"), "companions": listing(sibling("mmproj-Q4_0.gguf"), sibling("imatrix.gguf")),
+        "twice": listing(quants[0], quants[0]), "up": listing(sibling("../x.gguf")), "absolute": listing(sibling("/x.gguf")),
+        "control": listing(sibling("\x1b[2J.gguf")), "nul": listing(sibling("a\0.gguf")), "long": listing(sibling("y" * 300 + ".gguf")),
+        "size-negative": listing(sibling("a.gguf", -1)), "size-real": listing(sibling("a.gguf", 0.5)),
+        "size-huge": listing(sibling("a.gguf", 2**62)), "size-overflow": listing(sibling("a.gguf", 2**65)),
+        "size-two": listing({"rfilename": "a.gguf", "size": 1, "lfs": {"size": 2}}),
+        "size-none": listing({"rfilename": "a.gguf", "size": None, "lfs": None}),
+        "sha-short": listing(sibling("a.gguf", 9, "0a")), "sha-letters": listing(sibling("a.gguf", 9, "zz" * 32)),
+        "utf8": b'{"siblings": [{"rfilename": "\xff.gguf"}]}', "deep": b"[" * 3000,
+    }
+
+
 def part(number, count, n_tensors, names=("a", "b"), more=()):
     """A part of a split model; a number that is None is left out."""
     values = [key(name, kind, content) for name, kind, content in
@@ -155,36 +185,6 @@ def split_seeds():
         "no-number": parts(part(None, 2, 4), part(1, 2, 4, "cd")), "no-total": parts(part(0, 2, None), part(1, 2, 4, "cd")),
         "twice": parts(part(0, 2, 4), part(1, 2, 4, ("c", "a"))), "text": parts(first, b"no GGUF", third),
         "cut": parts(first, second[:-9], third),
-    }
-
-
-def listing(*siblings, wanted=""):
-    return (wanted + "\n" if wanted else "").encode() + json.dumps({"siblings": siblings}).encode()
-
-
-def sibling(name, size=9, sha256=None):
-    return {"rfilename": name, "size": size, "lfs": {"size": size, "sha256": sha256 or "0a" * 32, "pointerSize": 135}}
-
-
-def listing_seeds():
-    quants = [sibling("model-%s.gguf" % tag) for tag in ("F16", "Q8_0", "Q4_K_M", "IQ4_XS")]
-    parts = [sibling("d/m-Q4_0-0000%d-of-00003.gguf" % n) for n in (1, 2, 3)]
-    return {
-        "empty": b"", "no-json": b"<html>", "array": b"[]", "object": b"{}", "no-siblings": b'{"siblings": 5}',
-        "cut": listing(*quants)[:-40], "no-name": listing({}), "name-number": listing({"rfilename": 1}),
-        "quants": listing(*quants, {"rfilename": "README.md", "size": 5}), "tag": listing(*quants, wanted="q8_0"),
-        "absent": listing(*quants, wanted="Q2_K"), "only": listing(sibling("model.gguf")),
-        "ambiguous": listing(sibling("a.gguf"), sibling("b.gguf")), "many": listing(*[sibling("%050d.gguf" % n) for n in range(40)]),
-        "split": listing(*parts), "split-part": listing(*parts, wanted="m-Q4_0-00002-of-00003.gguf"),
-        "split-lacks": listing(*parts[:2], wanted="Q4_0"), "companions": listing(sibling("mmproj-Q4_0.gguf"), sibling("imatrix.gguf")),
-        "twice": listing(quants[0], quants[0]), "up": listing(sibling("../x.gguf")), "absolute": listing(sibling("/x.gguf")),
-        "control": listing(sibling("\x1b[2J.gguf")), "nul": listing(sibling("a\0.gguf")), "long": listing(sibling("y" * 300 + ".gguf")),
-        "size-negative": listing(sibling("a.gguf", -1)), "size-real": listing(sibling("a.gguf", 0.5)),
-        "size-huge": listing(sibling("a.gguf", 2**62)), "size-overflow": listing(sibling("a.gguf", 2**65)),
-        "size-two": listing({"rfilename": "a.gguf", "size": 1, "lfs": {"size": 2}}),
-        "size-none": listing({"rfilename": "a.gguf", "size": None, "lfs": None}),
-        "sha-short": listing(sibling("a.gguf", 9, "0a")), "sha-letters": listing(sibling("a.gguf", 9, "zz" * 32)),
-        "utf8": b'{"siblings": [{"rfilename": "\xff.gguf"}]}', "deep": b"[" * 3000,
     }
 
 

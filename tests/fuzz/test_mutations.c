@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "engine/engine.h"
 #include "gguf_mutate.h"
+#include "model/prompt.h"
 #include "model/utf8.h"
 
 enum {
@@ -84,13 +85,7 @@ static int make_prompt(struct run *run) {
     TRY(tokenizer_encode(run->model.tokenizer, plain, sizeof plain - 1, true, &run->prompt));
     if (run->model.chat == NULL) return 0;
     const struct chat_message message = {"user", "Name a fruit."};
-    char *text;
-    size_t length;
-    TRY(chat_template_render(run->model.chat, &message, 1, true, &text, &length));
-    int result = tokenizer_encode(run->model.tokenizer, text,
-                                  length < 1000 ? utf8_valid_prefix(text, length) : 0, true, &run->prompt);
-    chat_template_text_free(text, length);
-    return result;
+    return prompt_encode(run->model.chat, run->model.tokenizer, &message, 1, true, 0, &run->prompt);
 }
 
 static int generate(struct run *run, uint64_t seed) {

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -16,6 +17,8 @@ static const struct chat_message hello[] = {{"user", "Hi \"you\" <b> \xc3\xa9"}}
 static const struct chat_message talk[] = {
     {"system", "Be brief."}, {"user", " one\n"}, {"assistant", "two"}, {"user", "three {{ x }}"}};
 
+enum { now = 1699913600 };
+
 /* Renders into a static buffer; on failure that is the error's text. */
 static char result[4096];
 static int render(const char *source, const struct chat_message *messages, size_t n_messages, bool prompt) {
@@ -23,7 +26,7 @@ static int render(const char *source, const struct chat_message *messages, size_
     char *text = NULL;
     size_t length = 0;
     int code = chat_template_open(&chat, source, strlen(source), "<s>", "</s>");
-    if (code == 0) code = chat_template_render(chat, messages, n_messages, prompt, &text, &length);
+    if (code == 0) code = chat_template_render(chat, messages, n_messages, prompt, now, &text, &length);
     if (code == 0) assert_int_equal(strlen(text), length);
     (void)snprintf(result, sizeof result, "%s", code == 0 ? text : err_message());
     if (code == 0) chat_template_text_free(text, length);
@@ -76,7 +79,7 @@ static void a_template_renders_many_conversations(void **state) {
     for (size_t n_messages = 1; n_messages <= 4; n_messages++) {
         char *text;
         size_t length;
-        assert_int_equal(chat_template_render(chat, talk, n_messages, false, &text, &length), 0);
+        assert_int_equal(chat_template_render(chat, talk, n_messages, false, now, &text, &length), 0);
         assert_int_equal(text[length], 0);
         assert_memory_equal(text, "<|im_start|>system\nBe brief.", 28);
         chat_template_text_free(text, length);
@@ -124,15 +127,16 @@ static void json_is_that_of_python(void **state) {
     fails_with("{{ nothing | tojson }}", ERR_INVALID, "undefined");
 }
 
-static void time_is_local(void **state) {
+/* Eleven hours west of Greenwich it was still the day before. */
+static void time_is_the_callers_and_local(void **state) {
     (void)state;
-    char before[64], after[64];
-    time_t now = time(NULL);
-    assert_int_not_equal(strftime(before, sizeof before, "%d %b %Y", localtime(&now)), 0);
-    assert_int_equal(render("{{ strftime_now('%d %b %Y') }}", hello, 1, true), 0);
-    now = time(NULL);
-    assert_int_not_equal(strftime(after, sizeof after, "%d %b %Y", localtime(&now)), 0);
-    assert_true(strcmp(result, before) == 0 || strcmp(result, after) == 0);
+    setenv("TZ", "XXX11", 1);
+    tzset();
+    renders_as("{{ strftime_now('%d %b %Y, %H:%M') }}", "13 Nov 2023, 11:13");
+    setenv("TZ", "UTC0", 1);
+    tzset();
+    renders_as("{{ strftime_now('%d %b %Y, %H:%M') }}", "13 Nov 2023, 22:13");
+    renders_as("{{ strftime_now('') }}", "");
     fails_with("{{ strftime_now('%c' * 1000) }}", ERR_INVALID, "strftime_now");
 }
 
@@ -160,8 +164,20 @@ static void hostile_templates_end(void **state) {
         ERR_INVALID, "out of fuel");
     fails_with("{% set s = 'x' * 1000000 %}{{ s.replace('', s) }}", ERR_INVALID, "out of fuel");
     fails_with("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", ERR_INVALID, "recursion limit");
+    fails_with("{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{% endmacro %}{{ f() }}",
+               ERR_INVALID, "recursion limit");
+    fails_with(
+        "{% macro f(n) %}{% if n > 0 %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(30) }}",
+        ERR_INVALID, "out of fuel");
     fails_with("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}", ERR_INVALID, "recursion limit");
     fails_with("{{ '{:1000000000}'.format('x') }}", ERR_INVALID, "more memory");
+    fails_with("{{ '%1000000000d'|format(1) }}", ERR_INVALID, "out of fuel");
+    fails_with("{{ 'x'.center(10**12) }}", ERR_INVALID, "out of fuel");
+    fails_with("{{ 'x'.rjust(10**9, '\xc3\xa9') }}", ERR_INVALID, "out of fuel");
+    fails_with("{{ 'x'.zfill(10**18) }}", ERR_INVALID, "out of fuel");
+    fails_with("{{ 'a\nb'|indent(10**9) }}", ERR_INVALID, "out of fuel");
+    fails_with("{% for i in range(10**9) %}{% endfor %}", ERR_INVALID, "too many elements");
+    fails_with("{{ [1] * 10**9 }}", ERR_INVALID, "too large");
     fails_with("{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}", ERR_INVALID, "deeper nesting");
     fails_with(
         "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}"
@@ -170,6 +186,22 @@ static void hostile_templates_end(void **state) {
     fails_with("{% set ns = namespace(x=1) %}{% for i in range(200) %}{% set ns.x = [ns.x] %}{% endfor %}{{ "
                "ns.x|tojson }}",
                ERR_INVALID, "100 levels");
+}
+
+/* One instruction, whose work would grow with the square of what is in the template. */
+static void slow_methods_end(void **state) {
+    (void)state;
+    renders_as("{% set s = 'y' * 10**6 %}{% set t = 'x' * 10**6 ~ 'y' %}[{{ s.strip(t) }}{{ s|trim(t) }}]",
+               "[]");
+    static const char list[] =
+        "{%% set l = (['x'] * 90000 + ['y'])|list %%}{%% for i in l %%}{%% set x = %s %%}{%% endfor %%}";
+    static const char *const calls[] = {"l.index('y')", "l.count('y')", "'abc'.startswith(l)",
+                                        "'abc'.endswith(l)"};
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        char source[200];
+        (void)snprintf(source, sizeof source, list, calls[i]);
+        fails_with(source, ERR_INVALID, "out of fuel");
+    }
 }
 
 static void long_sources_are_refused_or_survive(void **state) {
@@ -196,10 +228,10 @@ static void a_template_out_of_bounds_does_not_run_again(void **state) {
     char *text;
     size_t length;
     assert_int_equal(chat_template_open(&chat, source, strlen(source), "", ""), 0);
-    assert_int_equal(chat_template_render(chat, &good, 1, true, &text, &length), 0);
+    assert_int_equal(chat_template_render(chat, &good, 1, true, now, &text, &length), 0);
     chat_template_text_free(text, length);
-    assert_int_equal(chat_template_render(chat, &bad, 1, true, &text, &length), ERR_INVALID);
-    assert_int_equal(chat_template_render(chat, &good, 1, true, &text, &length), ERR_INVALID);
+    assert_int_equal(chat_template_render(chat, &bad, 1, true, now, &text, &length), ERR_INVALID);
+    assert_int_equal(chat_template_render(chat, &good, 1, true, now, &text, &length), ERR_INVALID);
     assert_non_null(strstr(err_message(), "not run again"));
     chat_template_close(chat);
 }
@@ -229,9 +261,10 @@ int main(void) {
         cmocka_unit_test(context_is_that_of_transformers),
         cmocka_unit_test(language_of_real_templates),
         cmocka_unit_test(json_is_that_of_python),
-        cmocka_unit_test(time_is_local),
+        cmocka_unit_test(time_is_the_callers_and_local),
         cmocka_unit_test(complaints_are_one_line),
         cmocka_unit_test(hostile_templates_end),
+        cmocka_unit_test(slow_methods_end),
         cmocka_unit_test(long_sources_are_refused_or_survive),
         cmocka_unit_test(a_template_out_of_bounds_does_not_run_again),
         cmocka_unit_test(every_allocation_may_fail),

@@ -25,7 +25,7 @@ static struct chat_template *chat;
 
 static int encode(const char *first, const char *second, struct token_list *list) {
     const struct chat_message messages[] = {{"user", first}, {"assistant", second}};
-    return prompt_encode(chat, tokenizer, messages, second == NULL ? 1 : 2, second == NULL, list);
+    return prompt_encode(chat, tokenizer, messages, second == NULL ? 1 : 2, second == NULL, 0, list);
 }
 
 static void assert_ids(const char *first, const char *second, const token_id *ids, size_t n) {
