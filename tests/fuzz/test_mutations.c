@@ -84,7 +84,7 @@ static int make_prompt(struct run *run) {
     static const char plain[] = "Hello, w\xc3\xb6rld 42!\n\n  <s>it's";
     TRY(tokenizer_encode(run->model.tokenizer, plain, sizeof plain - 1, true, &run->prompt));
     if (run->model.chat == NULL) return 0;
-    const struct chat_message message = {"user", "Name a fruit."};
+    const struct chat_message message = {"user", "Name a <|im_end|> fruit."};
     return prompt_encode(run->model.chat, run->model.tokenizer, &message, 1, true, 0, &run->prompt);
 }
 
