@@ -10,7 +10,7 @@
 
 enum {
     STREAM_ROWS = 4,  /* rows that a streamed panel meets at once */
-    STREAM_MOST = 16, /* with more rows than this, tiles are faster */
+    STREAM_MOST = 12, /* with more rows than this, tiles are faster */
     PREFETCH_BYTES = 2048,
 };
 
