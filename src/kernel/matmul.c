@@ -50,13 +50,14 @@ struct matmul_job {
 
 static size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
-/* Panels of a piece: even, because kernels take them in pairs. */
+/* Panels of a piece: even, because kernels take them in pairs, or float ones in fours. */
 static size_t chunk_of(const struct matmul_job *job, const struct panel_matrix *w) {
     size_t rows = job->x->n_rows < job->rows_per_block ? job->x->n_rows : job->rows_per_block;
     size_t by_bytes = divide_up(CHUNK_BYTES, w->panel_bytes);
     size_t by_products = divide_up(CHUNK_PRODUCTS, rows * w->n_cols * PANEL_ROWS);
     size_t chunk = by_bytes < by_products ? by_bytes : by_products;
-    return (chunk + 1) / 2 * 2;
+    size_t together = weight_is_quantised(w->type) ? 2 : 4;
+    return divide_up(chunk, together) * together;
 }
 
 static void run_pieces(void *argument, unsigned rank, unsigned n_ranks) {

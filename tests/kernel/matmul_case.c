@@ -38,7 +38,7 @@ static void random_groups(enum weight_type type, uint8_t *bytes, size_t n_elemen
             break;
         case WEIGHT_F16: put_f16(group, 10 * scale); break;
         case WEIGHT_BF16: memcpy(group, &bf16, sizeof bf16); break;
-        case WEIGHT_MXFP4: group[0] = (uint8_t)(118 + group[0] % 8); break;
+        case WEIGHT_MXFP4: group[0] = (uint8_t)(i % 16 < 3 ? i % 16 : 118 + i % 8); break;
         case WEIGHT_Q2_K:
             put_f16(group + 80, scale);
             put_f16(group + 82, minimum * 0.1f);

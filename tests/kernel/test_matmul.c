@@ -185,6 +185,16 @@ static void missing_outputs_are_zero_weights(void **state) {
     }
 }
 
+/* What decode reads is about what the file holds. */
+static void panels_are_about_as_large_as_the_file(void **state) {
+    (void)state;
+    for (size_t t = 0; t < n_case_types; t++) {
+        size_t of_file = weight_bytes(weight_format_get(case_types[t]), 64 * 768);
+        size_t of_panels = panel_matrix_bytes(case_types[t], 64, 768);
+        assert_true(of_panels >= of_file && of_panels * 100 <= of_file * 104);
+    }
+}
+
 /* A row alone, and as any row of any run of rows and panels: the same bits. */
 static void rows_do_not_depend_on_their_neighbours(void **state) {
     (void)state;
@@ -454,6 +464,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(scalar_agrees_with_double_precision),
         cmocka_unit_test(sets_agree_with_scalar_bit_for_bit),
         cmocka_unit_test(missing_outputs_are_zero_weights),
+        cmocka_unit_test(panels_are_about_as_large_as_the_file),
         cmocka_unit_test(rows_do_not_depend_on_their_neighbours),
         cmocka_unit_test(teams_of_any_size_agree),
         cmocka_unit_test(quantised_rows_are_the_same_in_every_set),

@@ -189,7 +189,10 @@ PANEL_INLINE void quantised_half(enum weight_type type, unsigned n_rows, const u
         float fine = 0;
 #pragma GCC unroll 4
         for (unsigned r = 0; r < n_rows; r++) fine += x->planes[PLANE_FINE].scale[at + r * stride];
-        if (fine != 0) add_plane(type, n_rows, group, common, half, &x->planes[PLANE_FINE], at, stride, acc);
+        if (fine != 0) {
+            __asm__("" : "+r"(group)); /* read again: the compiler would keep it all, but not in registers */
+            add_plane(type, n_rows, group, common, half, &x->planes[PLANE_FINE], at, stride, acc);
+        }
         if (!weight_traits_of(type).has_minimum) continue;
 #pragma GCC unroll 2
         for (unsigned share = 0; share < weight_traits_of(type).n_shares; share++) {

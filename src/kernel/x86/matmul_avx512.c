@@ -3,22 +3,14 @@
  * and meets every row there, here, and memory is the limit; many rows meet decoded groups (tile_avx512.h). */
 #include "kernel/x86/matmul_avx512.h"
 
-#include <string.h>
-
 #include "kernel/x86/panel_avx512.h"
 #include "kernel/x86/tile_avx512.h"
 
 enum {
     STREAM_ROWS = 4,  /* rows that a streamed panel meets at once */
-    STREAM_MOST = 16, /* with more rows than this, tiles are faster */
+    STREAM_MOST = 12, /* with more rows than this, tiles are faster */
     PREFETCH_BYTES = 2048,
 };
-
-PANEL_INLINE __m512i broadcast4(const int8_t *codes) {
-    int32_t four;
-    memcpy(&four, codes, sizeof four);
-    return _mm512_set1_epi32(four);
-}
 
 /* Adds the products of one group of a plane; `at` is the group of the first row. */
 PANEL_INLINE void stream_plane(enum weight_type type, unsigned n_rows, const __m512i line[PANEL_LINES],
@@ -79,11 +71,6 @@ PANEL_INLINE void stream_panel(enum weight_type type, unsigned n_rows, const uin
     }
 }
 
-PANEL_INLINE __mmask16 panel_mask(const struct panel_matrix *w, size_t panel) {
-    size_t left = w->n_rows - panel * PANEL_ROWS;
-    return left >= PANEL_ROWS ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
-}
-
 PANEL_INLINE void stream_rows(enum weight_type type, unsigned n_rows, const struct panel_matrix *w, size_t p,
                               const struct activations *x, size_t row, float *out, size_t out_stride) {
     __m512 acc[STREAM_ROWS];
@@ -92,7 +79,7 @@ PANEL_INLINE void stream_rows(enum weight_type type, unsigned n_rows, const stru
     stream_panel(type, n_rows, w->data + p * w->panel_bytes, x, row, acc);
 #pragma GCC unroll 4
     for (unsigned r = 0; r < n_rows; r++)
-        _mm512_mask_storeu_ps(out + (row + r) * out_stride + p * PANEL_ROWS, panel_mask(w, p), acc[r]);
+        _mm512_mask_storeu_ps(out + (row + r) * out_stride + p * PANEL_ROWS, panel_lanes(w, p), acc[r]);
 }
 
 /* More than STREAM_ROWS rows read a panel again, out of the first-level cache. */

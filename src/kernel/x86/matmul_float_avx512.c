@@ -1,11 +1,10 @@
-/* Products with float weights: f32 arithmetic, one input after the other, tiles of up to 12 rows x 2 panels.
+/* Products with float weights: f32 arithmetic, one input after the other; tiles of up to 12 rows x 2 panels,
+ * and for one row alone four panels, because memory is the limit and more streams hide more of its latency.
  */
-#include <immintrin.h>
-
-#include "kernel/panel_layout.h"
 #include "kernel/x86/matmul_avx512.h"
+#include "kernel/x86/panel_avx512.h"
 
-enum { TILE_ROWS = 12, PREFETCH_BYTES = 1024 };
+enum { TILE_ROWS = 12, STREAM_PANELS = 4, PREFETCH_BYTES = 1024 };
 
 PANEL_INLINE __m512 load_weights(enum weight_type type, const uint8_t *weights) {
     switch (type) {
@@ -36,11 +35,6 @@ PANEL_INLINE void tile(enum weight_type type, unsigned n_rows, const uint8_t *a,
     }
 }
 
-PANEL_INLINE __mmask16 panel_mask(const struct panel_matrix *w, size_t panel) {
-    size_t left = w->n_rows - panel * PANEL_ROWS;
-    return left >= PANEL_ROWS ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
-}
-
 PANEL_INLINE void tile_pair(enum weight_type type, unsigned n_rows, const struct panel_matrix *w,
                             size_t panel, bool has_other, const struct activations *x, size_t row, float *out,
                             size_t out_stride) {
@@ -50,15 +44,43 @@ PANEL_INLINE void tile_pair(enum weight_type type, unsigned n_rows, const struct
 #pragma GCC unroll 12
     for (unsigned r = 0; r < n_rows; r++) {
         float *to = out + (row + r) * out_stride + panel * PANEL_ROWS;
-        _mm512_mask_storeu_ps(to, panel_mask(w, panel), acc[r][0]);
-        if (has_other) _mm512_mask_storeu_ps(to + PANEL_ROWS, panel_mask(w, panel + 1), acc[r][1]);
+        _mm512_mask_storeu_ps(to, panel_lanes(w, panel), acc[r][0]);
+        if (has_other) _mm512_mask_storeu_ps(to + PANEL_ROWS, panel_lanes(w, panel + 1), acc[r][1]);
     }
+}
+
+/* One row and STREAM_PANELS panels, which all exist. */
+PANEL_INLINE void stream_panels(enum weight_type type, const struct panel_matrix *w, size_t panel,
+                                const struct activations *x, size_t row, float *out) {
+    const size_t n_cols = x->n_cols, line = PANEL_ROWS * panel_element_bytes(type);
+    const uint8_t *weights = w->data + panel * w->panel_bytes;
+    const float *from = x->f32 + row * n_cols;
+    __m512 acc[STREAM_PANELS];
+#pragma GCC unroll 4
+    for (size_t i = 0; i < STREAM_PANELS; i++) acc[i] = _mm512_setzero_ps();
+    for (size_t k = 0; k < n_cols; k++, weights += line) {
+        __m512 input = _mm512_set1_ps(from[k]);
+        /* past a panel's end: the beginning of the panel that its place in the loop takes next */
+        bool is_near_end = (k + 1) * line + PREFETCH_BYTES > w->panel_bytes;
+        size_t ahead = PREFETCH_BYTES + (is_near_end ? (STREAM_PANELS - 1) * w->panel_bytes : 0);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < STREAM_PANELS; i++) {
+            const uint8_t *of_panel = weights + i * w->panel_bytes;
+            _mm_prefetch((const char *)of_panel + ahead, _MM_HINT_T0);
+            acc[i] = _mm512_fmadd_ps(load_weights(type, of_panel), input, acc[i]);
+        }
+    }
+#pragma GCC unroll 4
+    for (size_t i = 0; i < STREAM_PANELS; i++)
+        _mm512_mask_storeu_ps(out + (panel + i) * PANEL_ROWS, panel_lanes(w, panel + i), acc[i]);
 }
 
 PANEL_INLINE void matmul_panels(enum weight_type type, const struct panel_matrix *w, size_t begin, size_t end,
                                 const struct activations *x, size_t row_begin, size_t row_end, float *out,
                                 size_t out_stride) {
     const size_t n_rows = row_end - row_begin, n_tiles = (n_rows + TILE_ROWS - 1) / TILE_ROWS;
+    for (; n_rows == 1 && begin + STREAM_PANELS <= end; begin += STREAM_PANELS)
+        stream_panels(type, w, begin, x, row_begin, out + row_begin * out_stride);
     for (size_t p = begin; p < end; p += 2)
         for (size_t t = 0; t < n_tiles; t++) {
             size_t row = row_begin + n_rows * t / n_tiles, row_after = row_begin + n_rows * (t + 1) / n_tiles;

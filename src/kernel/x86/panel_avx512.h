@@ -6,7 +6,17 @@
 
 #include "kernel/panel_layout.h"
 
-/* 16 f16 numbers, and the numbers of 16 bytes. */
+/* The first n of 16 lanes; and those of a panel whose outputs exist. */
+PANEL_INLINE __mmask16 lanes_of(size_t n) { return (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1); }
+PANEL_INLINE __mmask16 panel_lanes(const struct panel_matrix *w, size_t panel) {
+    return panel < w->n_panels ? lanes_of(w->n_rows - panel * PANEL_ROWS) : 0;
+}
+
+PANEL_INLINE __m512i broadcast4(const int8_t *codes) {
+    return _mm512_broadcastd_epi32(_mm_loadu_si32(codes));
+}
+
+/* Sixteen f16 numbers, and the numbers of 16 bytes. */
 PANEL_INLINE __m512 panel_load_f16(const uint8_t *numbers) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)numbers));
 }

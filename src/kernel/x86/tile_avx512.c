@@ -1,12 +1,10 @@
-/* The limit is the vector ports, and what is not vpdpbusd counts. So the integer accumulators begin at 1.5 *
- * 2^23 (as bits of a float) minus the numbers' offset: after the products their bits *are* the float 1.5 *
- * 2^23
- * + dot, and fma(that, x_scale, -1.5 * 2^23 * x_scale) is dot * x_scale, rounded once, without a conversion
+/* The limit is the vector ports, and what is not vpdpbusd counts. So the integer accumulators begin at MAGIC
+ * = 1.5 * 2^23 (as bits of a float) minus the numbers' offset: after the products their bits *are* the float
+ * MAGIC + dot, and fma(that, x_scale, -MAGIC * x_scale) is dot * x_scale, rounded once, without a conversion
  * (quantize.h sees to it that the last operand is exact). */
 #include "kernel/x86/tile_avx512.h"
 
-#include <immintrin.h>
-#include <string.h>
+#include "kernel/x86/panel_avx512.h"
 
 enum {
     TILE_ROWS = 6,    /* rows of a register tile */
@@ -16,20 +14,8 @@ enum {
 static const float MAGIC = 0x1.8p23f;
 static const int MAGIC_BITS = 0x4b400000;
 
-PANEL_INLINE __m512i broadcast4(const int8_t *codes) {
-    int32_t four;
-    memcpy(&four, codes, sizeof four);
-    return _mm512_set1_epi32(four);
-}
-
-PANEL_INLINE __mmask16 mask_of(size_t n) { return (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1); }
-
-static __mmask16 panel_mask(const struct panel_matrix *w, size_t panel) {
-    return panel < w->n_panels ? mask_of(w->n_rows - panel * PANEL_ROWS) : 0;
-}
-
 unsigned tile_fine_groups_avx512(const struct activations *x, unsigned n_rows, size_t at, size_t n) {
-    __mmask16 exists = mask_of(n), any = 0;
+    __mmask16 exists = lanes_of(n), any = 0;
     for (unsigned r = 0; r < n_rows; r++)
         any |= _mm512_mask_cmpneq_ps_mask(
             exists, _mm512_maskz_loadu_ps(exists, x->planes[PLANE_FINE].scale + at + r * x->n_groups),
@@ -50,8 +36,8 @@ PANEL_INLINE void load_half_sums(const struct activation_plane *plane, size_t at
     const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
     const int32_t *sums = plane->half_sum + at * 2;
-    __m512i low = _mm512_maskz_loadu_epi32(mask_of(2 * n), sums);
-    __m512i high = _mm512_maskz_loadu_epi32(n > 8 ? mask_of(2 * n - 16) : 0, sums + 16);
+    __m512i low = _mm512_maskz_loadu_epi32(lanes_of(2 * n), sums);
+    __m512i high = _mm512_maskz_loadu_epi32(n > 8 ? lanes_of(2 * n - 16) : 0, sums + 16);
     sum[0] = _mm512_permutex2var_epi32(low, even, high);
     sum[1] = _mm512_permutex2var_epi32(low, odd, high);
 }
@@ -59,7 +45,7 @@ PANEL_INLINE void load_half_sums(const struct activation_plane *plane, size_t at
 PANEL_INLINE void prepare_row(unsigned n_shares, bool has_minimum, int offset,
                               const struct activation_plane *plane, size_t at, size_t n,
                               struct tile_row *out) {
-    __m512 scale = _mm512_maskz_loadu_ps(mask_of(n), plane->scale + at);
+    __m512 scale = _mm512_maskz_loadu_ps(lanes_of(n), plane->scale + at);
     _mm512_storeu_ps(out->correction, _mm512_mul_ps(scale, _mm512_set1_ps(-MAGIC)));
     if (has_minimum) return;
     __m512i sum[2];
@@ -75,7 +61,7 @@ PANEL_INLINE void prepare_row(unsigned n_shares, bool has_minimum, int offset,
 /* x_sum of kernel/panel.h, for each share. */
 PANEL_INLINE void prepare_sums(unsigned n_shares, const struct activations *x, size_t at, size_t n,
                                float out[2][TILE_GROUPS]) {
-    const __mmask16 exists = mask_of(n);
+    const __mmask16 exists = lanes_of(n);
     if (n_shares == 1) {
         _mm512_storeu_ps(out[0], _mm512_maskz_loadu_ps(exists, x->scaled_sum + at));
         return;
@@ -259,7 +245,7 @@ void tile_panels_avx512(const struct tile_format *format, const struct panel_mat
                     .next_bytes = group_bytes,
                     .out = out + row * out_stride + p * PANEL_ROWS,
                     .out_stride = out_stride,
-                    .mask = {panel_mask(w, p), p + 1 < end ? panel_mask(w, p + 1) : 0},
+                    .mask = {panel_lanes(w, p), p + 1 < end ? panel_lanes(w, p + 1) : 0},
                     .is_first = chunk == 0,
                 };
                 run_tile(format, row_after - row, &place);
