@@ -11,7 +11,7 @@
 #include "cli/machine.h"
 #include "cli/session.h"
 
-enum { OPTION_KV = 256, OPTION_THREADS, OPTION_JSON, OPTION_KV_MEMORY, MAX_LIST = 32, MAX_REPS = 100 };
+enum { OPTION_JSON = 256, MAX_LIST = 32, MAX_REPS = 100 };
 
 static const struct argp_option options[] = {
     {"prefill", 'p', "TOKENS", 0, "prompt tokens of a prefill (default 512; 0: none)", 0},
@@ -19,9 +19,6 @@ static const struct argp_option options[] = {
     {"depths", 'd', "LIST", 0, "tokens already in the context, such as 0,2048 (default 0)", 0},
     {"batches", 'b', "LIST", 0, "sequences that decode together, such as 1,4,16 (default 1)", 0},
     {"repetitions", 'r', "R", 0, "rounds; medians are printed (default 5)", 0},
-    {"kv", OPTION_KV, "CODEC", 0, "how K and V are stored: f32, f16 or bf16 (default f16)", 0},
-    {"kv-memory", OPTION_KV_MEMORY, "SIZE", 0, "memory for the KV cache (default 50% of what is free)", 0},
-    {"threads", OPTION_THREADS, "T", 0, "threads (default: all cores)", 0},
     {"json", OPTION_JSON, 0, 0, "print one JSON object (docs/json.md)", 0},
     {0},
 };
@@ -49,18 +46,12 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     struct bench_opts *opts = state->input;
     enum { MOST_TOKENS = 1 << 24, MOST_SEQUENCES = 1024 };
     switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &opts->session; return 0;
     case 'p': opts->n_prefill = (uint32_t)cli_parse_count(state, "-p", argument, 0, MOST_TOKENS); return 0;
     case 'n': opts->n_decode = (uint32_t)cli_parse_count(state, "-n", argument, 0, MOST_TOKENS); return 0;
     case 'r': opts->n_reps = (uint32_t)cli_parse_count(state, "-r", argument, 1, MAX_REPS); return 0;
     case 'd': opts->n_depths = parse_list(state, "-d", argument, 0, MOST_TOKENS, opts->depths); return 0;
     case 'b': opts->n_batches = parse_list(state, "-b", argument, 1, MOST_SEQUENCES, opts->batches); return 0;
-    case OPTION_KV: opts->session.codec = (enum codec_id)cli_parse_codec(state, argument); return 0;
-    case OPTION_KV_MEMORY:
-        opts->session.kv_memory_bytes = cli_parse_memory(state, "--kv-memory", argument);
-        return 0;
-    case OPTION_THREADS:
-        opts->session.n_threads = (unsigned)cli_parse_count(state, "--threads", argument, 1, 1024);
-        return 0;
     case OPTION_JSON: opts->is_json = true; return 0;
     default: break;
     }
@@ -80,7 +71,7 @@ static const struct argp argp = {
     "  cabinet bench smollm2\n"
     "  cabinet bench smollm2 -d 0,2048,4096 -b 1,16 --kv bf16\n"
     "  cabinet bench model.gguf -p 0 -n 64 --threads 1 --json",
-    NULL,
+    session_argp_children,
     NULL,
     NULL};
 

@@ -9,20 +9,11 @@
 
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/interrupt.h"
 #include "cli/scoring.h"
 #include "model/divergence.h"
 
-enum {
-    OPTION_CTX = 256,
-    OPTION_CHUNKS,
-    OPTION_SAVE,
-    OPTION_REFERENCE,
-    OPTION_KV,
-    OPTION_KV_MEMORY,
-    OPTION_THREADS,
-    OPTION_JSON,
-    DEFAULT_CONTEXT = 2048
-};
+enum { OPTION_CTX = 256, OPTION_CHUNKS, OPTION_SAVE, OPTION_REFERENCE, OPTION_JSON, DEFAULT_CONTEXT = 2048 };
 
 static const struct argp_option options[] = {
     {"file", 'f', "FILE", 0, "the text, UTF-8 ('-' is standard input)", 1},
@@ -34,9 +25,6 @@ static const struct argp_option options[] = {
      "keep the predictions: 2 bytes x vocabulary for each scored token", 1},
     {"reference", OPTION_REFERENCE, "FILE", 0, "compare with the predictions kept in FILE", 1},
     {"json", OPTION_JSON, 0, 0, "print one JSON object instead of text (docs/json.md)", 1},
-    {"kv", OPTION_KV, "CODEC", 0, "how K and V are stored: f32, f16 or bf16 (default f16)", 2},
-    {"kv-memory", OPTION_KV_MEMORY, "SIZE", 0, "memory for the KV cache (default 50% of what is free)", 2},
-    {"threads", OPTION_THREADS, "T", 0, "threads (default: all cores)", 2},
     {0},
 };
 
@@ -47,27 +35,14 @@ struct perplexity_opts {
     bool is_json;
 };
 
-static error_t parse_session(int key, char *argument, struct argp_state *state,
-                             struct session_opts *session) {
-    switch (key) {
-    case OPTION_CTX:
-        session->max_tokens =
-            (uint32_t)cli_parse_count(state, "--ctx", argument, SCORING_MIN_CONTEXT, 1u << 27);
-        return 0;
-    case OPTION_KV: session->codec = (enum codec_id)cli_parse_codec(state, argument); return 0;
-    case OPTION_KV_MEMORY:
-        session->kv_memory_bytes = cli_parse_memory(state, "--kv-memory", argument);
-        return 0;
-    case OPTION_THREADS:
-        session->n_threads = (unsigned)cli_parse_count(state, "--threads", argument, 1, 1024);
-        return 0;
-    default: return cli_parse_model(key, argument, state, &session->model);
-    }
-}
-
 static error_t parse(int key, char *argument, struct argp_state *state) {
     struct perplexity_opts *opts = state->input;
     switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &opts->session; return 0;
+    case OPTION_CTX:
+        opts->session.max_tokens =
+            (uint32_t)cli_parse_count(state, "--ctx", argument, SCORING_MIN_CONTEXT, 1u << 27);
+        return 0;
     case 'f': opts->file = argument; return 0;
     case OPTION_CHUNKS:
         opts->scoring.max_chunks = (uint32_t)cli_parse_count(state, "--chunks", argument, 1, UINT32_MAX);
@@ -77,7 +52,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     case OPTION_JSON: opts->is_json = true; return 0;
     default: break;
     }
-    error_t result = parse_session(key, argument, state, &opts->session);
+    error_t result = cli_parse_model(key, argument, state, &opts->session.model);
     if (key != ARGP_KEY_END) return result;
     if (opts->file == NULL) argp_error(state, "a text is missing (-f FILE)");
     if (opts->scoring.save_path != NULL && opts->scoring.reference_path != NULL)
@@ -99,16 +74,9 @@ static const struct argp argp = {
     "  cabinet perplexity smollm2 -f text.txt --kv f32 --save-reference f32.ref\n"
     "  cabinet perplexity smollm2 -f text.txt --kv bf16 --reference f32.ref --json\n"
     "  cabinet perplexity model.gguf -f text.txt --ctx 512 --chunks 10",
-    NULL,
+    session_argp_children,
     NULL,
     NULL};
-
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int signal_number) {
-    (void)signal_number;
-    interrupted = 1;
-}
 
 /* ---- progress, on stderr ---- */
 
@@ -299,7 +267,6 @@ int cli_perplexity(int argc, char **argv) {
     opts.session.default_tokens = DEFAULT_CONTEXT;
     opts.session.slice_rows = SCORING_SLICE_ROWS;
     cli_parse(&argp, argc, argv, &opts);
-    struct sigaction action = {.sa_handler = on_interrupt};
-    sigaction(SIGINT, &action, NULL);
+    interrupt_catch(SIGINT);
     return run(&opts) < 0 ? cli_fail() : EXIT_SUCCESS;
 }

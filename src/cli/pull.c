@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/interrupt.h"
 #include "cli/model_name.h"
 #include "cli/progress.h"
 #include "hub/store.h"
@@ -67,13 +68,6 @@ static const struct argp argp = {
     NULL,
     NULL,
     NULL};
-
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int signal_number) {
-    (void)signal_number;
-    interrupted = 1;
-}
 
 static json_t *file_json(const struct pull_file *file) {
     json_t *object = json_object();
@@ -140,8 +134,7 @@ static int run(struct verb_opts *opts) {
 int cli_pull(int argc, char **argv) {
     struct verb_opts opts = {.pull = {.n_retries = 5, .retry_delay_ms = 1000, .http = {.timeout_s = 30}}};
     cli_parse(&argp, argc, argv, &opts);
-    struct sigaction action = {.sa_handler = on_interrupt};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    interrupt_catch(SIGINT);
+    interrupt_catch(SIGTERM);
     return run(&opts) < 0 ? cli_fail() : EXIT_SUCCESS;
 }

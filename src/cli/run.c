@@ -1,6 +1,5 @@
 /* cabinet run: one answer, or a chat. */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -9,6 +8,7 @@
 #include "base/mem.h"
 #include "cli/chat.h"
 #include "cli/cli.h"
+#include "cli/interrupt.h"
 
 enum {
     OPTION_SYSTEM = 256,
@@ -21,9 +21,6 @@ enum {
     OPTION_FREQUENCY_PENALTY,
     OPTION_SEED,
     OPTION_CTX,
-    OPTION_KV_MEMORY,
-    OPTION_KV,
-    OPTION_THREADS,
     OPTION_RAW,
     OPTION_JSON
 };
@@ -49,10 +46,6 @@ static const struct argp_option options[] = {
      2},
     {"seed", OPTION_SEED, "S", 0, "the same seed gives the same answer (default: another one each run)", 2},
     {"ctx", OPTION_CTX, "TOKENS", 0, "context length (default: the model's own)", 3},
-    {"kv-memory", OPTION_KV_MEMORY, "SIZE", 0,
-     "memory for the KV cache: 512M, 4GiB, 40% of what is free (default 50%)", 3},
-    {"kv", OPTION_KV, "CODEC", 0, "how K and V are stored: f32, f16 or bf16 (default f16)", 3},
-    {"threads", OPTION_THREADS, "T", 0, "threads (default: all cores)", 3},
     {0},
 };
 
@@ -87,25 +80,13 @@ static error_t parse_sampling(int key, char *argument, struct argp_state *state,
     return 0;
 }
 
-static error_t parse_session(int key, char *argument, struct argp_state *state,
-                             struct session_opts *session) {
-    switch (key) {
-    case OPTION_CTX:
-        session->max_tokens = (uint32_t)cli_parse_count(state, "--ctx", argument, 2, 1u << 27);
-        break;
-    case OPTION_KV_MEMORY: session->kv_memory_bytes = cli_parse_memory(state, "--kv-memory", argument); break;
-    case OPTION_KV: session->codec = (enum codec_id)cli_parse_codec(state, argument); break;
-    case OPTION_THREADS:
-        session->n_threads = (unsigned)cli_parse_count(state, "--threads", argument, 1, 1024);
-        break;
-    default: return ARGP_ERR_UNKNOWN;
-    }
-    return 0;
-}
-
 static error_t parse(int key, char *argument, struct argp_state *state) {
     struct run_opts *opts = state->input;
     switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &opts->session; return 0;
+    case OPTION_CTX:
+        opts->session.max_tokens = (uint32_t)cli_parse_count(state, "--ctx", argument, 2, 1u << 27);
+        return 0;
     case 'p': opts->prompt = argument; return 0;
     case 'f': opts->file = argument; return 0;
     case 'n':
@@ -126,7 +107,6 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     }
     if (key == OPTION_SEED) opts->has_seed = true;
     if (parse_sampling(key, argument, state, &opts->answer.sampling) == 0) return 0;
-    if (parse_session(key, argument, state, &opts->session) == 0) return 0;
     return cli_parse_model(key, argument, state, &opts->session.model);
 }
 
@@ -145,16 +125,9 @@ static const struct argp argp = {options,
                                  "  cabinet run smollm2 --system 'Answer in one sentence.' --kv-memory 1G\n"
                                  "  cabinet run OWNER/REPO:Q4_K_M -p 'Hello'\n"
                                  "  cabinet run model.gguf --raw -p 'Once upon a time' -n 50 --seed 7",
-                                 NULL,
+                                 session_argp_children,
                                  NULL,
                                  NULL};
-
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int signal_number) {
-    (void)signal_number;
-    interrupted = 1;
-}
 
 static void print_json(const struct run_opts *opts, const struct session *session,
                        const struct answer *answer) {
@@ -241,7 +214,6 @@ int cli_run(int argc, char **argv) {
                             .answer = {.sampling = sampler_defaults(), .max_output_tokens = UINT32_MAX}};
     cli_parse(&argp, argc, argv, &opts);
     if (!opts.has_seed && getrandom(&opts.answer.sampling.seed, 4, 0) != 4) opts.answer.sampling.seed = 1;
-    struct sigaction action = {.sa_handler = on_interrupt};
-    sigaction(SIGINT, &action, NULL);
+    interrupt_catch(SIGINT);
     return run(&opts) < 0 ? cli_fail() : EXIT_SUCCESS;
 }

@@ -10,6 +10,31 @@ struct session_opts session_defaults(void) {
     return (struct session_opts){.max_sequences = 1, .chunk_tokens = 512, .codec = CODEC_f16};
 }
 
+enum { OPTION_KV = 1024, OPTION_KV_MEMORY, OPTION_THREADS }; /* beyond any verb's own */
+
+static const struct argp_option options[] = {
+    {"kv-memory", OPTION_KV_MEMORY, "SIZE", 0,
+     "memory for the KV cache: 512M, 4GiB, 40% of what is free (default 50%)", 0},
+    {"kv", OPTION_KV, "CODEC", 0, "how K and V are stored: f32, f16 or bf16 (default f16)", 0},
+    {"threads", OPTION_THREADS, "T", 0, "threads (default: all cores)", 0},
+    {0},
+};
+
+static error_t parse(int key, char *argument, struct argp_state *state) {
+    struct session_opts *opts = state->input;
+    switch (key) {
+    case OPTION_KV_MEMORY: opts->kv_memory_bytes = cli_parse_memory(state, "--kv-memory", argument); return 0;
+    case OPTION_KV: opts->codec = (enum codec_id)cli_parse_codec(state, argument); return 0;
+    case OPTION_THREADS:
+        opts->n_threads = (unsigned)cli_parse_count(state, "--threads", argument, 1, 1024);
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {options, parse, NULL, NULL, NULL, NULL, NULL};
+const struct argp_child session_argp_children[] = {{&argp, 0, NULL, 10}, {0}};
+
 static int choose_memory(const struct session_opts *opts, uint64_t *bytes) {
     uint64_t available = mem_available_bytes();
     *bytes = opts->kv_memory_bytes != 0 ? opts->kv_memory_bytes : available / 2;

@@ -2,6 +2,8 @@
 #ifndef CABINET_CLI_SESSION_H
 #define CABINET_CLI_SESSION_H
 
+#include <argp.h>
+
 #include "engine/engine.h"
 
 struct session_opts {
@@ -26,6 +28,9 @@ struct session {
 
 /* Defaults: one sequence, f16, chunks of 512. */
 struct session_opts session_defaults(void);
+/* --kv, --kv-memory and --threads, for a verb's argp: the child's input is its session_opts, which the verb
+ * sets in state->child_inputs at ARGP_KEY_INIT. */
+extern const struct argp_child session_argp_children[];
 /* Opens all of it. Errors name what and how much. */
 int session_open(struct session *session, const struct session_opts *opts);
 void session_close(struct session *session);
