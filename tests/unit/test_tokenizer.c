@@ -15,38 +15,13 @@
 #include "model/tokenizer.h"
 #include "model/utf8.h"
 
+#include "tiny_tokenizer.h"
 #include "tiny_vocabulary.h"
 
-static struct gguf_writer writer;
-static struct gguf *file;
-static struct tokenizer *tokenizer;
-
 static void open_tiny(const struct tiny_vocabulary *tiny) {
-    put_tiny_vocabulary(&writer, tiny);
-    if (gguf_open_bytes(&file, writer.bytes, writer.length, "tiny.gguf") < 0) fail_msg("%s", err_message());
-    if (tokenizer_open(&tokenizer, file) < 0) fail_msg("%s", err_message());
+    put_tiny_vocabulary(&written, tiny);
+    open_written();
 }
-
-static void close_tiny(void) {
-    tokenizer_close(tokenizer);
-    gguf_close(file);
-}
-
-static void assert_ids(const char *text, bool parse_special, const token_id *ids, size_t n) {
-    struct token_list list = {0};
-    if (tokenizer_encode(tokenizer, text, strlen(text), parse_special, &list) < 0)
-        fail_msg("%s", err_message());
-    for (size_t i = 0; i < n && i < list.n; i++)
-        if (list.ids[i] != ids[i]) fail_msg("'%s': id %zu is %d, not %d", text, i, list.ids[i], ids[i]);
-    if (list.n != n) fail_msg("'%s': %zu ids, not %zu", text, list.n, n);
-    token_list_free(&list);
-}
-
-#define IDS(text, parse_special, ...)                                                                        \
-    do {                                                                                                     \
-        const token_id ids_[] = {__VA_ARGS__};                                                               \
-        assert_ids(text, parse_special, ids_, sizeof ids_ / sizeof ids_[0]);                                 \
-    } while (0)
 
 static void lists_grow(void **state) {
     (void)state;
