@@ -25,8 +25,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PARTS = ["static", "release", "asan", "tsan", "fuzz"]
 OUTPUT_LINES = 60  # of a failed test
 
-# Tests left out under sanitizers: the same code runs there on the tiny models; these would take minutes.
-TOO_LONG = {"golden logits smollm2", "equiv forward smollm2"}
+# Tests left out under sanitizers: the same code runs there on other, tiny models; these would take minutes.
+TOO_LONG = {"golden logits smollm2", "equiv forward smollm2", "equiv forward qwen2", "equiv forward gemma2"}
 # Tests that use threads: names start so.
 THREADED = ("unit base", "unit engine", "kernel ", "equiv ")
 

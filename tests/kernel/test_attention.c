@@ -437,6 +437,7 @@ static void stored_rows_are_the_codecs(void **state) {
 
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench_attention();
+    if (argc > 2 && strcmp(argv[1], "--only") == 0) cmocka_set_test_filter(argv[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stored_rows_are_the_codecs),
         cmocka_unit_test(rows_of_a_tile_are_independent),

@@ -459,6 +459,7 @@ static void sets_are_found_by_name(void **state) {
 
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench_matmul(argc - 2, argv + 2);
+    if (argc > 2 && strcmp(argv[1], "--only") == 0) cmocka_set_test_filter(argv[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sets_are_found_by_name),
         cmocka_unit_test(scalar_agrees_with_double_precision),
