@@ -90,7 +90,7 @@ int scheduler_next(struct scheduler *scheduler, struct batch *batch, struct sequ
 void scheduler_commit(struct scheduler *scheduler) {
     for (uint32_t i = 0; i < scheduler->n_in_step; i++) {
         struct sequence *sequence = scheduler->in_step[i];
-        kv_commit(scheduler->kv, &sequence->kv, sequence->n_rows);
+        kv_commit(scheduler->kv, &sequence->kv, sequence->tokens, sequence->n_rows);
         sequence->n_rows = 0;
     }
     scheduler->n_in_step = 0;
