@@ -82,7 +82,8 @@ uint64_t kv_evict(struct kv_cache *kv, uint64_t bytes);
  * passed ones. Borrowed until the next call on this sequence. */
 const uint64_t *kv_payloads(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group, uint32_t *n);
 
-/* Bytes of the payloads that a sequence holds. */
+/* Blocks that a sequence holds, all groups, and the bytes of their payloads. */
+uint32_t kv_n_blocks(const struct kv_cache *kv, const struct kv_seq *seq);
 uint64_t kv_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq);
 uint64_t kv_group_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group);
 /* Those of them that other sequences have too. Walks the tables. */
@@ -90,6 +91,11 @@ struct kv_sharing kv_shared(const struct kv_cache *kv, const struct kv_seq *seq)
 /* Most bytes that one sequence of n_tokens takes, all groups, while it grows by up to n_step at once. */
 uint64_t kv_bytes_for(const struct kv_layout *layout, uint32_t n_tokens, uint32_t n_step);
 struct kv_usage kv_usage(const struct kv_cache *kv);
+/* One group's blocks by state. */
+struct kv_group_usage {
+    uint32_t n_open, n_sealed, n_idle;
+};
+struct kv_group_usage kv_group_usage(const struct kv_cache *kv, unsigned group);
 /* Whether n_blocks[g] more blocks of each group g, together, find room in what is free or IDLE. */
 bool kv_has_room(const struct kv_cache *kv, const uint64_t *n_blocks);
 

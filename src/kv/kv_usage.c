@@ -29,6 +29,15 @@ uint64_t kv_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq) {
     return bytes;
 }
 
+uint32_t kv_n_blocks(const struct kv_cache *kv, const struct kv_seq *seq) {
+    uint32_t n = 0;
+    for (unsigned g = 0; g < kv->layout.n_groups && seq->table != 0; g++) {
+        const struct block_table *table = table_of(kv, seq, g);
+        n += table->n - table->first;
+    }
+    return n;
+}
+
 struct kv_sharing kv_shared(const struct kv_cache *kv, const struct kv_seq *seq) {
     struct kv_sharing shared = {0};
     if (seq->table == 0) return shared;
@@ -61,6 +70,12 @@ static uint64_t tokens_that_fit(const struct kv_cache *kv, const struct slab_roo
 bool kv_has_room(const struct kv_cache *kv, const uint64_t *n_blocks) {
     struct slab_room room = slab_arena_rooms(&kv->arena, true);
     return slab_arena_fits(&kv->arena, &room, n_blocks);
+}
+
+struct kv_group_usage kv_group_usage(const struct kv_cache *kv, unsigned group) {
+    const uint32_t *n_in_state = kv->pools[group].n_in_state;
+    return (struct kv_group_usage){
+        .n_open = n_in_state[BLOCK_OPEN], .n_sealed = n_in_state[BLOCK_SEALED], .n_idle = n_in_state[BLOCK_IDLE]};
 }
 
 struct kv_usage kv_usage(const struct kv_cache *kv) {

@@ -66,10 +66,11 @@ static void rig_close(struct rig *rig) {
     team_close(rig->team);
 }
 
-static void keep_token(void *user, token_id token) {
+static bool keep_token(void *user, const struct token_report *report) {
     struct talk *talk = user;
-    talk->output[talk->n_output++] = token;
+    talk->output[talk->n_output++] = report->token;
     if (talk->cancels != NULL) engine_cancel(talk->rig->engine, talk->cancels);
+    return false;
 }
 
 /* Prompt `number`: its length and its tokens; the same for every rig. */

@@ -1,0 +1,12 @@
+/* What is told of requests and steps: one line in the log, and the metrics (docs/metrics.md). */
+#ifndef CABINET_SERVER_ACCOUNT_H
+#define CABINET_SERVER_ACCOUNT_H
+
+#include "server/generation.h"
+
+/* The generation is over, for whatever reason. */
+void account_finished(const struct generation *generation);
+/* The engine's thread: a step is done. */
+void account_step(struct server *server, struct engine *engine);
+
+#endif

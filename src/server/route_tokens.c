@@ -1,0 +1,148 @@
+/* /tokenize and /detokenize, as vLLM has them; the work is the worker's. */
+#include <string.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "model/prompt.h"
+#include "server/route.h"
+
+struct token_job {
+    struct server *server;
+    struct http_exchange *exchange; /* NULL once the client is gone */
+    struct text body;
+    json_t *result;
+    struct api_error error;
+    struct job job;
+};
+
+static int bad(struct token_job *job, const char *param, const char *message) {
+    return api_error_set(&job->error, 400, param, NULL, "%s", message);
+}
+
+static json_t *read_body(struct token_job *job) {
+    json_error_t error;
+    json_t *body = json_loadb(job->body.bytes == NULL ? "" : job->body.bytes, job->body.length, 0, &error);
+    if (json_is_object(body)) return body;
+    json_decref(body);
+    bad(job, NULL, body == NULL ? "the body is not valid JSON" : "the body is no JSON object");
+    return NULL;
+}
+
+static int encode(struct token_job *job, const json_t *body, struct token_list *list) {
+    const struct model *model = job->server->opts.model;
+    const json_t *prompt = json_object_get(body, "prompt"), *messages = json_object_get(body, "messages");
+    const json_t *special = json_object_get(body, "add_special_tokens");
+    if (json_is_string(prompt)) {
+        if (!json_is_false(special) && tokenizer_adds_bos(model->tokenizer) &&
+            tokenizer_bos(model->tokenizer) >= 0)
+            TRY(token_list_append(list, tokenizer_bos(model->tokenizer)));
+        return tokenizer_encode(model->tokenizer, json_string_value(prompt), json_string_length(prompt), true,
+                                list);
+    }
+    if (!json_is_array(messages))
+        return ERR(INVALID, "'prompt' (a string) or 'messages' (an array) is missing");
+    if (model->chat == NULL) return ERR(INVALID, "this model has no chat template; send 'prompt'");
+    const json_t *generation = json_object_get(body, "add_generation_prompt");
+    const struct prompt_opts opts = {.add_generation_prompt = !json_is_false(generation),
+                                     .now = (int64_t)time(NULL)};
+    return prompt_encode_json(model->chat, model->tokenizer, messages, NULL, &opts, list);
+}
+
+static void run_tokenize(void *user) {
+    struct token_job *job = user;
+    struct token_list list = {0};
+    json_t *body = read_body(job);
+    if (body == NULL) return;
+    int result = encode(job, body, &list);
+    if (result < 0) {
+        api_error_from(&job->error, result);
+    } else {
+        json_t *tokens = json_array();
+        for (size_t i = 0; i < list.n; i++) json_array_append_new(tokens, json_integer(list.ids[i]));
+        job->result = json_pack("{s:I, s:I, s:o}", "count", (json_int_t)list.n, "max_model_len",
+                                (json_int_t)job->server->opts.max_tokens, "tokens", tokens);
+    }
+    token_list_free(&list);
+    json_decref(body);
+}
+
+static int decode(struct token_job *job, const json_t *tokens, struct text *text) {
+    const struct tokenizer *tokenizer = job->server->opts.model->tokenizer;
+    struct tokenizer_stream stream = {0};
+    char piece[TOKENIZER_STEP_MAX];
+    for (size_t i = 0; i < json_array_size(tokens); i++) {
+        const json_t *token = json_array_get(tokens, i);
+        json_int_t id = json_is_integer(token) ? json_integer_value(token) : -1;
+        if (id < 0 || id >= (json_int_t)tokenizer_n_tokens(tokenizer))
+            return bad(job, "tokens", "'tokens' holds something that is no token of this model");
+        text_append(text, piece, tokenizer_decode_step(tokenizer, &stream, (token_id)id, piece));
+    }
+    text_append(text, piece, tokenizer_decode_end(&stream, piece));
+    return 0;
+}
+
+static void run_detokenize(void *user) {
+    struct token_job *job = user;
+    struct text text = {0};
+    json_t *body = read_body(job);
+    if (body == NULL) return;
+    const json_t *tokens = json_object_get(body, "tokens");
+    if (!json_is_array(tokens))
+        bad(job, "tokens", "'tokens' (an array of ids) is missing");
+    else if (decode(job, tokens, &text) == 0)
+        job->result =
+            json_pack("{s:o}", "prompt", json_stringn(text.bytes == NULL ? "" : text.bytes, text.length));
+    text_free(&text);
+    json_decref(body);
+}
+
+static void on_done(void *user) {
+    struct token_job *job = user;
+    job->server->n_pending--;
+    if (job->exchange != NULL && job->error.status != 0)
+        server_reply_error(job->exchange, &job->error, false);
+    else if (job->exchange != NULL)
+        server_reply_json(job->exchange, 200, job->result);
+    else
+        json_decref(job->result);
+    text_free(&job->body);
+    mem_free(job);
+}
+
+static void on_closed(void *user, const char *why) {
+    (void)why;
+    struct token_job *job = user;
+    job->exchange = NULL;
+}
+
+static void begin(struct server *server, struct http_exchange *exchange, void (*run)(void *user)) {
+    static const struct http_owner owner = {.on_closed = on_closed};
+    struct token_job *job = mem_alloc(1, sizeof *job);
+    size_t length;
+    const char *body = http_body(exchange, &length);
+    if (job != NULL) text_append(&job->body, body, length);
+    if (job == NULL || job->body.failed) {
+        if (job != NULL) text_free(&job->body);
+        mem_free(job);
+        const struct api_error error = {.status = 503, .retry_after_seconds = 1, .message = "out of memory"};
+        server_reply_error(exchange, &error, false);
+        return;
+    }
+    job->server = server;
+    job->exchange = exchange;
+    job->job = (struct job){.run = run, .user = job, .done = {.deliver = on_done, .user = job}};
+    http_set_owner(exchange, &owner, job);
+    server->n_pending++;
+    worker_submit(server->worker, &job->job);
+}
+
+void route_tokenize(struct server *server, struct http_exchange *exchange, const struct caller *caller) {
+    (void)caller;
+    begin(server, exchange, run_tokenize);
+}
+
+void route_detokenize(struct server *server, struct http_exchange *exchange, const struct caller *caller) {
+    (void)caller;
+    begin(server, exchange, run_detokenize);
+}
