@@ -90,6 +90,8 @@ struct kv_sharing kv_shared(const struct kv_cache *kv, const struct kv_seq *seq)
 /* Most bytes that one sequence of n_tokens takes, all groups, while it grows by up to n_step at once. */
 uint64_t kv_bytes_for(const struct kv_layout *layout, uint32_t n_tokens, uint32_t n_step);
 struct kv_usage kv_usage(const struct kv_cache *kv);
+/* Whether n_blocks[g] more blocks of each group g, together, find room in what is free or IDLE. */
+bool kv_has_room(const struct kv_cache *kv, const uint64_t *n_blocks);
 
 /* Every invariant of block.h that can be seen from inside. For tests and /debug: walks everything. */
 bool kv_check(const struct kv_cache *kv);

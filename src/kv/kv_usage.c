@@ -58,6 +58,11 @@ static uint64_t tokens_that_fit(const struct kv_cache *kv, const struct slab_roo
     return fit == UINT32_MAX / BLOCK_TOKENS ? UINT32_MAX : fit * BLOCK_TOKENS;
 }
 
+bool kv_has_room(const struct kv_cache *kv, const uint64_t *n_blocks) {
+    struct slab_room room = slab_arena_rooms(&kv->arena, true);
+    return slab_arena_fits(&kv->arena, &room, n_blocks);
+}
+
 struct kv_usage kv_usage(const struct kv_cache *kv) {
     struct kv_usage usage = {.arena_bytes = kv->arena.bytes,
                              .waste_bytes = slab_arena_waste_bytes(&kv->arena)};
