@@ -291,6 +291,23 @@ static void what_is_shared_already_needs_no_room(void **state) {
     close_all();
 }
 
+static void who_is_refused_is_tried_again_when_what_it_shares_is_computed(void **state) {
+    (void)state;
+    open_all(6, 3 * B);
+    share_tokens(1, 0);
+    add(0, 4 * B + 1);
+    add(1, 4 * B + 2);
+    assert_int_equal(next(), 1);
+    scheduler_commit(&scheduler);
+    assert_int_equal(next(), 1); /* 0's prompt takes 2 steps */
+    scheduler_commit(&scheduler);
+    sequences[0].n_tokens++;
+    assert_int_equal(next(), 2);
+    assert_int_equal(sequences[1].n_matched, 4 * B);
+    scheduler_commit(&scheduler);
+    close_all();
+}
+
 static void who_is_refused_holds_nothing(void **state) {
     (void)state;
     open_all(4, 300);
@@ -329,6 +346,7 @@ int main(void) {
         cmocka_unit_test(what_the_cache_has_is_not_computed_again),
         cmocka_unit_test(its_own_blocks_found_again_are_not_on_the_bill),
         cmocka_unit_test(what_is_shared_already_needs_no_room),
+        cmocka_unit_test(who_is_refused_is_tried_again_when_what_it_shares_is_computed),
         cmocka_unit_test(who_is_refused_holds_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
