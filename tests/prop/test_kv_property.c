@@ -9,320 +9,20 @@
  * says. The naive one keeps a list of all prefixes that are cached, for every byte of the arena the block
  * that owns it, and for every slot what was stored there: the salt and all tokens up to this one. Two owners
  * of a byte, or a slot that holds anything else than its sequence's tokens, end the run. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/rng.h"
-#include "kv/kv_cache.h"
-
-_Static_assert(BLOCK_TOKENS == 3 && BLOCK_KEY_BITS == 4,
-               "this program is to be built with tiny blocks and keys");
-
-enum {
-    N_GROUPS = 2,
-    MAX_SLABS = 7,
-    MAX_SEQUENCES = 5,
-    MAX_TOKENS = 40,
-    MAX_BLOCKS = MAX_TOKENS / BLOCK_TOKENS + 1,
-    MAX_ARENA_BYTES = 4096,
-    MAX_PREFIXES = 256,
-    N_TEXTS = 3,
-    N_SALTS = 2,
-    OPERATIONS_PER_CACHE = 500,
-    MAX_WINDOW = 12,
-    MAX_STEP = 8,
-    FAR = (MAX_WINDOW + MAX_STEP) / BLOCK_TOKENS + 4, /* blocks; a window group never holds more */
-    NOBODY = 0,
-};
-
-#define NONE UINT64_MAX
+#include "naive_kv.h"
 
 static uint64_t seed = 1, n_operations = 1000000;
 
 /* The source of everything random: a run can be repeated from its seed and the number of its cache. */
 static uint64_t stream, n_drawn;
 static uint32_t below(uint32_t n) { return (uint32_t)(rng_u64(stream, n_drawn++) % n); }
-
-/* What is known of a block, kept at its payload's first byte. */
-struct naive_block {
-    bool is_used;
-    unsigned group;
-    uint32_t n_holders; /* table entries */
-    bool is_keyed;
-    bool is_passed; /* while nobody has it: the last to have it had gone on */
-    uint64_t used;  /* and when that was */
-};
-
-struct naive_prefix {
-    bool is_used;
-    uint64_t salt;
-    uint32_t n_blocks;
-    int32_t tokens[MAX_TOKENS];
-    uint64_t payloads[N_GROUPS]; /* of its last block, or NONE */
-    uint64_t used;
-};
-
-struct naive_sequence {
-    struct kv_seq kv;     /* what the cache under test is given */
-    struct kv_seq before; /* a copy of it */
-    bool has_tables;
-    uint64_t salt;
-    uint32_t n_computed, n_reserved, n_blocks;
-    uint32_t n_passed[N_GROUPS]; /* blocks at the front that are gone */
-    uint64_t payloads[N_GROUPS][MAX_BLOCKS];
-    int32_t tokens[MAX_TOKENS]; /* what is stored, (n_computed), and what will be */
-};
-
-struct world {
-    struct kv_cache *cache;
-    struct kv_layout layout;
-    struct kv_opts opts;
-    uint32_t block_bytes[N_GROUPS], window[N_GROUPS], slab_bytes, n_slabs, max_prefixes;
-    uint32_t most_held[N_GROUPS][FAR + 1];              /* blocks of a sequence of so many blocks, at worst */
-    struct naive_sequence sequences[MAX_SEQUENCES + 1]; /* one more than the cache has tables for */
-    struct naive_prefix prefixes[MAX_PREFIXES];
-    struct naive_block blocks[MAX_ARENA_BYTES]; /* at the payload's offset */
-    uint16_t owner[MAX_ARENA_BYTES];   /* 1 + payload of the block that the byte belongs to, or NOBODY */
-    uint64_t content[MAX_ARENA_BYTES]; /* at payload + slot: what is stored there */
-    int32_t texts[N_TEXTS][MAX_TOKENS];
-    uint64_t n_allocations, number, operation, n_uses;
-};
-
-static struct world world;
-
-#define CHECK(condition)                                                                                     \
-    do {                                                                                                     \
-        if (!(condition))                                                                                    \
-            fail_msg("seed %llu, cache %llu, operation %llu, line %d: %s", (unsigned long long)seed,         \
-                     (unsigned long long)world.number, (unsigned long long)world.operation, __LINE__,        \
-                     #condition);                                                                            \
-    } while (0)
-
-static uint32_t blocks_of(uint32_t n_tokens) { return (n_tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS; }
-
-/* Whether a token at `position` or any later one sees a slot of block b: its last one is passed last. */
-static bool is_seen(unsigned group, uint32_t position, uint32_t b) {
-    return world.window[group] == 0 || (b + 1) * BLOCK_TOKENS - 1 + world.window[group] > position;
-}
-
-static bool is_idle(const struct naive_block *block) { return block->is_keyed && block->n_holders == 0; }
-
-/* ---- room, from the list of blocks alone ---- */
-
-/* The group whose payloads lie in a slab, or -1; *n_used of them. Idle ones may be left out. */
-static int group_of_slab(uint32_t slab, bool with_idle, uint32_t *n_used) {
-    *n_used = 0;
-    int group = -1;
-    for (uint32_t i = slab * world.slab_bytes; i < (slab + 1) * world.slab_bytes; i++) {
-        const struct naive_block *block = &world.blocks[i];
-        if (!block->is_used || (!with_idle && is_idle(block))) continue;
-        CHECK(group < 0 || group == (int)block->group);
-        group = (int)block->group;
-        ++*n_used;
-    }
-    return group;
-}
-
-/* How many slabs are free, and how many payloads of each group fit into the others. */
-static uint32_t free_slabs(bool with_idle, uint32_t room[N_GROUPS]) {
-    uint32_t n_free = 0, n_used;
-    for (int g = 0; g < N_GROUPS; g++) room[g] = 0;
-    for (uint32_t slab = 0; slab < world.n_slabs; slab++) {
-        int group = group_of_slab(slab, with_idle, &n_used);
-        if (group < 0)
-            n_free++;
-        else
-            room[group] += world.slab_bytes / world.block_bytes[group] - n_used;
-    }
-    return n_free;
-}
-
-/* Whether group g can get n[g] more payloads, for each. */
-static bool can_take(uint32_t n_free, const uint32_t room[N_GROUPS], const uint32_t n[N_GROUPS]) {
-    uint32_t n_slabs = 0;
-    for (int g = 0; g < N_GROUPS; g++) {
-        uint32_t per_slab = world.slab_bytes / world.block_bytes[g],
-                 missing = n[g] > room[g] ? n[g] - room[g] : 0;
-        n_slabs += (missing + per_slab - 1) / per_slab;
-    }
-    return n_slabs <= n_free;
-}
-
-/* Blocks that a sequence holds at worst while it grows to n_tokens, step_tokens at a time. */
-static uint32_t count_most_held(unsigned group, uint32_t n_tokens) {
-    uint32_t most = 0;
-    for (uint32_t begin = 0; begin < n_tokens; begin++) {
-        uint32_t end = begin + world.opts.step_tokens, n = 0;
-        for (uint32_t b = 0; b < blocks_of(end < n_tokens ? end : n_tokens); b++)
-            n += is_seen(group, begin, b);
-        if (n > most) most = n;
-    }
-    return most;
-}
-
-static uint32_t most_tokens(uint32_t n_free, const uint32_t room[N_GROUPS]) {
-    for (uint32_t n = 0;; n++) {
-        uint32_t n_blocks[N_GROUPS];
-        bool is_bounded = n == FAR;
-        for (unsigned g = 0; g < N_GROUPS; g++) {
-            bool is_full = world.window[g] == 0;
-            n_blocks[g] = is_full ? n + 1 : world.most_held[g][n + 1 < FAR ? n + 1 : FAR];
-            is_bounded &= !is_full;
-        }
-        if (!can_take(n_free, room, n_blocks)) return n * BLOCK_TOKENS;
-        if (is_bounded) return UINT32_MAX;
-    }
-}
-
-/* ---- the list of prefixes ---- */
-
-static struct naive_prefix *find_prefix(uint64_t salt, const int32_t *tokens, uint32_t n_blocks) {
-    for (int i = 0; i < MAX_PREFIXES; i++) {
-        struct naive_prefix *prefix = &world.prefixes[i];
-        if (prefix->is_used && prefix->salt == salt && prefix->n_blocks == n_blocks &&
-            memcmp(prefix->tokens, tokens, n_blocks * BLOCK_TOKENS * sizeof *tokens) == 0)
-            return prefix;
-    }
-    return NULL;
-}
-
-static struct naive_prefix *prefix_of(const struct naive_sequence *s, uint32_t n_blocks) {
-    return find_prefix(s->salt, s->tokens, n_blocks);
-}
-
-/* Nothing longer is cached, and no sequence's full blocks end there. */
-static bool is_leaf(const struct naive_prefix *prefix) {
-    for (int i = 0; i < MAX_PREFIXES; i++) {
-        const struct naive_prefix *longer = &world.prefixes[i];
-        if (longer->is_used && longer->salt == prefix->salt && longer->n_blocks > prefix->n_blocks &&
-            memcmp(longer->tokens, prefix->tokens, prefix->n_blocks * BLOCK_TOKENS * sizeof(int32_t)) == 0)
-            return false;
-    }
-    for (int i = 0; i < MAX_SEQUENCES + 1; i++) {
-        const struct naive_sequence *s = &world.sequences[i];
-        if (s->n_computed / BLOCK_TOKENS == prefix->n_blocks && prefix_of(s, prefix->n_blocks) == prefix)
-            return false;
-    }
-    return true;
-}
-
-/* Forgets prefixes that have no block left and hold nothing together. */
-static void clean_prefixes(void) {
-    for (int i = 0; i < MAX_PREFIXES; i++) {
-        struct naive_prefix *prefix = &world.prefixes[i];
-        bool is_empty = prefix->is_used;
-        for (int g = 0; g < N_GROUPS; g++) is_empty &= prefix->payloads[g] == NONE;
-        if (!is_empty || !is_leaf(prefix)) continue;
-        *prefix = (struct naive_prefix){0};
-        i = -1; /* from the start: its parent may be next */
-    }
-}
-
-static struct naive_prefix *add_prefix(uint64_t salt, const int32_t *tokens, uint32_t n_blocks) {
-    struct naive_prefix *prefix = world.prefixes;
-    while (prefix->is_used) prefix++;
-    CHECK(prefix < world.prefixes + MAX_PREFIXES);
-    *prefix =
-        (struct naive_prefix){.is_used = true, .salt = salt, .n_blocks = n_blocks, .payloads = {NONE, NONE}};
-    memcpy(prefix->tokens, tokens, n_blocks * BLOCK_TOKENS * sizeof *tokens);
-    return prefix;
-}
-
-static uint32_t count_prefixes(void) {
-    uint32_t n = 0;
-    for (int i = 0; i < MAX_PREFIXES; i++) n += world.prefixes[i].is_used;
-    return n;
-}
-
-/* ---- blocks ---- */
-
-static void own_block(unsigned group, uint64_t payload) {
-    CHECK(payload + world.block_bytes[group] <= world.opts.memory_bytes);
-    for (uint32_t i = 0; i < world.block_bytes[group]; i++) {
-        CHECK(world.owner[payload + i] == NOBODY);
-        world.owner[payload + i] = (uint16_t)(1 + payload);
-    }
-    world.blocks[payload] = (struct naive_block){.is_used = true, .group = group, .n_holders = 1};
-}
-
-static void free_block(uint64_t payload) {
-    const struct naive_block *block = &world.blocks[payload];
-    CHECK(block->is_used && block->n_holders == 0);
-    for (uint32_t i = 0; i < world.block_bytes[block->group]; i++) {
-        CHECK(world.owner[payload + i] == 1 + payload);
-        world.owner[payload + i] = NOBODY;
-    }
-    world.blocks[payload] = (struct naive_block){0};
-}
-
-/* A table entry less. */
-static void leave_block(uint64_t payload, bool is_passed, uint64_t used) {
-    struct naive_block *block = &world.blocks[payload];
-    CHECK(block->n_holders > 0);
-    if (--block->n_holders > 0) return;
-    block->is_passed = is_passed;
-    block->used = used;
-    if (!block->is_keyed) free_block(payload);
-}
-
-/* What goes first: passed window blocks, then leaves with all that they have and single window blocks, those
- * used longest ago first, of one time the leaf. *part is 0 for a leaf, else 1 + group. NULL if nothing is
- * idle. */
-static struct naive_prefix *find_victim(unsigned *part) {
-    struct naive_prefix *victim = NULL;
-    bool best_is_passed = false;
-    uint64_t best_used = 0;
-    for (int i = 0; i < MAX_PREFIXES; i++) {
-        struct naive_prefix *prefix = &world.prefixes[i];
-        if (!prefix->is_used) continue;
-        for (unsigned p = 0; p <= N_GROUPS; p++) {
-            bool is_passed = false;
-            uint64_t used = prefix->used;
-            if (p == 0) {
-                if (!is_leaf(prefix)) continue;
-            } else {
-                uint64_t payload = prefix->payloads[p - 1];
-                if (world.window[p - 1] == 0 || payload == NONE || !is_idle(&world.blocks[payload])) continue;
-                is_passed = world.blocks[payload].is_passed;
-                used = world.blocks[payload].used;
-            }
-            if (victim != NULL && (is_passed != best_is_passed ? best_is_passed : used >= best_used))
-                continue;
-            victim = prefix;
-            *part = p;
-            best_is_passed = is_passed;
-            best_used = used;
-        }
-    }
-    return victim;
-}
-
-/* Bytes freed; 0 if nothing is idle. */
-static uint64_t evict_one(void) {
-    unsigned part;
-    uint64_t bytes = 0;
-    struct naive_prefix *victim = find_victim(&part);
-    if (victim == NULL) return 0;
-    for (unsigned g = 0; g < N_GROUPS; g++) {
-        if (victim->payloads[g] == NONE || (part != 0 && part != 1 + g)) continue;
-        CHECK(is_idle(&world.blocks[victim->payloads[g]]));
-        free_block(victim->payloads[g]);
-        victim->payloads[g] = NONE;
-        bytes += world.block_bytes[g];
-    }
-    clean_prefixes();
-    return bytes;
-}
 
 /* ---- comparing ---- */
 
@@ -373,19 +73,19 @@ static void check_everything(void) {
     for (size_t i = 0; i < world.n_slabs * world.slab_bytes; i++) {
         if (world.owner[i] == NOBODY) continue;
         const struct naive_block *block = &world.blocks[world.owner[i] - 1];
-        *(is_idle(block) ? &idle : &held) += 1;
+        *(naive_is_idle(block) ? &idle : &held) += 1;
         if (i == world.owner[i] - 1u)
-            *(is_idle(block) ? &n_idle : block->is_keyed ? &n_sealed : &n_open) += 1;
+            *(naive_is_idle(block) ? &n_idle : block->is_keyed ? &n_sealed : &n_open) += 1;
     }
     struct kv_usage usage = kv_usage(world.cache);
     CHECK(usage.arena_bytes == world.opts.memory_bytes);
     CHECK(usage.held_bytes == held && usage.idle_bytes == idle);
     CHECK(usage.n_sealed == n_sealed && usage.n_open == n_open && usage.n_idle == n_idle);
-    uint32_t n_free = free_slabs(true, room);
+    uint32_t n_free = naive_free_slabs(true, room);
     CHECK(usage.waste_bytes == (uint64_t)(world.n_slabs - n_free) * world.slab_bytes - held - idle);
-    n_free = free_slabs(false, room);
-    CHECK(usage.free_tokens == most_tokens(n_free, room));
-    CHECK(usage.capacity_tokens == most_tokens(world.n_slabs, none));
+    n_free = naive_free_slabs(false, room);
+    CHECK(usage.free_tokens == naive_most_tokens(n_free, room));
+    CHECK(usage.capacity_tokens == naive_most_tokens(world.n_slabs, none));
 }
 
 /* ---- operations ---- */
@@ -406,17 +106,17 @@ static void plan_text(struct naive_sequence *s, uint32_t from) {
 /* Whether a sequence of these tokens could go on after n_blocks cached ones. */
 static bool is_hit(uint64_t salt, const int32_t *tokens, uint32_t n_blocks) {
     for (uint32_t b = 0; b < n_blocks; b++) {
-        const struct naive_prefix *prefix = find_prefix(salt, tokens, b + 1);
+        const struct naive_prefix *prefix = naive_find_prefix(salt, tokens, b + 1);
         if (prefix == NULL) return false;
         for (unsigned g = 0; g < N_GROUPS; g++)
-            if (is_seen(g, n_blocks * BLOCK_TOKENS, b) && prefix->payloads[g] == NONE) return false;
+            if (naive_is_seen(g, n_blocks * BLOCK_TOKENS, b) && prefix->payloads[g] == NONE) return false;
     }
     return true;
 }
 
 /* The table's entry names the block of the prefix that ends with it. */
 static void take_cached(struct naive_sequence *s, unsigned group, uint32_t b) {
-    s->payloads[group][b] = prefix_of(s, b + 1)->payloads[group];
+    s->payloads[group][b] = naive_prefix_of(s, b + 1)->payloads[group];
     world.blocks[s->payloads[group][b]].n_holders++;
 }
 
@@ -434,7 +134,7 @@ static void match(uint32_t index) {
     s->n_blocks = n_blocks;
     s->n_computed = s->n_reserved = n_blocks * BLOCK_TOKENS;
     for (unsigned g = 0; g < N_GROUPS; g++) {
-        while (!is_seen(g, s->n_computed, s->n_passed[g])) s->n_passed[g]++;
+        while (!naive_is_seen(g, s->n_computed, s->n_passed[g])) s->n_passed[g]++;
         for (uint32_t b = s->n_passed[g]; b < n_blocks; b++) take_cached(s, g, b);
     }
 }
@@ -445,9 +145,10 @@ static int expect_reserve(const struct naive_sequence *s, uint32_t n_tokens) {
     if (!s->has_tables && count_holders() == world.opts.max_sequences) return ERR_FULL;
     uint32_t n_blocks = blocks_of(n_tokens), n_new[N_GROUPS], room[N_GROUPS];
     for (unsigned g = 0; g < N_GROUPS; g++) n_new[g] = n_blocks > s->n_blocks ? n_blocks - s->n_blocks : 0;
-    uint32_t n_free = free_slabs(false, room);
-    if (!can_take(n_free, room, n_new)) return ERR_FULL;
-    while (n_free = free_slabs(true, room), !can_take(n_free, room, n_new)) CHECK(evict_one() > 0);
+    uint32_t n_free = naive_free_slabs(false, room);
+    if (!naive_can_take(n_free, room, n_new)) return ERR_FULL;
+    while (n_free = naive_free_slabs(true, room), !naive_can_take(n_free, room, n_new))
+        CHECK(naive_evict_one() > 0);
     return 0;
 }
 
@@ -468,17 +169,17 @@ static void reserve(uint32_t index, uint32_t n_new) {
         uint32_t n;
         const uint64_t *payloads = kv_payloads(world.cache, &s->kv, g, &n);
         CHECK(n == n_blocks);
-        for (uint32_t b = s->n_blocks; b < n_blocks; b++) own_block(g, s->payloads[g][b] = payloads[b]);
+        for (uint32_t b = s->n_blocks; b < n_blocks; b++) naive_own_block(g, s->payloads[g][b] = payloads[b]);
     }
     s->n_blocks = n_blocks;
 }
 
 /* Block b of a sequence has become full. */
 static void key_block(struct naive_sequence *s, uint32_t b) {
-    struct naive_prefix *prefix = prefix_of(s, b + 1);
+    struct naive_prefix *prefix = naive_prefix_of(s, b + 1);
     if (prefix == NULL) {
-        while (count_prefixes() == world.max_prefixes) CHECK(evict_one() > 0);
-        prefix = add_prefix(s->salt, s->tokens, b + 1);
+        while (naive_count_prefixes() == world.max_prefixes) CHECK(naive_evict_one() > 0);
+        prefix = naive_add_prefix(s->salt, s->tokens, b + 1);
     }
     for (unsigned g = 0; g < N_GROUPS; g++) {
         uint64_t own = s->payloads[g][b];
@@ -487,7 +188,7 @@ static void key_block(struct naive_sequence *s, uint32_t b) {
             world.blocks[own].is_keyed = true;
         } else {
             take_cached(s, g, b);
-            leave_block(own, false, 0);
+            naive_leave_block(own, false, 0);
         }
     }
 }
@@ -510,9 +211,9 @@ static void commit(uint32_t index) {
     }
     s->n_computed = n_computed;
     for (unsigned g = 0; g < N_GROUPS; g++)
-        for (; !is_seen(g, s->n_computed, s->n_passed[g]); s->n_passed[g]++)
-            leave_block(s->payloads[g][s->n_passed[g]], true, ++world.n_uses);
-    clean_prefixes();
+        for (; !naive_is_seen(g, s->n_computed, s->n_passed[g]); s->n_passed[g]++)
+            naive_leave_block(s->payloads[g][s->n_passed[g]], true, ++world.n_uses);
+    naive_clean();
 }
 
 /* Whether a sequence can be cut to n_tokens with every slot where it is. */
@@ -521,17 +222,18 @@ static bool can_keep(const struct naive_sequence *s, uint32_t n_tokens) {
     if (n_tokens % BLOCK_TOKENS != 0 && cut < n_full) {
         if (cut + 1 < n_full) return false; /* a block follows */
         struct naive_sequence without = *s;
-        const struct naive_prefix *last = prefix_of(s, n_full);
+        const struct naive_prefix *last = naive_prefix_of(s, n_full);
         for (unsigned g = 0; g < N_GROUPS; g++)
             if (s->n_passed[g] > cut || world.blocks[s->payloads[g][cut]].n_holders > 1) return false;
         world.sequences[s - world.sequences].n_computed = 0; /* as if it did not end there */
-        bool is_own = is_leaf(last);
+        bool is_own = naive_is_leaf(last);
         world.sequences[s - world.sequences] = without;
         if (!is_own) return false;
     }
     for (unsigned g = 0; g < N_GROUPS; g++)
         for (uint32_t b = 0; b < blocks_of(n_tokens); b++)
-            if (is_seen(g, n_tokens, b) && b < s->n_passed[g] && prefix_of(s, b + 1)->payloads[g] == NONE)
+            if (naive_is_seen(g, n_tokens, b) && b < s->n_passed[g] &&
+                naive_prefix_of(s, b + 1)->payloads[g] == NONE)
                 return false;
     return true;
 }
@@ -539,9 +241,9 @@ static bool can_keep(const struct naive_sequence *s, uint32_t n_tokens) {
 static void drop_blocks(struct naive_sequence *s, uint32_t n_left) {
     for (uint32_t b = s->n_blocks; b-- > n_left;) {
         uint64_t used = ++world.n_uses;
-        if (b < s->n_computed / BLOCK_TOKENS) prefix_of(s, b + 1)->used = used;
+        if (b < s->n_computed / BLOCK_TOKENS) naive_prefix_of(s, b + 1)->used = used;
         for (unsigned g = 0; g < N_GROUPS; g++)
-            if (b >= s->n_passed[g]) leave_block(s->payloads[g][b], false, used);
+            if (b >= s->n_passed[g]) naive_leave_block(s->payloads[g][b], false, used);
     }
     if (n_left < s->n_blocks) s->n_blocks = n_left;
 }
@@ -553,17 +255,17 @@ static void truncate_to(uint32_t index, uint32_t n_tokens) {
     CHECK(kv_truncate(world.cache, &s->kv, n_tokens) == n_kept);
     drop_blocks(s, blocks_of(n_kept));
     if (n_kept % BLOCK_TOKENS != 0 && n_kept / BLOCK_TOKENS < s->n_computed / BLOCK_TOKENS) {
-        struct naive_prefix *last = prefix_of(s, s->n_blocks);
+        struct naive_prefix *last = naive_prefix_of(s, s->n_blocks);
         for (unsigned g = 0; g < N_GROUPS; g++) world.blocks[last->payloads[g]].is_keyed = false;
         *last = (struct naive_prefix){0};
     }
     s->n_computed = s->n_reserved = n_kept;
     for (unsigned g = 0; g < N_GROUPS; g++) {
         if (s->n_passed[g] > s->n_blocks) s->n_passed[g] = s->n_blocks;
-        while (s->n_passed[g] > 0 && is_seen(g, n_kept, s->n_passed[g] - 1))
+        while (s->n_passed[g] > 0 && naive_is_seen(g, n_kept, s->n_passed[g] - 1))
             take_cached(s, g, --s->n_passed[g]);
     }
-    clean_prefixes();
+    naive_clean();
     if (below(2) == 0) plan_text(s, n_kept);
 }
 
@@ -573,12 +275,12 @@ static void release(uint32_t index) {
     drop_blocks(s, 0);
     *s = (struct naive_sequence){0};
     plan_text(s, 0);
-    clean_prefixes();
+    naive_clean();
 }
 
 static void evict(uint64_t bytes) {
     uint64_t freed = 0, more = 1;
-    while (freed < bytes && (more = evict_one()) > 0) freed += more;
+    while (freed < bytes && (more = naive_evict_one()) > 0) freed += more;
     CHECK(kv_evict(world.cache, bytes) == freed);
 }
 
@@ -619,7 +321,7 @@ static uint32_t count_max_prefixes(void) {
 
 static void open_cache(void) {
     uint64_t number = world.number;
-    world = (struct world){.number = number};
+    world = (struct world){.seed = seed, .number = number};
     world.layout.n_groups = N_GROUPS;
     for (unsigned g = 0; g < N_GROUPS; g++) {
         world.window[g] = world.layout.groups[g].window = below(2) * below(MAX_WINDOW + 1);
@@ -638,7 +340,7 @@ static void open_cache(void) {
     };
     for (unsigned g = 0; g < N_GROUPS; g++)
         for (uint32_t n = 0; n <= FAR; n++)
-            world.most_held[g][n] = world.window[g] == 0 ? n : count_most_held(g, n * BLOCK_TOKENS);
+            world.most_held[g][n] = world.window[g] == 0 ? n : naive_most_held(g, n * BLOCK_TOKENS);
     for (int i = 0; i < N_TEXTS; i++)
         for (uint32_t t = 0; t < MAX_TOKENS; t++)
             world.texts[i][t] = t < 2 * BLOCK_TOKENS ? (int32_t)t : (int32_t)below(2);
@@ -652,7 +354,7 @@ static void open_cache(void) {
 static void close_cache(void) {
     for (uint32_t i = 0; i < MAX_SEQUENCES + 1; i++) release(i);
     check_everything();
-    while (find_victim(&(unsigned){0}) != NULL) { /* in this order, down to the last */
+    while (naive_find_victim(&(unsigned){0}) != NULL) { /* in this order, down to the last */
         evict(1);
         check_everything();
     }
