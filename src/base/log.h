@@ -34,14 +34,15 @@ struct log {
     enum log_format format; /* */
     enum log_level least;   /* what is below is not written */
     struct clock wall;      /* nanoseconds since 1970, UTC: clock_wall() */
-    pthread_mutex_t lock;   /* of n_lost, and so that one line is written at a time */
-    uint64_t n_lost;        /* lines since the last one that was written */
+    pthread_mutex_t lock;   /* one line is written at a time */
+    uint64_t n_lost;        /* lines since the last one that was written whole */
+    bool is_torn;           /* half a line is written: a newline comes first */
 };
 
 void log_open(struct log *log, int fd, enum log_format format, enum log_level least, struct clock wall);
 void log_close(struct log *log);
 
-enum log_kind { LOG_KIND_TEXT, LOG_KIND_COUNT, LOG_KIND_NUMBER, LOG_KIND_BOOL };
+enum log_kind { LOG_KIND_TEXT, LOG_KIND_COUNT, LOG_KIND_NUMBER, LOG_KIND_MS, LOG_KIND_BOOL };
 
 /* A name and a value. Names are constants of the program: letters, digits and '_', the unit last. */
 struct log_field {
@@ -52,8 +53,8 @@ struct log_field {
             const char *bytes; /* NULL: the field is left out */
             size_t length;
         } text;
-        uint64_t count;
-        double number; /* not finite: null in JSON, NaN or Inf in logfmt */
+        uint64_t count; /* a count, or nanoseconds */
+        double number;  /* not finite: null in JSON, NaN or Inf in logfmt */
         bool truth;
     };
 };

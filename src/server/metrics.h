@@ -31,7 +31,10 @@ METRIC_LABEL_LIST(X)
 struct metric_series {
     uint32_t first, second;
 };
-#define METRIC_ONLY ((struct metric_series){0, 0})
+#define METRIC_ONLY metric_series(0, 0)
+static inline struct metric_series metric_series(uint32_t first, uint32_t second) {
+    return (struct metric_series){first, second};
+}
 
 struct metrics;
 
@@ -40,19 +43,23 @@ struct metrics;
 int metrics_open(struct metrics **metrics, const char *model_name, uint32_t max_tokens);
 void metrics_close(struct metrics *metrics);
 
-/* A counter, or a gauge that goes up and down. */
-void metrics_add(struct metrics *metrics, enum metric metric, double amount);
-/* A gauge. */
-void metrics_set(struct metrics *metrics, enum metric metric, double value);
-/* A histogram: seconds or tokens. What is not a number is ignored, what is negative counts as 0. */
-void metrics_observe(struct metrics *metrics, enum metric metric, double value);
-/* The same for one series of a metric with labels:
- * metrics_add_at(metrics, METRIC_http_requests, (struct metric_series){METRIC_route_page,
- * metric_status(200)}, 1) */
-void metrics_add_at(struct metrics *metrics, enum metric metric, struct metric_series series, double amount);
+/* A counter, or a gauge that goes up and down; a gauge; a histogram, of seconds or tokens: what is not a
+ * number is ignored, what is negative counts as 0. With labels: metrics_add_at(metrics, METRIC_http_requests,
+ * metric_series(METRIC_route_page, metric_status(200)), 1) */
+void metrics_add_at(struct metrics *metrics, enum metric metric, struct metric_series series, int64_t amount);
 void metrics_set_at(struct metrics *metrics, enum metric metric, struct metric_series series, double value);
 void metrics_observe_at(struct metrics *metrics, enum metric metric, struct metric_series series,
                         double value);
+/* The same of a metric without labels. */
+static inline void metrics_add(struct metrics *metrics, enum metric metric, int64_t amount) {
+    metrics_add_at(metrics, metric, METRIC_ONLY, amount);
+}
+static inline void metrics_set(struct metrics *metrics, enum metric metric, double value) {
+    metrics_set_at(metrics, metric, METRIC_ONLY, value);
+}
+static inline void metrics_observe(struct metrics *metrics, enum metric metric, double value) {
+    metrics_observe_at(metrics, metric, METRIC_ONLY, value);
+}
 /* METRIC_status_<status>, or METRIC_status_other. */
 uint32_t metric_status(int status);
 
