@@ -1,52 +1,51 @@
 /* Every metric, once: X(kind, id, "name", first label, second label, borders, "help"). docs/metrics.md tells
- * what each means. Names, help and borders are vLLM's where vLLM has the metric; its own begin with cabinet_
- * (colons are for recording rules). The order is that of the output. */
+ * what each means. Names, labels and borders are vLLM's where vLLM has the metric; its own begin with
+ * cabinet_ (colons are for recording rules). The order is that of the output. */
 #ifndef CABINET_SERVER_METRIC_LIST_H
 #define CABINET_SERVER_METRIC_LIST_H
 
 #define METRIC_LIST_VLLM(X)                                                                                  \
     X(GAUGE, num_requests_running, "vllm:num_requests_running", none, none, none,                            \
-      "Number of requests in model execution batches.")                                                      \
+      "Requests that are being computed.")                                                                   \
     X(GAUGE, num_requests_waiting, "vllm:num_requests_waiting", none, none, none,                            \
-      "Number of requests waiting to be processed.")                                                         \
+      "Requests that wait for their first step, or again after preemption.")                                 \
     X(GAUGE, kv_cache_usage, "vllm:kv_cache_usage_perc", none, none, none,                                   \
-      "KV-cache usage. 1 means 100 percent usage.")                                                          \
+      "Share of the KV cache that sequences hold, 0 to 1.")                                                  \
     X(COUNTER, prefix_cache_queries, "vllm:prefix_cache_queries_total", none, none, none,                    \
-      "Prefix cache queries, in terms of number of queried tokens.")                                         \
+      "Prompt tokens looked up in the prefix cache.")                                                        \
     X(COUNTER, prefix_cache_hits, "vllm:prefix_cache_hits_total", none, none, none,                          \
-      "Prefix cache hits, in terms of number of cached tokens.")                                             \
+      "Prompt tokens found in the prefix cache.")                                                            \
     X(COUNTER, preemptions, "vllm:num_preemptions_total", none, none, none,                                  \
-      "Cumulative number of preemptions.")                                                                   \
+      "Requests put back because others needed their memory.")                                               \
     X(COUNTER, prompt_tokens, "vllm:prompt_tokens_total", none, none, none,                                  \
-      "Number of prompt tokens processed, cached ones included.")                                            \
+      "Prompt tokens, cached ones included.")                                                                \
     X(COUNTER, prompt_tokens_cached, "vllm:prompt_tokens_cached_total", none, none, none,                    \
-      "Number of cached prompt tokens.")                                                                     \
-    X(COUNTER, generation_tokens, "vllm:generation_tokens_total", none, none, none,                          \
-      "Number of generation tokens processed.")                                                              \
+      "Prompt tokens that were not computed again.")                                                         \
+    X(COUNTER, generation_tokens, "vllm:generation_tokens_total", none, none, none, "Tokens generated.")     \
     X(COUNTER, request_success, "vllm:request_success_total", finished_reason, none, none,                   \
-      "Count of finished requests.")                                                                         \
+      "Requests that ended, by why.")                                                                        \
     X(HISTOGRAM, request_prompt_tokens, "vllm:request_prompt_tokens", none, none, context,                   \
-      "Number of prompt tokens of a request.")                                                               \
+      "Prompt tokens of a request.")                                                                         \
     X(HISTOGRAM, request_generation_tokens, "vllm:request_generation_tokens", none, none, context,           \
-      "Number of generation tokens of a request.")                                                           \
+      "Tokens generated for a request.")                                                                     \
     X(HISTOGRAM, iteration_tokens, "vllm:iteration_tokens_total", none, none, rows,                          \
-      "Number of tokens per engine step.")                                                                   \
+      "Rows computed in an engine step.")                                                                    \
     X(HISTOGRAM, time_to_first_token, "vllm:time_to_first_token_seconds", none, none, first_token,           \
-      "Time to first token in seconds.")                                                                     \
+      "Seconds from a request's arrival to its first token.")                                                \
     X(HISTOGRAM, inter_token_latency, "vllm:inter_token_latency_seconds", none, none, token,                 \
-      "Inter-token latency in seconds.")                                                                     \
+      "Seconds between a token and the one before it.")                                                      \
     X(HISTOGRAM, time_per_output_token, "vllm:request_time_per_output_token_seconds", none, none, token,     \
-      "Mean time per output token after the first of a request in seconds.")                                 \
+      "Mean seconds a token after a request's first one.")                                                   \
     X(HISTOGRAM, e2e_request_latency, "vllm:e2e_request_latency_seconds", none, none, request,               \
-      "End-to-end request latency in seconds.")                                                              \
+      "Seconds from a request's arrival to its last token.")                                                 \
     X(HISTOGRAM, queue_time, "vllm:request_queue_time_seconds", none, none, request,                         \
-      "Time before a request's first step in seconds.")                                                      \
+      "Seconds from a request's arrival to its first step.")                                                 \
     X(HISTOGRAM, prefill_time, "vllm:request_prefill_time_seconds", none, none, request,                     \
-      "Time from a request's first step to its first token in seconds.")                                     \
+      "Seconds from a request's first step to its first token.")                                             \
     X(HISTOGRAM, decode_time, "vllm:request_decode_time_seconds", none, none, request,                       \
-      "Time from a request's first token to its last in seconds.")                                           \
+      "Seconds from a request's first token to its last.")                                                   \
     X(HISTOGRAM, inference_time, "vllm:request_inference_time_seconds", none, none, request,                 \
-      "Time from a request's first step to its last token in seconds.")
+      "Seconds from a request's first step to its last token.")
 
 #define METRIC_LIST_CABINET(X)                                                                               \
     X(GAUGE, kv_capacity_bytes, "cabinet_kv_capacity_bytes", none, none, none,                               \
