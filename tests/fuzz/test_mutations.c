@@ -20,7 +20,7 @@
 #include "engine/engine.h"
 #include "gguf_mutate.h"
 #include "model/prompt.h"
-#include "model/utf8.h"
+#include "base/utf8.h"
 
 enum {
     N_WORKERS = 2, /* as many as run_workers tells apart */

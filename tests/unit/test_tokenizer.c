@@ -13,7 +13,7 @@
 #include "base/err.h"
 #include "base/rng.h"
 #include "model/tokenizer.h"
-#include "model/utf8.h"
+#include "base/utf8.h"
 
 #include "tiny_tokenizer.h"
 #include "tiny_vocabulary.h"
