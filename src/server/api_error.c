@@ -40,9 +40,11 @@ static int status_of(int code) {
     }
 }
 
-int api_error_from(struct api_error *error, int code) {
-    return api_error_set(error, status_of(code), NULL, NULL, "%s", err_message());
+int api_error_fill(struct api_error *error, int code, const char *message) {
+    return api_error_set(error, status_of(code), NULL, NULL, "%s", message);
 }
+
+int api_error_from(struct api_error *error, int code) { return api_error_fill(error, code, err_message()); }
 
 /* The words of both APIs for a status; a status that is not listed goes by the one before it. */
 static const struct {

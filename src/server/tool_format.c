@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/err.h"
 #include "server/json_text.h"
 
 /* --- which --- */
@@ -57,7 +58,7 @@ void tool_format_system(const json_t *tools, struct text *out) {
                        "{\"name\": <function-name>, \"arguments\": <arguments-object>}\n</tool_call>");
 }
 
-void tool_format_call_text(const json_t *message, struct text *out) {
+static void write_calls(const json_t *message, struct text *out) {
     text_append_string(out, json_string_value(json_object_get(message, "content")));
     const json_t *calls = json_object_get(message, "tool_calls");
     for (size_t i = 0; i < json_array_size(calls); i++) {
@@ -71,10 +72,67 @@ void tool_format_call_text(const json_t *message, struct text *out) {
     }
 }
 
-void tool_format_result_text(const json_t *message, struct text *out) {
-    text_append_string(out, "<tool_response>\n");
-    text_append_string(out, json_string_value(json_object_get(message, "content")));
-    text_append_string(out, "\n</tool_response>");
+static bool has_role(const json_t *message, const char *role) {
+    const char *is = json_string_value(json_object_get(message, "role"));
+    return is != NULL && strcmp(is, role) == 0;
+}
+
+/* Appends a message with this text; -1 if there is no memory. */
+static int append_message(json_t *told, const char *role, const struct text *text) {
+    if (text->failed) return -1;
+    return json_array_append_new(
+        told, json_pack("{s:s, s:s}", "role", role, "content", text->length > 0 ? text->bytes : ""));
+}
+
+/* Results that follow each other are one message: templates want roles to alternate. */
+static size_t write_results(const json_t *messages, size_t first, struct text *out) {
+    size_t i = first;
+    for (; has_role(json_array_get(messages, i), "tool"); i++) {
+        text_append_string(out, i > first ? "\n<tool_response>\n" : "<tool_response>\n");
+        text_append_string(out, json_string_value(json_object_get(json_array_get(messages, i), "content")));
+        text_append_string(out, "\n</tool_response>");
+    }
+    return i - first;
+}
+
+static int tell(const json_t *messages, const json_t *tools, json_t *told) {
+    size_t i = 0;
+    int result = 0;
+    struct text text = {0};
+    if (tools != NULL) {
+        if (has_role(json_array_get(messages, 0), "system")) {
+            text_append_string(&text,
+                               json_string_value(json_object_get(json_array_get(messages, i++), "content")));
+            text_append_string(&text, "\n\n");
+        }
+        tool_format_system(tools, &text);
+        result = append_message(told, "system", &text);
+    }
+    while (result == 0 && i < json_array_size(messages)) {
+        json_t *message = json_array_get(messages, i);
+        text_clear(&text);
+        if (has_role(message, "tool")) {
+            i += write_results(messages, i, &text);
+            result = append_message(told, "user", &text);
+            continue;
+        }
+        if (json_object_get(message, "tool_calls") != NULL) {
+            write_calls(message, &text);
+            result = append_message(told, "assistant", &text);
+        } else {
+            result = json_array_append(told, message);
+        }
+        i++;
+    }
+    text_free(&text);
+    return result;
+}
+
+json_t *tool_format_messages(const json_t *messages, const json_t *tools) {
+    json_t *told = json_array();
+    if (told == NULL || tell(messages, tools, told) == 0) return told;
+    json_decref(told);
+    return NULL;
 }
 
 /* --- grammar --- */
@@ -119,8 +177,8 @@ static unsigned write_tools(struct text *lark, enum tool_format format, const js
     return n;
 }
 
-void tool_format_grammar(enum tool_format format, const struct tool_marks *marks, const json_t *tools,
-                         const char *name, bool parallel, struct text *lark) {
+int tool_format_grammar(enum tool_format format, const struct tokenizer *tokenizer, const json_t *tools,
+                        const char *name, bool parallel, struct text *lark) {
     static const char *const starts[][2] = {
         /* one, several */
         [TOOL_FORMAT_HERMES] = {"start: call\n", "start: call (\"\\n\" call)*\n"},
@@ -128,19 +186,21 @@ void tool_format_grammar(enum tool_format format, const struct tool_marks *marks
         [TOOL_FORMAT_MISTRAL] = {"start: open \"[\" call \"]\"\n",
                                  "start: open \"[\" call (\", \" call)* \"]\"\n"},
     };
+    const struct tool_marks marks = tool_format_marks(format, tokenizer);
     text_append_string(lark, starts[format][parallel]);
     if (format == TOOL_FORMAT_MISTRAL) {
         text_append_string(lark, "open: ");
-        write_mark(lark, "", marks->open, marks->open_token, "");
+        write_mark(lark, "", marks.open, marks.open_token, "");
         text_append_string(lark, "\n");
     }
     text_append_string(lark, "call: ");
-    if (format == TOOL_FORMAT_HERMES) write_mark(lark, "", marks->open, marks->open_token, "\n");
+    if (format == TOOL_FORMAT_HERMES) write_mark(lark, "", marks.open, marks.open_token, "\n");
     text_append_string(lark, " tool ");
-    if (format == TOOL_FORMAT_HERMES) write_mark(lark, "\n", marks->close, marks->close_token, "");
+    if (format == TOOL_FORMAT_HERMES) write_mark(lark, "\n", marks.close, marks.close_token, "");
     text_append_string(lark, "\n");
     unsigned n = write_tools(lark, format, tools, name);
     text_append_string(lark, "tool: tool_0");
     for (unsigned i = 1; i < n; i++) text_printf(lark, " | tool_%u", i);
     text_append_string(lark, "\n");
+    return lark->failed ? ERR_NO_MEMORY : 0;
 }

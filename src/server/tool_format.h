@@ -28,18 +28,18 @@ enum tool_format tool_format_of(const char *template_source);
 bool tool_format_is_native(const char *template_source);
 struct tool_marks tool_format_marks(enum tool_format format, const struct tokenizer *tokenizer);
 
-/* For a template that knows no tools: what a system message must say about them (Hermes). `tools` as in
- * ask.h. Comes behind the client's own system text, if any, and two line breaks. */
+/* For a template that knows no tools: what a system message says about them (Hermes). `tools` as in ask.h. */
 void tool_format_system(const json_t *tools, struct text *out);
-/* And how a past call and a result are written into messages that such a template takes: the text of an
- * assistant's message with its tool_calls, and of a tool's. */
-void tool_format_call_text(const json_t *message, struct text *out);
-void tool_format_result_text(const json_t *message, struct text *out);
+/* And a whole conversation, as in ask.h, told to such a template: tools (NULL: none) in the system message,
+ * calls as text of the assistant, results as messages of the user. A new reference; NULL if there is no
+ * memory. */
+json_t *tool_format_messages(const json_t *messages, const json_t *tools);
 
 /* A grammar in llguidance's Lark that lets the model write nothing but calls of `tools`: of the one called
  * `name`, or of any if it is NULL; with `parallel` one or more. The layout is fixed, so that arguments can be
- * streamed (tool_parser.h). */
-void tool_format_grammar(enum tool_format format, const struct tool_marks *marks, const json_t *tools,
-                         const char *name, bool parallel, struct text *lark);
+ * streamed (tool_parser.h). A mark that is a control token is named by its id, all else is text. NO_MEMORY.
+ */
+int tool_format_grammar(enum tool_format format, const struct tokenizer *tokenizer, const json_t *tools,
+                        const char *name, bool parallel, struct text *lark);
 
 #endif

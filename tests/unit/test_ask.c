@@ -14,16 +14,11 @@
 #include "base/fault.h"
 #include "server/ask.h"
 
+#include "quoted_json.h"
+
 static const struct ask_limits limits = {
     .max_choices = 8, .max_stops = 16, .max_top_logprobs = 20, .n_vocab = 1000};
 static struct api_error error;
-
-static char *quoted(const char *body) {
-    char *copy = strdup(body);
-    for (char *byte = copy; *byte != '\0'; byte++)
-        if (*byte == '\'') *byte = '"';
-    return copy;
-}
 
 static struct ask *parse(enum ask_api api, const char *body) {
     struct ask *ask = NULL;
@@ -49,22 +44,8 @@ static void assert_refused(enum ask_api api, const char *body, const char *param
     assert_int_equal(error.status, 400);
     const char *named = error.param != NULL ? error.param : "(none)";
     const char *wanted = param != NULL ? param : "(none)";
-    if (strcmp(named, wanted) != 0)
-        fail_msg("%s\nparam %s, not %s: %s", body, named, wanted, error.message);
+    if (strcmp(named, wanted) != 0) fail_msg("%s\nparam %s, not %s: %s", body, named, wanted, error.message);
     if (strstr(error.message, words) == NULL) fail_msg("%s\nsays: %s", body, error.message);
-}
-
-static void assert_json(const json_t *value, const char *expected) {
-    char *copy = quoted(expected);
-    json_error_t where;
-    json_t *wanted = json_loads(copy, JSON_DECODE_ANY, &where);
-    if (wanted == NULL) fail_msg("%s: %s", expected, where.text);
-    if (!json_equal((json_t *)(uintptr_t)value, wanted)) {
-        char *text = json_dumps(value, JSON_ENCODE_ANY);
-        fail_msg("%s\nis not\n%s", text, copy);
-    }
-    json_decref(wanted);
-    free(copy);
 }
 
 #define HI "'messages':[{'role':'user','content':'hi'}]"

@@ -16,6 +16,7 @@
 #include "server/tool_format.h"
 #include "server/tool_parser.h"
 
+#include "quoted_json.h"
 #include "tiny_tokenizer.h"
 #include "tiny_vocabulary.h"
 
@@ -348,14 +349,10 @@ static json_t *two_tools(void) {
     return tools;
 }
 
-static void assert_grammar(enum tool_format format, token_id open, const char *name, bool parallel,
-                           const char *expected) {
+static void assert_grammar(enum tool_format format, const char *name, bool parallel, const char *expected) {
     struct text lark = {0};
     json_t *tools = two_tools();
-    struct tool_marks marks = tool_format_marks(format, tokenizer);
-    marks.open_token = open;
-    tool_format_grammar(format, &marks, tools, name, parallel, &lark);
-    assert_false(lark.failed);
+    assert_int_equal(tool_format_grammar(format, tokenizer, tools, name, parallel, &lark), 0);
     assert_string_equal(lark.bytes, expected);
     text_free(&lark);
     json_decref(tools);
@@ -368,27 +365,27 @@ static void assert_grammar(enum tool_format format, token_id open, const char *n
     "arguments_1: %json {}\n"                                                                                \
     "tool: tool_0 | tool_1\n"
 
+/* The tiny vocabulary has <tool_call> as a control token, and no other mark. */
 static void grammars_force_calls(void **state) {
     (void)state;
-    assert_grammar(TOOL_FORMAT_HERMES, -1, NULL, true,
-                   "start: call (\"\\n\" call)*\n"
-                   "call: \"<tool_call>\\n\" tool \"\\n</tool_call>\"\n" HERMES_TOOLS);
-    assert_grammar(TOOL_FORMAT_HERMES, 12, NULL, false,
-                   "start: call\n"
-                   "call:  <[12]> \"\\n\" tool \"\\n</tool_call>\"\n" HERMES_TOOLS);
-    assert_grammar(TOOL_FORMAT_LLAMA, -1, "g-1", false,
+    char expected[600];
+    (void)snprintf(expected, sizeof expected,
+                   "start: call (\"\\n\" call)*\ncall:  <[%d]> \"\\n\" tool \"\\n</tool_call>\"\n%s",
+                   TINY_HOLE, HERMES_TOOLS);
+    assert_grammar(TOOL_FORMAT_HERMES, NULL, true, expected);
+    assert_grammar(TOOL_FORMAT_LLAMA, "g-1", false,
                    "start: call\n"
                    "call:  tool \n"
                    "tool_0: \"{\\\"name\\\": \\\"g-1\\\", \\\"parameters\\\": \" arguments_0 \"}\"\n"
                    "arguments_0: %json {}\n"
                    "tool: tool_0\n");
-    assert_grammar(TOOL_FORMAT_MISTRAL, 5, NULL, true,
+    assert_grammar(TOOL_FORMAT_MISTRAL, NULL, true,
                    "start: open \"[\" call (\", \" call)* \"]\"\n"
-                   "open:  <[5]> \n"
+                   "open: \"[TOOL_CALLS]\"\n"
                    "call:  tool \n" HERMES_TOOLS);
 }
 
-static void templates_without_tools_get_texts(void **state) {
+static void templates_without_tools_are_told(void **state) {
     (void)state;
     struct text out = {0};
     json_t *tools = two_tools();
@@ -396,19 +393,36 @@ static void templates_without_tools_get_texts(void **state) {
     assert_non_null(strstr(out.bytes, "\n<tools>\n{\"type\":\"function\",\"function\":{\"name\":\"f\","
                                       "\"parameters\":{\"type\":\"object\"}}}\n{\"type\""));
     assert_non_null(strstr(out.bytes, "<tool_call>\n{\"name\": <function-name>"));
-    text_clear(&out);
-    json_t *message = json_loads("{\"role\":\"assistant\",\"content\":\"so\",\"tool_calls\":[{\"function\":"
-                                 "{\"name\":\"f\",\"arguments\":{\"a\":1}}}]}",
-                                 0, NULL);
-    tool_format_call_text(message, &out);
-    assert_string_equal(out.bytes,
-                        "so\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\":1}}\n</tool_call>");
-    text_clear(&out);
-    tool_format_result_text(message, &out);
-    assert_string_equal(out.bytes, "<tool_response>\nso\n</tool_response>");
-    text_free(&out);
-    json_decref(message);
+    char *talk =
+        quoted("[{'role':'system','content':'be'},{'role':'user','content':'hi'},"
+               "{'role':'assistant','content':'so','tool_calls':[{'function':{'name':'f','arguments':"
+               "{'a':1}}},{'function':{'name':'g','arguments':{}}}]},"
+               "{'role':'tool','content':'r1'},{'role':'tool','content':'r2'},"
+               "{'role':'assistant','content':'', 'tool_calls':[]}]");
+    json_t *messages = json_loads(talk, 0, NULL);
+    for (int has_tools = 0; has_tools < 2; has_tools++) {
+        json_t *told = tool_format_messages(messages, has_tools ? tools : NULL);
+        const char *system = json_string_value(json_object_get(json_array_get(told, 0), "content"));
+        assert_true(strncmp(system, "be", 2) == 0);
+        assert_string_equal(system + 2 + 2 * has_tools, has_tools ? out.bytes : "");
+        json_array_remove(told, 0);
+        assert_json(
+            told, "[{'role':'user','content':'hi'},"
+                  "{'role':'assistant','content':'so\\n<tool_call>\\n{\\'name\\': \\'f\\', \\'arguments\\': "
+                  "{\\'a\\':1}}\\n</tool_call>\\n<tool_call>\\n{\\'name\\': \\'g\\', \\'arguments\\': {}}\\n"
+                  "</tool_call>'},{'role':'user','content':'<tool_response>\\nr1\\n</tool_response>\\n"
+                  "<tool_response>\\nr2\\n</tool_response>'},{'role':'assistant','content':''}]");
+        json_decref(told);
+    }
+    json_array_remove(messages, 0);
+    json_t *told = tool_format_messages(messages, tools);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(told, 0), "content")), out.bytes);
+    assert_int_equal(json_array_size(told), 5);
+    json_decref(told);
+    json_decref(messages);
     json_decref(tools);
+    text_free(&out);
+    free(talk);
 }
 
 static int open_tiny(void **state) {
@@ -438,7 +452,7 @@ int main(void) {
         cmocka_unit_test(templates_tell_the_format),
         cmocka_unit_test(marks_may_be_control_tokens),
         cmocka_unit_test(grammars_force_calls),
-        cmocka_unit_test(templates_without_tools_get_texts),
+        cmocka_unit_test(templates_without_tools_are_told),
     };
     return cmocka_run_group_tests(tests, open_tiny, close_all);
 }
