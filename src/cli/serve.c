@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "cli/cli.h"
@@ -99,9 +100,9 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     case OPTION_TLS_KEY: opts->server.http.tls_key = argument; return 0;
     case OPTION_MODEL_NAME: opts->server.model_name = argument; return 0;
     case OPTION_LOG_FORMAT:
-        if (strcmp(argument, "json") != 0 && strcmp(argument, "logfmt") != 0)
+        if (log_format_named(argument) < 0)
             argp_error(state, "--log-format '%s' is neither logfmt nor json", argument);
-        opts->log_format = strcmp(argument, "json") == 0 ? LOG_JSON : LOG_LOGFMT;
+        opts->log_format = (enum log_format)log_format_named(argument);
         return 0;
     case OPTION_DRAIN_SECONDS:
         opts->server.drain_seconds = (unsigned)cli_parse_count(state, "--drain-seconds", argument, 0, 86400);
@@ -182,8 +183,8 @@ static int read_keys(struct serve_opts *opts) {
 static void print_ready(const struct server *server, const struct serve_opts *opts,
                         const struct session *session) {
     struct kv_usage usage = kv_usage(engine_kv(session->engine));
-    char bytes[CLI_BYTES_LENGTH], tokens[CLI_BYTES_LENGTH], longest[CLI_BYTES_LENGTH], users[CLI_BYTES_LENGTH],
-        shorter[CLI_BYTES_LENGTH], more_users[CLI_BYTES_LENGTH];
+    char bytes[CLI_BYTES_LENGTH], tokens[CLI_BYTES_LENGTH], longest[CLI_BYTES_LENGTH],
+        users[CLI_BYTES_LENGTH], shorter[CLI_BYTES_LENGTH], more_users[CLI_BYTES_LENGTH];
     const struct kv_layout *layout = engine_kv_layout(session->engine);
     uint32_t length = session->max_tokens, quarter = length / 4 > 0 ? length / 4 : 1;
     uint64_t n_users = usage.arena_bytes / kv_bytes_for(layout, length, 1);
@@ -204,7 +205,7 @@ static int serve(struct serve_opts *opts) {
     struct session session;
     struct server *server;
     struct log log;
-    log_open(&log, stderr, opts->log_format, LOG_INFO);
+    log_open(&log, STDERR_FILENO, opts->log_format, LOG_INFO, clock_wall());
     opts->server.log = &log;
     TRY(read_keys(opts));
     opts->session.n_cached = CACHED_FOR_ONE * opts->session.max_sequences;

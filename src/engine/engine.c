@@ -84,7 +84,7 @@ int engine_open(struct engine **out, const struct model *model, struct team *tea
     engine->team = team;
     engine->opts = *opts;
     engine->mean_output = FIRST_MEAN_OUTPUT;
-    step_time_init(&engine->step_time);
+    step_time_open(&engine->step_time);
     int result = open_parts(engine);
     if (result < 0) {
         engine_close(engine);

@@ -10,8 +10,8 @@ static struct step_shape decode_shape(const struct engine *engine) {
     struct step_shape shape = {0};
     for (const struct sequence *s = engine->scheduler.running.first; s != NULL; s = s->link.next) {
         if (sequence_tokens_left(s) != 1) continue;
-        shape.n_decode_rows++;
-        shape.n_decode_kv_tokens += s->n_tokens;
+        shape.decode_rows++;
+        shape.decode_kv_tokens += s->n_tokens;
     }
     return shape;
 }
@@ -27,7 +27,7 @@ static uint32_t prefill_budget(const struct engine *engine) {
     const struct engine_opts *opts = &engine->opts;
     if (opts->chunk_factor <= 0) return opts->chunk_tokens;
     struct step_shape shape = decode_shape(engine);
-    if (shape.n_decode_rows == 0) return opts->chunk_tokens;
+    if (shape.decode_rows == 0) return opts->chunk_tokens;
     return step_time_chunk(&engine->step_time, &shape, prefill_context(engine), opts->chunk_factor,
                            BLOCK_TOKENS, opts->chunk_tokens);
 }
@@ -39,17 +39,17 @@ static void note_step(struct engine *engine, uint64_t begin_ns, uint64_t end_ns)
     for (uint32_t i = 0; i < batch->n_sequences; i++) {
         const struct batch_sequence *entry = &batch->sequences[i];
         if (entry->n_rows == 1) {
-            shape.n_decode_rows++;
-            shape.n_decode_kv_tokens += entry->first_position + 1;
+            shape.decode_rows++;
+            shape.decode_kv_tokens += entry->first_position + 1;
         } else {
-            shape.n_prefill_rows += entry->n_rows;
-            shape.n_prefill_row_contexts +=
-                (uint64_t)entry->n_rows * (entry->first_position + entry->n_rows / 2);
+            shape.prefill_rows += entry->n_rows;
+            uint64_t n = entry->n_rows;
+            shape.prefill_kv_tokens += n * entry->first_position + n * (n + 1) / 2;
         }
     }
     step_time_note(&engine->step_time, &shape, (double)(end_ns - begin_ns) * 1e-9);
-    engine->report.n_decode_rows = shape.n_decode_rows;
-    engine->report.n_prefill_rows = shape.n_prefill_rows;
+    engine->report.n_decode_rows = shape.decode_rows;
+    engine->report.n_prefill_rows = shape.prefill_rows;
 }
 
 /* Who gets a token of this step, in the order of the logits. */

@@ -93,7 +93,7 @@ uint64_t kv_bytes_for(const struct kv_layout *layout, uint32_t n_tokens, uint32_
 struct kv_usage kv_usage(const struct kv_cache *kv);
 /* One group's blocks by state. */
 struct kv_group_usage {
-    uint32_t n_open, n_sealed, n_idle;
+    uint32_t n_free, n_open, n_sealed, n_idle;
 };
 struct kv_group_usage kv_group_usage(const struct kv_cache *kv, unsigned group);
 /* Whether n_blocks[g] more blocks of each group g, together, find room in what is free or IDLE. */

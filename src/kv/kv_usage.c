@@ -74,8 +74,10 @@ bool kv_has_room(const struct kv_cache *kv, const uint64_t *n_blocks) {
 
 struct kv_group_usage kv_group_usage(const struct kv_cache *kv, unsigned group) {
     const uint32_t *n_in_state = kv->pools[group].n_in_state;
-    return (struct kv_group_usage){
-        .n_open = n_in_state[BLOCK_OPEN], .n_sealed = n_in_state[BLOCK_SEALED], .n_idle = n_in_state[BLOCK_IDLE]};
+    return (struct kv_group_usage){.n_free = n_in_state[BLOCK_FREE],
+                                   .n_open = n_in_state[BLOCK_OPEN],
+                                   .n_sealed = n_in_state[BLOCK_SEALED],
+                                   .n_idle = n_in_state[BLOCK_IDLE]};
 }
 
 struct kv_usage kv_usage(const struct kv_cache *kv) {

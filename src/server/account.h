@@ -8,5 +8,7 @@
 void account_finished(const struct generation *generation);
 /* The engine's thread: a step is done. */
 void account_step(struct server *server, struct engine *engine);
+/* An HTTP reply: `server` as void pointer, the route's label, the status. */
+void account_status(void *server, uint32_t route, int status);
 
 #endif

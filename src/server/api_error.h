@@ -21,6 +21,8 @@ int api_error_set(struct api_error *error, int status, const char *param, const 
                   const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* From the latest ERR of this thread: `code` is its enum err. */
 int api_error_from(struct api_error *error, int code);
+/* The same with a message that was kept from another thread. */
+int api_error_fill(struct api_error *error, int code, const char *message);
 /* OpenAI's {"error": {message, type, param, code}}; for Anthropic {"type": "error", "error": {type,
  * message}}. */
 void api_error_write(const struct api_error *error, bool is_anthropic, struct text *out);

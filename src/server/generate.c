@@ -31,6 +31,9 @@ static bool on_token(void *user, const struct token_report *report) {
     choice->ring[n] = (struct ring_token){report->token, report->logprob};
     if (choice->tops != NULL)
         memcpy(choice->tops + (size_t)n * report->n_top, report->top, report->n_top * sizeof *report->top);
+    uint64_t now_ns = choice->request.last_token_ns;
+    if (n > 0) metrics_note_gap(generation->server->metrics, now_ns - choice->latest_token_ns);
+    choice->latest_token_ns = now_ns;
     atomic_store_explicit(&choice->n_written, n + 1, memory_order_release);
     mailbox_post_quietly(generation->server->mailbox, &generation->news);
     if (n == 0) post_rest(generation);

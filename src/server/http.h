@@ -22,6 +22,9 @@ struct http_limits {
     unsigned stall_seconds; /* a reader that takes nothing for so long is cut off */
 };
 
+/* Why an exchange was closed whose client took nothing for stall_seconds. */
+#define HTTP_STALLED "the client does not read"
+
 /* Whoever replies to an exchange later than it was asked. Both may be NULL. */
 struct http_owner {
     /* The client hung up, stalled, or the server closes, before the reply was complete: the exchange is gone
@@ -38,6 +41,8 @@ struct http_opts {
     struct http_limits limits;
     /* A whole request: reply to it now, or set its owner and reply later. */
     void (*on_request)(void *user, struct http_exchange *exchange);
+    /* A reply begins with this status, or was never given: 499. `tag` is http_set_tag's, 0 at first. */
+    void (*on_status)(void *user, uint32_t tag, int status);
     /* After http_stop_listening the last connection has closed (or there was none). */
     void (*on_none_left)(void *user);
     void *user;
@@ -51,7 +56,6 @@ void http_stop_listening(struct http_server *server);
 void http_close(struct http_server *server);
 uint16_t http_port(const struct http_server *server);
 unsigned http_n_connections(const struct http_server *server);
-uint64_t http_n_stalled(const struct http_server *server); /* readers cut off so far */
 
 /* ---- the request: NUL-terminated texts that live as long as the exchange ---- */
 const char *http_method(const struct http_exchange *exchange);
@@ -60,6 +64,7 @@ const char *http_path(const struct http_exchange *exchange); /* without the quer
 const char *http_header(const struct http_exchange *exchange, const char *name);
 const char *http_body(const struct http_exchange *exchange, size_t *length);
 
+void http_set_tag(struct http_exchange *exchange, uint32_t tag);
 void http_set_owner(struct http_exchange *exchange, const struct http_owner *owner, void *user);
 
 /* ---- the reply: whole, or begun, written and ended. The exchange is gone after reply or end. ---- */

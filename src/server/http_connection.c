@@ -39,6 +39,8 @@ void http_connection_close(struct http_exchange *connection, const char *why) {
     struct http_server *server = connection->server;
     const struct http_owner *owner = connection->owner;
     connection->owner = NULL;
+    if (connection->state == HTTP_REPLY && !connection->has_begun)
+        server->on_status(server->user, connection->tag, 499);
     if (owner != NULL && owner->on_closed != NULL) owner->on_closed(connection->user, why);
     list_remove(connection);
     event_free(connection->deadline);
@@ -101,8 +103,7 @@ static void on_event(struct bufferevent *stream, short what, void *user) {
     struct http_exchange *connection = user;
     if (what & BEV_EVENT_CONNECTED) return; /* TLS is agreed on */
     if (what & BEV_EVENT_TIMEOUT) {
-        connection->server->n_stalled++;
-        http_connection_close(connection, "the client does not read");
+        http_connection_close(connection, HTTP_STALLED);
     } else {
         http_connection_close(connection, "the client closed the connection");
     }

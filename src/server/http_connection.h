@@ -37,8 +37,9 @@ struct http_exchange {
     struct text head; /* the request's head, cut into NUL-terminated texts */
     struct cabinet_http_head parsed;
     struct text body;
-    uint64_t body_left;             /* of the body, or of the chunk */
-    bool chunk_ends, in_trailer;    /* what comes next in a chunked body */
+    uint64_t body_left;          /* of the body, or of the chunk */
+    bool chunk_ends, in_trailer; /* what comes next in a chunked body */
+    uint32_t tag;
     const struct http_owner *owner; /* NULL: nobody waits to reply */
     void *user;                     /* the owner's */
 };
@@ -48,13 +49,13 @@ struct http_server {
     struct http_limits limits;
     void (*on_request)(void *user, struct http_exchange *exchange);
     void (*on_none_left)(void *user);
+    void (*on_status)(void *user, uint32_t tag, int status);
     void *user;
     struct evconnlistener *listener;
     struct event *resume; /* listens again after the process ran out of files */
     struct ssl_ctx_st *tls;
     struct http_exchange *first;
     unsigned n_connections;
-    uint64_t n_stalled;
     bool is_stopping;
     uint16_t port;
 };

@@ -92,6 +92,7 @@ int http_open(struct http_server **out, struct event_base *base, const struct ht
     server->limits = opts->limits;
     server->on_request = opts->on_request;
     server->on_none_left = opts->on_none_left;
+    server->on_status = opts->on_status;
     server->user = opts->user;
     server->resume = evtimer_new(base, resume, server);
     int result = server->resume == NULL ? ERR(NO_MEMORY, "no memory for a timer") : 0;
@@ -141,4 +142,3 @@ void http_close(struct http_server *server) {
 
 uint16_t http_port(const struct http_server *server) { return server->port; }
 unsigned http_n_connections(const struct http_server *server) { return server->n_connections; }
-uint64_t http_n_stalled(const struct http_server *server) { return server->n_stalled; }

@@ -37,6 +37,7 @@ static const char *reason(int status) {
 /* Status line and the fields that every reply has. */
 static void write_head(struct http_exchange *exchange, int status, const char *content_type) {
     struct evbuffer *output = bufferevent_get_output(exchange->stream);
+    exchange->server->on_status(exchange->server->user, exchange->tag, status);
     time_t now = time(NULL);
     struct tm broken_down;
     char date[64];
@@ -91,6 +92,8 @@ size_t http_pending_bytes(const struct http_exchange *exchange) {
     return evbuffer_get_length(bufferevent_get_output(exchange->stream));
 }
 
+void http_set_tag(struct http_exchange *exchange, uint32_t tag) { exchange->tag = tag; }
+
 void http_set_owner(struct http_exchange *exchange, const struct http_owner *owner, void *user) {
     exchange->owner = owner;
     exchange->user = user;
@@ -103,6 +106,7 @@ void http_connection_refuse(struct http_exchange *connection, int status, const 
                 "\"code\": null}}",
                 message);
     connection->state = HTTP_REPLY;
+    connection->tag = 0;
     connection->has_begun = connection->keeps_alive = connection->is_head_only = false;
     http_reply(connection, status, "application/json", NULL, 0, body.bytes, body.length);
     text_free(&body);

@@ -182,6 +182,7 @@ static void hand_over(struct http_exchange *connection) {
     connection->state = HTTP_REPLY;
     connection->has_begun = connection->is_chunked = false;
     connection->owner = NULL;
+    connection->tag = 0;
     evtimer_del(connection->deadline);
     connection->server->on_request(connection->server->user, connection);
 }

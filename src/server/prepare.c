@@ -29,31 +29,6 @@ static int encode_text(const struct server *server, const struct ask_prompt *pro
     return tokenizer_encode(tokenizer, prompt->text, strlen(prompt->text), true, list);
 }
 
-/* The conversation with its tools told in a system message, for templates that know none. */
-static json_t *with_tools_told(const struct ask *ask) {
-    struct text told = {0};
-    tool_format_system(ask->tools, &told);
-    json_t *messages = json_array(), *first = json_array_get(ask->messages, 0);
-    const char *role = json_string_value(json_object_get(first, "role"));
-    size_t begin = 0;
-    if (role != NULL && strcmp(role, "system") == 0) {
-        const char *content = json_string_value(json_object_get(first, "content"));
-        struct text both = {0};
-        text_printf(&both, "%s\n\n%s", content == NULL ? "" : content, told.bytes == NULL ? "" : told.bytes);
-        json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content",
-                                                  both.bytes == NULL ? "" : both.bytes));
-        text_free(&both);
-        begin = 1;
-    } else {
-        json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content",
-                                                  told.bytes == NULL ? "" : told.bytes));
-    }
-    text_free(&told);
-    for (size_t i = begin; i < json_array_size(ask->messages); i++)
-        json_array_append(messages, json_array_get(ask->messages, i));
-    return messages;
-}
-
 static bool uses_tools(const struct ask *ask) {
     return ask->tools != NULL && ask->tool_choice != ASK_TOOLS_NONE;
 }
@@ -63,16 +38,17 @@ static int encode_conversation(struct generation *generation, struct token_list 
     const struct ask *ask = generation->ask;
     if (model->chat == NULL)
         return ERR(UNSUPPORTED, "this model has no chat template; use /v1/completions to continue a text");
-    bool is_told = uses_tools(ask) && !chat_template_knows_tools(model->chat);
-    json_t *messages = is_told ? with_tools_told(ask) : json_incref(ask->messages);
+    const json_t *tools = uses_tools(ask) ? ask->tools : NULL;
+    bool is_native = chat_template_knows_tools(model->chat);
+    json_t *messages = is_native ? json_incref(ask->messages) : tool_format_messages(ask->messages, tools);
     if (messages == NULL) return ERR(NO_MEMORY, "no memory for the conversation");
     const struct prompt_opts opts = {
-        .add_generation_prompt = !ask->continues_final_message,
+        .add_generation_prompt = ask->adds_generation_prompt,
         .continue_final_message = ask->continues_final_message,
         .now = generation->created_s,
     };
-    const json_t *tools = uses_tools(ask) && !is_told ? ask->tools : NULL;
-    int result = prompt_encode_json(model->chat, model->tokenizer, messages, tools, &opts, list);
+    int result =
+        prompt_encode_json(model->chat, model->tokenizer, messages, is_native ? tools : NULL, &opts, list);
     json_decref(messages);
     return result;
 }
@@ -109,7 +85,8 @@ static int open_constraint(struct generation *generation, struct constraint **co
                                has_schema ? ask->schema : "", has_schema ? strlen(ask->schema) : 0);
     }
     struct text lark = {0};
-    int result = tool_format_grammar(server->tool_format, ask->tools, ask->tool_choice, ask->tool_name,
+    int result = tool_format_grammar(server->tool_format, server->opts.model->tokenizer, ask->tools,
+                                     ask->tool_choice == ASK_TOOLS_NAMED ? ask->tool_name : NULL,
                                      ask->parallel_tool_calls, &lark);
     if (result == 0)
         result = constraint_open(constraint, server->vocabulary, CONSTRAINT_LARK, lark.bytes, lark.length);
@@ -193,6 +170,7 @@ static int open_choices(struct generation *generation, const struct constraint *
         .ask = ask,
         .tokenizer = generation->server->opts.model->tokenizer,
         .model = generation->server->opts.model_name,
+        .fingerprint = generation->server->fingerprint,
         .id = generation->id,
         .created_s = generation->created_s,
         .parses_tools = uses_tools(ask),

@@ -1,6 +1,7 @@
 #include "server/route.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -16,10 +17,11 @@ struct route {
     const char *method, *path;
     route_handler handler;
     enum route_need need;
+    enum metric_route label;
 };
 
 static const struct route routes[] = {
-#define X(method, path, name, need) {#method, path, route_##name, NEED_##need},
+#define X(method, path, name, need, label) {#method, path, route_##name, NEED_##need, METRIC_route_##label},
     ROUTE_LIST(X)
 #undef X
 };
@@ -92,7 +94,7 @@ void route_dispatch(void *user, struct http_exchange *exchange) {
     struct caller caller;
     struct api_error error = {0}, unknown = {0};
     const struct route *route = find(http_method(exchange), http_path(exchange), &unknown);
-    metrics_count(server->metrics, METRIC_HTTP_REQUESTS, 1);
+    http_set_tag(exchange, route == NULL ? METRIC_route_unknown : route->label);
     if (check(server, route, exchange, &caller, &error) < 0)
         server_reply_error(exchange, &error, strcmp(http_path(exchange), "/v1/messages") == 0);
     else if (route != NULL)
@@ -106,11 +108,13 @@ void route_dispatch(void *user, struct http_exchange *exchange) {
 static void generate(struct server *server, struct http_exchange *exchange, const struct caller *caller,
                      enum ask_api api) {
     struct api_error error = {0};
-    if (server->is_draining)
+    if (server->is_draining) {
         api_error_set(&error, 503, NULL, "draining", "the server stops and takes no more requests");
-    else if (server->n_generations >= server->opts.max_requests)
+    } else if (server->n_generations >= server->opts.max_requests) {
+        metrics_add(server->metrics, METRIC_queue_rejected, 1);
         api_error_set(&error, 429, NULL, "queue_full", "%u requests are under way, no more are taken now",
                       server->n_generations);
+    }
     if (error.status == 0) {
         generation_begin(server, exchange, api, caller);
         return;

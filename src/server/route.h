@@ -6,27 +6,27 @@
 
 #include "server/server_state.h"
 
-/* Method, path, handler, who may ask (access.h). POST bodies must be JSON. */
+/* Method, path, handler, who may ask (access.h), and what the metrics call it. POST bodies must be JSON. */
 #define ROUTE_LIST(X)                                                                                        \
-    X(GET, "/v1/models", models, CALLER)                                                                     \
-    X(POST, "/v1/chat/completions", chat, CALLER)                                                            \
-    X(POST, "/v1/completions", completions, CALLER)                                                          \
-    X(POST, "/v1/responses", responses, CALLER)                                                              \
-    X(POST, "/v1/messages", messages, CALLER)                                                                \
-    X(POST, "/tokenize", tokenize, CALLER)                                                                   \
-    X(POST, "/detokenize", detokenize, CALLER)                                                               \
-    X(GET, "/v1/kv/live", live, CALLER)                                                                      \
-    X(GET, "/metrics", metrics, CALLER)                                                                      \
-    X(GET, "/debug/check", debug_check, DEBUG)                                                               \
-    X(GET, "/version", version, CALLER)                                                                      \
-    X(GET, "/openapi.json", openapi, CALLER)                                                                 \
-    X(GET, "/health", health, ANYBODY)                                                                       \
-    X(GET, "/ready", ready, ANYBODY)
+    X(GET, "/v1/models", models, CALLER, models)                                                             \
+    X(POST, "/v1/chat/completions", chat, CALLER, chat_completions)                                          \
+    X(POST, "/v1/completions", completions, CALLER, completions)                                             \
+    X(POST, "/v1/responses", responses, CALLER, responses)                                                   \
+    X(POST, "/v1/messages", messages, CALLER, messages)                                                      \
+    X(POST, "/tokenize", tokenize, CALLER, tokenize)                                                         \
+    X(POST, "/detokenize", detokenize, CALLER, detokenize)                                                   \
+    X(GET, "/v1/kv/live", live, CALLER, live)                                                                \
+    X(GET, "/metrics", metrics, CALLER, metrics)                                                             \
+    X(GET, "/debug/check", debug_check, DEBUG, debug)                                                        \
+    X(GET, "/version", version, CALLER, version)                                                             \
+    X(GET, "/openapi.json", openapi, CALLER, openapi)                                                        \
+    X(GET, "/health", health, ANYBODY, health)                                                               \
+    X(GET, "/ready", ready, ANYBODY, ready)
 
 /* Answers a whole request: finds its route, checks who asks, hands over. */
 void route_dispatch(void *server, struct http_exchange *exchange);
 
-#define X(method, path, name, need)                                                                          \
+#define X(method, path, name, need, label)                                                                   \
     void route_##name(struct server *server, struct http_exchange *exchange, const struct caller *caller);
 ROUTE_LIST(X)
 #undef X

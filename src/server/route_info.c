@@ -38,7 +38,7 @@ void route_ready(struct server *server, struct http_exchange *exchange, const st
 void route_metrics(struct server *server, struct http_exchange *exchange, const struct caller *caller) {
     (void)caller;
     struct text out = {0};
-    metrics_set(server->metrics, METRIC_CONNECTIONS, http_n_connections(server->http));
+    metrics_set(server->metrics, METRIC_http_connections, http_n_connections(server->http));
     metrics_write_prometheus(server->metrics, &out);
     if (out.failed) {
         const struct api_error error = {.status = 500, .message = "the server is out of memory"};
@@ -81,6 +81,7 @@ bool route_page(struct server *server, struct http_exchange *exchange) {
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) return false;
     const struct web_file *file = find_file(strcmp(path, "/") == 0 ? "/index.html" : path);
     if (file == NULL) return false;
+    http_set_tag(exchange, METRIC_route_page);
     reply_file(exchange, file);
     return true;
 }

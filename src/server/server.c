@@ -2,6 +2,7 @@
 
 #include <event2/thread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -30,7 +31,7 @@ static void on_none_left(void *user) {
 /* ---- stopping ---- */
 
 static void interrupt(struct server *server, const char *why) {
-    log_event(server->opts.log, LOG_WARN, "server_interrupted", 1, &log_text("why", why));
+    LOG(server->opts.log, LOG_WARN, "server_interrupted", log_text("why", why));
     event_base_loopbreak(server->base);
 }
 
@@ -42,8 +43,7 @@ static void on_patience_ended(evutil_socket_t socket, short what, void *user) {
 void server_stop(struct server *server) {
     const struct timeval patience = {.tv_sec = server->opts.drain_seconds};
     server->is_draining = true;
-    struct log_field running = log_count("requests", server->n_generations);
-    log_event(server->opts.log, LOG_INFO, "server_drains", 1, &running);
+    LOG(server->opts.log, LOG_INFO, "server_drains", log_count("requests", server->n_generations));
     evtimer_add(server->drained, &patience);
     server_check_drained(server);
 }
@@ -92,13 +92,14 @@ static int open_parts(struct server *server) {
     raise_descriptor_limit();
     (void)signal(SIGPIPE, SIG_IGN);
     TRY(open_events(server));
-    TRY(metrics_open(&server->metrics, opts->model_name));
+    TRY(metrics_open(&server->metrics, opts->model_name, opts->max_tokens));
     TRY(mailbox_open(&server->mailbox, server->base));
     TRY(worker_open(&server->worker, server->mailbox));
     TRY(service_open(&server->service, opts->engine, after_step, server));
     struct http_opts http = opts->http;
     http.on_request = route_dispatch;
     http.on_none_left = on_none_left;
+    http.on_status = account_status;
     http.user = server;
     return http_open(&server->http, server->base, &http);
 }
@@ -110,6 +111,8 @@ int server_open(struct server **out, const struct server_opts *opts) {
     server->clock = clock_monotonic();
     server->started_s = (int64_t)time(NULL);
     server->id_seed = clock_now_ns(&server->clock) ^ (uint64_t)server->started_s << 32;
+    snprintf(server->fingerprint, sizeof server->fingerprint, "fp_cabinet_%s_%08x", CABINET_VERSION,
+             (unsigned)(opts->model->weights.panel_bytes * 2654435761u >> 8));
     server->tool_format = tool_format_of(chat_template_source(opts->model->chat));
     int result = open_parts(server);
     if (result < 0) {

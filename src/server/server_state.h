@@ -37,10 +37,12 @@ struct server {
     uint32_t n_pending; /* other replies that the worker or the engine's thread prepare */
     uint64_t n_ids;     /* given to generations so far */
     uint64_t id_seed;
+    char fingerprint[40]; /* of the program and the model */
     int64_t started_s;
     bool is_draining;
     struct rate prefill_rate, decode_rate;
-    _Atomic uint64_t n_prefill_rows, n_decode_rows; /* counted by the engine's thread */
+    _Atomic uint64_t n_prefill_rows, n_decode_rows; /* counted by the engine's thread, as are these: */
+    uint64_t n_steps, n_preemptions;
 };
 
 /* The model name that a client gave is this server's, or none. */
