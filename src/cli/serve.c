@@ -223,9 +223,24 @@ static int serve(struct serve_opts *opts) {
     return result;
 }
 
+/* Options of the file that --config names come before the command line's, which so wins. */
+static int parse_all(int argc, char **argv, struct serve_opts *opts, struct config_file *config) {
+    const char *path = config_file_path(argc, argv, "config");
+    if (path != NULL) {
+        TRY(config_file_read(config, path, &argp, "config"));
+        argv = config_file_argv(config, &argc, argv);
+        if (argv == NULL) return ERR_NO_MEMORY;
+    }
+    cli_parse(&argp, argc, argv, opts);
+    return 0;
+}
+
 int cli_serve(int argc, char **argv) {
     struct serve_opts opts = serve_defaults();
-    cli_parse(&argp, argc, argv, &opts);
+    struct config_file config = {0};
+    int result = parse_all(argc, argv, &opts, &config);
     if (opts.server.model_name == NULL) opts.server.model_name = opts.session.model;
-    return serve(&opts) < 0 ? cli_fail() : EXIT_SUCCESS;
+    if (result == 0) result = serve(&opts);
+    config_file_free(&config);
+    return result < 0 ? cli_fail() : EXIT_SUCCESS;
 }

@@ -27,6 +27,7 @@ static int open_cache(struct engine *engine) {
                               .max_tokens = opts->max_tokens,
                               .step_tokens = opts->chunk_tokens};
     TRY(kv_open(&engine->kv, &engine->layout, &kv_opts));
+    engine->arena_bytes = bytes;
     engine->capacity_tokens = kv_usage(engine->kv).capacity_tokens;
     engine->mapping_bytes = bytes + HUGE_PAGE;
     engine->mapping = mem_map(engine->mapping_bytes);
@@ -137,10 +138,10 @@ int engine_check_prompt(const struct engine *engine, const token_id *prompt, uin
                        prompt[i], engine->model->description.n_vocab);
     if (n_prompt <= engine->capacity_tokens) return 0;
     return ERR(FULL,
-               "the prompt's %" PRIu32 " tokens take %" PRIu64 " bytes of KV, the KV memory holds %" PRIu64
-               " tokens (raise --kv-memory)",
+               "the prompt's %" PRIu32 " tokens take %" PRIu64 " bytes of KV, the KV memory is %" PRIu64
+               " bytes (raise --kv-memory)",
                n_prompt, kv_bytes_for(&engine->layout, n_prompt, engine->opts.chunk_tokens),
-               engine->capacity_tokens);
+               engine->arena_bytes);
 }
 
 /* The tokens that the sequence will probably have at its end: the prompt and an answer as long as others. */
@@ -188,7 +189,9 @@ int engine_submit(struct engine *engine, struct request *request, const token_id
 
 void engine_finish(struct engine *engine, struct request *request, enum finish_reason reason) {
     scheduler_remove(&engine->scheduler, request->sequence);
-    if (request->releases_cache || reason == FINISH_FAILED) kv_release(engine->kv, &request->sequence->kv);
+    /* Who failed for want of memory leaves it to those who wait for it. */
+    bool is_wanted = reason == FINISH_FAILED && engine->scheduler.n_running + engine->scheduler.n_waiting > 0;
+    if (request->releases_cache || is_wanted) kv_release(engine->kv, &request->sequence->kv);
     if (reason != FINISH_CANCELLED && reason != FINISH_FAILED)
         engine->mean_output += ((double)request->n_output - engine->mean_output) / MEAN_OVER;
     request->finish = reason;

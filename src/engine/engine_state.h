@@ -15,7 +15,7 @@ struct engine {
     struct engine_opts opts;
     struct kv_layout layout;
     struct kv_cache *kv;
-    uint64_t capacity_tokens; /* of the longest sequence that fits */
+    uint64_t arena_bytes, capacity_tokens; /* of the KV memory; the longest sequence that fits */
     void *mapping;            /* holds the arena, from the first huge page border on */
     size_t mapping_bytes;
     uint8_t *arena;

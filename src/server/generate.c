@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "server/generation.h"
+#include "server/request_times.h"
 
 /* ---- callbacks of a choice's request ---- */
 

@@ -8,15 +8,11 @@
 #define CABINET_SERVER_REPLY_H
 
 #include "base/text.h"
+#include "model/logprobs.h"
 #include "model/tokenizer.h"
 #include "server/ask.h"
 
 struct reply;
-
-struct token_logprob {
-    token_id token;
-    float logprob; /* natural logarithm of the probability, before sampling options change it */
-};
 
 struct reply_token {
     token_id token;

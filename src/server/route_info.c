@@ -79,7 +79,7 @@ bool route_page(struct server *server, struct http_exchange *exchange) {
     (void)server;
     const char *method = http_method(exchange), *path = http_path(exchange);
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) return false;
-    const struct web_file *file = find_file(strcmp(path, "/") == 0 ? "/index.html" : path);
+    const struct web_file *file = find_file(path);
     if (file == NULL) return false;
     http_set_tag(exchange, METRIC_route_page);
     reply_file(exchange, file);
