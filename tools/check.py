@@ -151,7 +151,7 @@ def part_static(tally, _options):
 
 def fetch(tally, folder):
     """True if test data are in place."""
-    run = subprocess.run(["tools/fetch.py", "models", "vocab", "templates", "gemma", "--link", folder], cwd=ROOT, check=False)
+    run = subprocess.run(["tools/fetch.py", "models", "vocab", "templates", "gemma", "node", "clients", "--link", folder], cwd=ROOT, check=False)
     if run.returncode != 0:
         tally.add(f"test data for {folder}", False, "tools/fetch.py failed: see above")
     return run.returncode == 0

