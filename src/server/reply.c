@@ -319,11 +319,7 @@ void reply_finish(struct reply *reply, uint32_t index, enum reply_finish finish,
     if (choice->parser != NULL && !tool_parser_end(choice->parser)) out->failed = true;
     struct reply_range due = take_due(choice, output_text_stopped_by(choice->output) < 0);
     choice->n_entries = choice->n_given; /* those behind a stop string are not the answer's */
-    for (uint32_t i = choice->n_parts; i-- > 0;) {
-        if (choice->parts[i].is_call) continue;
-        choice->parts[i].range.end = due.end;
-        break;
-    }
+    if (choice->is_open) choice->parts[choice->n_parts - 1].range.end = due.end;
     end_part(choice);
     if (reply->ask->is_streamed) reply->form->finish(choice, due, out);
 }
