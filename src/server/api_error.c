@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "model/utf8.h"
+#include "base/utf8.h"
 #include "server/json_text.h"
 
 /* Makes one line of UTF-8 of what may quote a client's bytes and may have been cut within a character. */

@@ -49,11 +49,11 @@ struct http_opts {
 };
 
 /* Listens. INVALID or IO says what about host, port or files. */
-int http_open(struct http_server **server, struct event_base *base, const struct http_opts *opts);
+int http_server_open(struct http_server **server, struct event_base *base, const struct http_opts *opts);
 /* Stops listening; connections close when they are idle, or have had their reply. May be called again. */
 void http_stop_listening(struct http_server *server);
 /* Closes every connection (owners of unfinished exchanges are told). */
-void http_close(struct http_server *server);
+void http_server_close(struct http_server *server);
 uint16_t http_port(const struct http_server *server);
 unsigned http_n_connections(const struct http_server *server);
 

@@ -85,7 +85,7 @@ static int listen_on(struct http_server *server, const struct http_opts *opts) {
     return 0;
 }
 
-int http_open(struct http_server **out, struct event_base *base, const struct http_opts *opts) {
+int http_server_open(struct http_server **out, struct event_base *base, const struct http_opts *opts) {
     struct http_server *server = mem_alloc(1, sizeof *server);
     if (server == NULL) return ERR_NO_MEMORY;
     server->base = base;
@@ -100,7 +100,7 @@ int http_open(struct http_server **out, struct event_base *base, const struct ht
         result = http_tls_open(&server->tls, opts->tls_certificate, opts->tls_key);
     if (result == 0) result = listen_on(server, opts);
     if (result < 0) {
-        http_close(server);
+        http_server_close(server);
         return result;
     }
     *out = server;
@@ -131,7 +131,7 @@ void http_stop_listening(struct http_server *server) {
     if (server->n_connections == 0) server->on_none_left(server->user);
 }
 
-void http_close(struct http_server *server) {
+void http_server_close(struct http_server *server) {
     if (server == NULL) return;
     while (server->first != NULL) http_connection_close(server->first, "the server stops");
     if (server->listener != NULL) evconnlistener_free(server->listener);

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "model/utf8.h"
+#include "base/utf8.h"
 
 /* How many bytes from the beginning need no escape and are ASCII. */
 static size_t plain_run(const char *bytes, size_t length) {

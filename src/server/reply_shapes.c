@@ -1,7 +1,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "model/utf8.h"
+#include "base/utf8.h"
 #include "server/json_text.h"
 #include "server/reply_shapes.h"
 

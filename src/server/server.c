@@ -101,7 +101,7 @@ static int open_parts(struct server *server) {
     http.on_none_left = on_none_left;
     http.on_status = account_status;
     http.user = server;
-    return http_open(&server->http, server->base, &http);
+    return http_server_open(&server->http, server->base, &http);
 }
 
 int server_open(struct server **out, const struct server_opts *opts) {
@@ -132,7 +132,7 @@ int server_run(struct server *server) {
  * has let go of it. */
 void server_close(struct server *server) {
     if (server == NULL) return;
-    http_close(server->http);
+    http_server_close(server->http);
     server->http = NULL;
     while (server->n_generations + server->n_pending > 0) event_base_loop(server->base, EVLOOP_ONCE);
     worker_close(server->worker);
