@@ -28,12 +28,13 @@ struct step_time {
     double squares[STEP_TIME_KINDS][STEP_TIME_TERMS][STEP_TIME_TERMS];
     double products[STEP_TIME_KINDS][STEP_TIME_TERMS];
     double distance[STEP_TIME_KINDS];  /* usual |measured - predicted| / predicted */
+    double drift[STEP_TIME_KINDS];     /* usual (measured - predicted) / predicted */
     uint64_t n_noted[STEP_TIME_KINDS]; /* steps */
 };
 
 /* Knows only proportions, which the first step scales to this machine. */
 void step_time_open(struct step_time *times);
-/* A step of that shape took so long. Times that are not positive and finite are ignored. */
+/* A step of that shape took so long. Times that are no time (not finite, below 1 ns) are ignored. */
 void step_time_note(struct step_time *times, const struct step_shape *shape, double seconds);
 double step_time_predict(const struct step_time *times, const struct step_shape *shape);
 /* The largest chunk in [least, most] whose step, beside the rows of `decode_only`, is predicted to take at
