@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -206,7 +205,7 @@ static int read_lines(struct reader *reader, char *text, size_t length) {
         reader->place.line++;
         for (const char *at = text; at < stop; at++)
             if (((unsigned char)*at < ' ' && *at != '\t') || *at == 0x7f)
-                return fail(&reader->place, "a control character (%#04x)", (unsigned)*at);
+                return fail(&reader->place, "a control character (0x%02x)", (unsigned)*at);
         TRY(read_line(reader, text));
         text = next;
     }
