@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 #include "cli/config_file.h"
 #include "cli/session.h"
+#include "kv/kv_usage.h"
 #include "server/server.h"
 
 enum {

@@ -1,4 +1,5 @@
 /* What the cache holds, in figures. */
+#include "kv/kv_usage.h"
 #include "kv/kv_state.h"
 
 uint64_t kv_bytes_for(const struct kv_layout *layout, uint32_t n_tokens, uint32_t n_step) {

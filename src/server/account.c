@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "kv/kv_cache.h"
+#include "kv/kv_usage.h"
 #include "server/request_times.h"
 
 enum { STEPS_A_LOOK = 16 }; /* the cache's gauges are set every so many steps */

@@ -4,7 +4,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "kv/kv_cache.h"
+#include "kv/kv_usage.h"
 #include "server/generation.h"
 #include "server/route.h"
 

@@ -153,6 +153,19 @@ static void write_mark(struct text *lark, const char *before, const char *mark, 
     text_free(&all);
 }
 
+/* With one space behind a comma and a colon and none else, so that no model spends its answer on white space:
+ * llguidance's own field says so. */
+static void write_schema(struct text *lark, const json_t *schema) {
+    json_t *spaced = json_is_object(schema) ? json_copy((json_t *)(uintptr_t)schema) : json_object();
+    json_t *spaces = json_pack("{s:b, s:s, s:s}", "whitespace_flexible", 0, "item_separator", ", ",
+                               "key_separator", ": ");
+    if (json_object_set_new(spaced, "x-guidance", spaces) == 0)
+        json_text_value(lark, spaced);
+    else
+        lark->failed = true;
+    json_decref(spaced);
+}
+
 /* One rule a tool, tool_0 and so on; returns how many. */
 static unsigned write_tools(struct text *lark, enum tool_format format, const json_t *tools,
                             const char *name) {
@@ -168,7 +181,7 @@ static unsigned write_tools(struct text *lark, enum tool_format format, const js
         text_printf(lark, "tool_%u: ", n);
         json_text_string(lark, head.failed ? NULL : head.bytes);
         text_printf(lark, " arguments_%u \"}\"\narguments_%u: %%json ", n, n);
-        json_text_value(lark, json_object_get(function, "parameters"));
+        write_schema(lark, json_object_get(function, "parameters"));
         text_append_string(lark, "\n");
         if (head.failed) lark->failed = true;
         text_free(&head);

@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "engine/engine.h"
-#include "kv/kv_cache.h"
+#include "kv/kv_usage.h"
 
 enum { N_REQUESTS = 16, MAX_TOKENS = 256, MAX_PROMPT = 150, N_OUTPUT = 40, PLENTY = 64 << 20 };
 
