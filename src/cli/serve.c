@@ -30,6 +30,7 @@ enum {
     OPTION_CONFIG,
     OPTION_MAX_REQUESTS,
     OPTION_MAX_CONNECTIONS,
+    OPTION_STALL_SECONDS,
 };
 
 static const struct argp_option options[] = {
@@ -55,6 +56,8 @@ static const struct argp_option options[] = {
      0},
     {"drain-seconds", OPTION_DRAIN_SECONDS, "S", 0,
      "time that running requests have after SIGTERM (default 30)", 0},
+    {"stall-seconds", OPTION_STALL_SECONDS, "S", 0,
+     "a client that takes nothing of its reply for so long is cut off (default 30)", 0},
     {"insecure", OPTION_INSECURE, 0, 0, "listen beyond this machine without keys", 0},
     {"debug", OPTION_DEBUG, 0, 0, "open /debug/check", 0},
     {"config", OPTION_CONFIG, "FILE", 0, "read options from FILE first: lines NAME = VALUE", 0},
@@ -108,6 +111,10 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     case OPTION_DRAIN_SECONDS:
         opts->server.drain_seconds = (unsigned)cli_parse_count(state, "--drain-seconds", argument, 0, 86400);
         return 0;
+    case OPTION_STALL_SECONDS:
+        opts->server.http.limits.stall_seconds =
+            (unsigned)cli_parse_count(state, "--stall-seconds", argument, 1, 86400);
+        return 0;
     case OPTION_INSECURE: opts->server.access.is_open_to_all = true; return 0;
     case OPTION_DEBUG: opts->server.is_debug = true; return 0;
     case OPTION_CONFIG: return 0; /* read before the others */
@@ -157,6 +164,7 @@ static struct serve_opts serve_defaults(void) {
         .max_connections = DEFAULT_CONNECTIONS,
         .max_head_bytes = 32 << 10,
         .max_body_bytes = 16 << 20,
+        .max_bodies_bytes = 256 << 20,
         .idle_seconds = 75,
         .head_seconds = 15,
         .body_seconds = 60,

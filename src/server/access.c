@@ -66,28 +66,30 @@ static uint32_t find_key(const struct access_keys *keys, const struct access_key
     return found;
 }
 
-/* Without a port, and without the brackets of an IPv6 address. */
-static void host_name(const char *host, char name[256]) {
-    size_t length = strlen(host);
-    if (*host == '[') {
-        host++;
-        length = strcspn(host, "]");
-    } else {
-        length = strcspn(host, ":");
-    }
-    if (length > 255) length = 255;
+/* "", or a colon and digits */
+static bool is_port(const char *text) {
+    return *text == '\0' || (*text == ':' && text[1 + strspn(text + 1, "0123456789")] == '\0');
+}
+
+/* Without a port, and without the brackets of an IPv6 address. False if it is none of that. */
+static bool host_name(const char *host, char name[256]) {
+    bool is_six = *host == '[';
+    size_t length = is_six ? strcspn(++host, "]") : strcspn(host, ":");
+    if (length > 255 || (is_six && host[length] != ']')) return false;
     memcpy(name, host, length);
     name[length] = '\0';
+    return is_port(host + length + is_six);
 }
 
 bool access_is_loopback(const char *host) {
     char name[256];
     struct in_addr four;
     struct in6_addr six;
-    host_name(host, name);
+    if (inet_pton(AF_INET6, host, &six) == 1) return IN6_IS_ADDR_LOOPBACK(&six);
+    if (!host_name(host, name)) return false;
+    if (*host == '[') return inet_pton(AF_INET6, name, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
     if (strcasecmp(name, "localhost") == 0) return true;
-    if (inet_pton(AF_INET, name, &four) == 1) return ntohl(four.s_addr) >> 24 == 127;
-    return inet_pton(AF_INET6, name, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
+    return inet_pton(AF_INET, name, &four) == 1 && ntohl(four.s_addr) >> 24 == 127;
 }
 
 /* The host of an Origin header; NULL for "null" and what is none. */

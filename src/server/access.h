@@ -49,7 +49,7 @@ enum access_need { ACCESS_ANYBODY, ACCESS_CALLER, ACCESS_ADMIN };
 int access_check(const struct access_policy *policy, enum access_need need,
                  const struct access_request *request, struct caller *caller, struct api_error *error);
 
-/* Is this "localhost", 127.x.y.z or [::1], with or without a port? */
+/* Is this "localhost", 127.x.y.z or [::1], with or without a port, or ::1? */
 bool access_is_loopback(const char *host);
 
 #endif

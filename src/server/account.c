@@ -10,6 +10,7 @@ enum { STEPS_A_LOOK = 16 }; /* the cache's gauges are set every so many steps */
 /* The first choice to have tokens stands for the request's beginning, the last one for its end. */
 static struct request_times times_of(const struct generation *generation) {
     struct request_times times = {.arrived_ns = generation->received_ns};
+    if (generation->error.status != 0) return times; /* what there is of choices may be half made */
     for (uint32_t i = 0; i < generation->n_choices; i++) {
         const struct choice *choice = &generation->choices[i];
         const struct request *request = &choice->request;

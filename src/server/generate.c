@@ -70,13 +70,16 @@ static void fail(struct generation *generation, int error) {
 
 static void on_finish(void *user) {
     struct choice *choice = user;
+    struct mailbox *mailbox = choice->generation->server->mailbox;
     const struct request *request = &choice->request;
     enum finish_reason finish = request->finish;
+    bool has_failed = finish == FINISH_FAILED; /* perhaps without a step, behind which the mailbox is woken */
     /* The KV memory is full and nobody else has any of it: what there is, is the answer. */
     if (finish == FINISH_FAILED && request->error == ERR_FULL && request->n_output > 0)
         finish = FINISH_CONTEXT;
     if (finish == FINISH_FAILED) fail(choice->generation, request->error);
     end_choice(choice, finish);
+    if (has_failed) mailbox_wake(mailbox);
 }
 
 /* ---- tasks ---- */

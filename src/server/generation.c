@@ -136,6 +136,14 @@ static void read_choice(struct choice *choice) {
     reply_finish(generation->reply, choice->index, reply_finish_of(finish), &generation->out);
 }
 
+/* There is something to say. */
+static bool has_begun(const struct generation *generation) {
+    for (uint32_t i = 0; i < generation->n_choices; i++)
+        if (has_token(&generation->choices[i]) || atomic_load(&generation->choices[i].finish) != FINISH_NONE)
+            return true;
+    return false;
+}
+
 static bool is_complete(const struct generation *generation) {
     for (uint32_t i = 0; i < generation->n_choices; i++)
         if (!generation->choices[i].is_finished) return false;
@@ -171,6 +179,7 @@ static void go_on(struct generation *generation) {
         cancel(generation);
         return;
     }
+    if (!generation->is_reply_started && !has_begun(generation)) return; /* an error has its own status */
     if (!generation->is_reply_started) begin_reply(generation);
     for (uint32_t i = 0; i < generation->n_choices; i++) {
         if (generation->has_begun && http_pending_bytes(generation->exchange) > MOST_PENDING) return;
@@ -236,6 +245,7 @@ static void on_cancelled(void *user) {
 static void on_prepared(void *user) {
     struct generation *generation = user;
     generation->is_with_worker = false;
+    generation->server->body_bytes -= generation->n_body_bytes;
     if (generation->exchange != NULL && generation->error.status != 0) {
         send_error(generation, &generation->error);
     } else if (generation->exchange != NULL) {
@@ -250,16 +260,14 @@ static void run_prepare(void *generation) { generation_prepare(generation); }
 void generation_begin(struct server *server, struct http_exchange *exchange, enum ask_api api,
                       const struct caller *caller) {
     struct generation *generation = mem_alloc(1, sizeof *generation);
-    size_t length;
-    const char *body = http_body(exchange, &length);
-    if (generation != NULL) text_append(&generation->body, body, length);
-    if (generation == NULL || generation->body.failed) {
-        if (generation != NULL) text_free(&generation->body);
-        mem_free(generation);
+    if (generation == NULL) {
         const struct api_error error = {.status = 503, .retry_after_seconds = 1, .message = "out of memory"};
         server_reply_error(exchange, &error, api == ASK_MESSAGES);
         return;
     }
+    http_take_body(exchange, &generation->body);
+    generation->n_body_bytes = generation->body.length;
+    server->body_bytes += generation->n_body_bytes;
     generation->server = server;
     generation->exchange = exchange;
     generation->caller = *caller;

@@ -51,7 +51,8 @@ struct generation {
     uint64_t id;
     int64_t created_s;
     uint64_t received_ns;
-    struct text body;
+    struct text body; /* until it is parsed */
+    size_t n_body_bytes;
     /* the worker's result */
     struct ask *ask;
     struct api_error error;     /* status 0: none */

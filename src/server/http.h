@@ -13,11 +13,13 @@
 
 struct event_base;
 struct http_server;
+struct text;
 struct http_exchange; /* one request and its reply */
 
 struct http_limits {
     unsigned max_connections;
     size_t max_head_bytes, max_body_bytes;
+    size_t max_bodies_bytes;                           /* of all connections together */
     unsigned idle_seconds, head_seconds, body_seconds; /* keep-alive; from first to last byte of each */
     unsigned stall_seconds; /* a reader that takes nothing for so long is cut off */
 };
@@ -63,6 +65,8 @@ const char *http_path(const struct http_exchange *exchange); /* without the quer
 /* The first header of that name (any case), or NULL. */
 const char *http_header(const struct http_exchange *exchange, const char *name);
 const char *http_body(const struct http_exchange *exchange, size_t *length);
+/* The body becomes the caller's (text_free); http_body is empty then. */
+void http_take_body(struct http_exchange *exchange, struct text *body);
 
 void http_set_tag(struct http_exchange *exchange, uint32_t tag);
 void http_set_owner(struct http_exchange *exchange, const struct http_owner *owner, void *user);

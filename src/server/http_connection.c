@@ -16,8 +16,6 @@
 enum {
     LINGER_SECONDS = 2,
     READ_AHEAD = 256 << 10, /* of pipelined requests while one is being replied to */
-    LOW_WATER = 64 << 10,   /* of unsent bytes: more is welcome */
-    PAUSE_MS = 100,         /* without free file descriptors */
 };
 
 static void set_deadline(struct http_exchange *connection, unsigned seconds) {
@@ -45,15 +43,14 @@ void http_connection_close(struct http_exchange *connection, const char *why) {
     list_remove(connection);
     event_free(connection->deadline);
     bufferevent_free(connection->stream);
-    text_free(&connection->head);
-    text_free(&connection->body);
+    http_connection_drop_texts(connection);
     mem_free(connection);
     if (server->is_stopping && server->n_connections == 0) server->on_none_left(server->user);
 }
 
 /* All is written: our end closes, and the client's is waited for a moment. */
 static void linger(struct http_exchange *connection) {
-    if (connection->server->tls != NULL || connection->server->is_stopping ||
+    if (connection->server->tls != NULL || connection->server->is_stopping || connection->has_client_ended ||
         shutdown(bufferevent_getfd(connection->stream), SHUT_WR) != 0) {
         http_connection_close(connection, "done");
         return;
@@ -63,18 +60,19 @@ static void linger(struct http_exchange *connection) {
 }
 
 void http_connection_replied(struct http_exchange *connection) {
-    bool is_read = connection->is_reading;
+    enum { SOON = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS };
     connection->owner = NULL;
+    http_connection_drop_texts(connection);
     if (!connection->keeps_alive) {
-        connection->state = HTTP_CLOSING; /* on_write goes on; what is left unsent is never empty here */
+        connection->state = HTTP_CLOSING;
+        evtimer_del(connection->deadline);
+        if (http_pending_bytes(connection) == 0) bufferevent_trigger(connection->stream, EV_WRITE, SOON);
         return;
     }
     connection->state = HTTP_HEAD;
     connection->head_has_begun = false;
     set_deadline(connection, connection->server->limits.idle_seconds);
-    if (!is_read)
-        bufferevent_trigger(connection->stream, EV_READ,
-                            BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+    if (!connection->is_reading) bufferevent_trigger(connection->stream, EV_READ, SOON);
 }
 
 /* ---- libevent's callbacks ---- */
@@ -93,6 +91,11 @@ static void on_write(struct bufferevent *stream, void *user) {
     size_t pending = evbuffer_get_length(bufferevent_get_output(stream));
     if (connection->state == HTTP_CLOSING && pending == 0) {
         linger(connection);
+    } else if (connection->state == HTTP_HEAD) {
+        http_connection_read(connection); /* which may have waited for this */
+        if (connection->state == HTTP_HEAD && connection->has_client_ended &&
+            http_pending_bytes(connection) == 0)
+            http_connection_close(connection, "done");
     } else if (connection->owner != NULL && connection->owner->on_writable != NULL) {
         connection->owner->on_writable(connection->user);
     }
@@ -102,6 +105,12 @@ static void on_event(struct bufferevent *stream, short what, void *user) {
     (void)stream;
     struct http_exchange *connection = user;
     if (what & BEV_EVENT_CONNECTED) return; /* TLS is agreed on */
+    bool is_replied = connection->state == HTTP_HEAD || connection->state == HTTP_CLOSING;
+    if ((what & BEV_EVENT_EOF) && is_replied && http_pending_bytes(connection) > 0 &&
+        connection->server->tls == NULL) { /* it asked, closed its end, and waits for the reply */
+        connection->has_client_ended = true;
+        return;
+    }
     if (what & BEV_EVENT_TIMEOUT) {
         http_connection_close(connection, HTTP_STALLED);
     } else {
@@ -112,8 +121,8 @@ static void on_event(struct bufferevent *stream, short what, void *user) {
 static void on_deadline(evutil_socket_t socket, short what, void *user) {
     (void)socket, (void)what;
     struct http_exchange *connection = user;
-    bool is_within =
-        connection->head_has_begun || connection->state == HTTP_BODY || connection->state == HTTP_CHUNKED;
+    bool is_within = (connection->state == HTTP_HEAD && connection->head_has_begun) ||
+                     connection->state == HTTP_BODY || connection->state == HTTP_CHUNKED;
     if (is_within)
         http_connection_refuse(connection, 408, "the request takes too long to arrive");
     else
@@ -132,7 +141,7 @@ static int set_up(struct http_exchange *connection, evutil_socket_t socket) {
     bufferevent_setcb(connection->stream, on_read, on_write, on_event, connection);
     bufferevent_set_timeouts(connection->stream, NULL, &stall);
     bufferevent_setwatermark(connection->stream, EV_READ, 0, READ_AHEAD);
-    bufferevent_setwatermark(connection->stream, EV_WRITE, LOW_WATER, 0);
+    bufferevent_setwatermark(connection->stream, EV_WRITE, HTTP_LOW_WATER, 0);
     bufferevent_enable(connection->stream, EV_READ | EV_WRITE);
     set_deadline(connection, server->limits.head_seconds);
     return 0;

@@ -12,6 +12,8 @@
 
 struct ssl_ctx_st;
 
+enum { HTTP_LOW_WATER = 64 << 10 }; /* unsent bytes: with fewer, more is welcome */
+
 enum http_state {
     HTTP_HEAD,      /* waiting for a request, or within its head */
     HTTP_BODY,      /* within a body of known length */
@@ -34,11 +36,13 @@ struct http_exchange {
     bool has_begun;      /* the reply has */
     bool is_head_only;   /* the request was HEAD */
     bool expects_continue;
-    struct text head; /* the request's head, cut into NUL-terminated texts */
+    bool has_client_ended; /* the client's end of the connection is closed */
+    struct text head;      /* the request's head, cut into NUL-terminated texts */
     struct cabinet_http_head parsed;
     struct text body;
     uint64_t body_left;          /* of the body, or of the chunk */
     bool chunk_ends, in_trailer; /* what comes next in a chunked body */
+    size_t trailer_bytes;
     uint32_t tag;
     const struct http_owner *owner; /* NULL: nobody waits to reply */
     void *user;                     /* the owner's */
@@ -56,6 +60,7 @@ struct http_server {
     struct ssl_ctx_st *tls;
     struct http_exchange *first;
     unsigned n_connections;
+    size_t body_bytes; /* of all requests that are here, whole or in part */
     bool is_stopping;
     uint16_t port;
 };
@@ -65,6 +70,8 @@ void http_connection_open(struct http_server *server, evutil_socket_t socket);
 void http_connection_close(struct http_exchange *connection, const char *why);
 /* Reads what is in the buffer, request after request. */
 void http_connection_read(struct http_exchange *connection);
+/* Frees the request's texts. */
+void http_connection_drop_texts(struct http_exchange *connection);
 /* The reply is complete: next request, or close. */
 void http_connection_replied(struct http_exchange *connection);
 /* Refuses what was read with a short error and closes. */

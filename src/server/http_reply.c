@@ -45,7 +45,10 @@ static void write_head(struct http_exchange *exchange, int status, const char *c
     evbuffer_add_printf(output, "HTTP/1.1 %d %s\r\nDate: %s\r\nX-Content-Type-Options: nosniff\r\n", status,
                         reason(status), date);
     if (content_type != NULL) evbuffer_add_printf(output, "Content-Type: %s\r\n", content_type);
-    if (!exchange->keeps_alive) evbuffer_add_printf(output, "Connection: close\r\n");
+    if (!exchange->keeps_alive)
+        evbuffer_add_printf(output, "Connection: close\r\n");
+    else if (exchange->parsed.minor_version == 0) /* which closes otherwise */
+        evbuffer_add_printf(output, "Connection: keep-alive\r\n");
 }
 
 void http_reply(struct http_exchange *exchange, int status, const char *content_type,

@@ -61,6 +61,7 @@ static bool parse_length(const char *text, uint64_t *length) {
 
 /* How the body is delimited: sets the next state, or refuses. False if refused. */
 static bool begin_body(struct http_exchange *connection) {
+    const struct http_limits *limits = &connection->server->limits;
     const char *length = http_header(connection, "Content-Length");
     const char *encoding = http_header(connection, "Transfer-Encoding");
     unsigned n_lengths = count_headers(connection, "Content-Length");
@@ -76,7 +77,7 @@ static bool begin_body(struct http_exchange *connection) {
         http_connection_refuse(connection, 501, "the only Transfer-Encoding known is chunked");
     else if (length != NULL && !parse_length(length, &connection->body_left))
         http_connection_refuse(connection, 400, "Content-Length is no number");
-    else if (connection->body_left > connection->server->limits.max_body_bytes)
+    else if (connection->body_left > limits->max_body_bytes)
         http_connection_refuse(connection, 413, "the body is larger than this server takes");
     else {
         connection->state = encoding != NULL ? HTTP_CHUNKED : HTTP_BODY;
@@ -103,7 +104,8 @@ static bool take_head(struct http_exchange *connection) {
         connection->keeps_alive = !wants_close(connection) && !connection->server->is_stopping;
         connection->is_head_only = strcmp(http_method(connection), "HEAD") == 0;
         const char *expect = http_header(connection, "Expect");
-        connection->expects_continue = expect != NULL && strcasecmp(expect, "100-continue") == 0;
+        connection->expects_continue =
+            connection->parsed.minor_version > 0 && expect != NULL && strcasecmp(expect, "100-continue") == 0;
         return begin_body(connection);
     }
     return false;
@@ -139,9 +141,7 @@ static bool read_head(struct http_exchange *connection) {
         return false;
     }
     connection->head_has_begun = false;
-    text_clear(&connection->head);
     text_append(&connection->head, (const char *)bytes, (size_t)head_bytes);
-    text_clear(&connection->body);
     evbuffer_drain(input, (size_t)head_bytes);
     if (connection->head.failed) {
         http_connection_refuse(connection, 503, "out of memory");
@@ -155,8 +155,27 @@ static bool read_head(struct http_exchange *connection) {
 
 static void send_continue(struct http_exchange *connection) {
     static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    if (connection->expects_continue) bufferevent_write(connection->stream, line, sizeof line - 1);
+    if (connection->expects_continue && evbuffer_get_length(bufferevent_get_input(connection->stream)) == 0)
+        bufferevent_write(connection->stream, line, sizeof line - 1);
     connection->expects_continue = false;
+}
+
+void http_connection_drop_texts(struct http_exchange *connection) {
+    connection->server->body_bytes -= connection->body.length;
+    text_free(&connection->body);
+    text_free(&connection->head);
+}
+
+/* One body must not be too large, and all of them together must leave memory for what the server is for. */
+static bool may_grow(struct http_exchange *connection, uint64_t n) {
+    const struct http_server *server = connection->server;
+    if (n > server->limits.max_body_bytes - connection->body.length)
+        http_connection_refuse(connection, 413, "the body is larger than this server takes");
+    else if (n > server->limits.max_bodies_bytes - server->body_bytes)
+        http_connection_refuse(connection, 503, "too many requests are arriving at once; try again");
+    else
+        return true;
+    return false;
 }
 
 /* Moves up to body_left bytes; false if it was refused. */
@@ -165,11 +184,10 @@ static bool move_body(struct http_exchange *connection) {
     while (connection->body_left > 0 && evbuffer_get_length(input) > 0) {
         size_t n = evbuffer_get_contiguous_space(input);
         if (n > connection->body_left) n = (size_t)connection->body_left;
-        if (connection->body.length + n > connection->server->limits.max_body_bytes) {
-            http_connection_refuse(connection, 413, "the body is larger than this server takes");
-            return false;
-        }
+        if (!may_grow(connection, n)) return false;
+        size_t before = connection->body.length;
         text_append(&connection->body, (const char *)evbuffer_pullup(input, (ev_ssize_t)n), n);
+        connection->server->body_bytes += connection->body.length - before;
         evbuffer_drain(input, n);
         connection->body_left -= n;
     }
@@ -195,20 +213,36 @@ static bool read_body(struct http_exchange *connection) {
     return true;
 }
 
-/* The line end behind a chunk, or a trailer's line: consumed, and whether it was empty. -1 partial or
- * refused. */
-static int take_line(struct http_exchange *connection) {
+/* A line of the trailers: consumed, and whether it was empty. -1 partial or refused. */
+static int take_trailer(struct http_exchange *connection) {
     struct evbuffer *input = bufferevent_get_input(connection->stream);
-    size_t n_end, length;
-    char *line = evbuffer_readln(input, &n_end, EVBUFFER_EOL_CRLF_STRICT);
-    if (line == NULL) {
-        if (evbuffer_get_length(input) > connection->server->limits.max_head_bytes)
-            http_connection_refuse(connection, 431, "a trailer is too large");
-        return -1;
-    }
-    length = strlen(line);
+    size_t length, most = connection->server->limits.max_head_bytes - connection->trailer_bytes;
+    char *line = evbuffer_readln(input, &length, EVBUFFER_EOL_CRLF_STRICT);
+    bool is_whole = line != NULL;
+    if (!is_whole) length = evbuffer_get_length(input);
+    bool is_strict = !is_whole || (memchr(line, '\n', length) == NULL && memchr(line, '\0', length) == NULL);
     free(line); /* libevent's own allocation */
+    if (length > most)
+        http_connection_refuse(connection, 431, "the trailers are too large");
+    else if (!is_strict)
+        http_connection_refuse(connection, 400, "malformed trailer");
+    if (length > most || !is_strict || !is_whole) return -1;
+    connection->trailer_bytes += length;
     return length == 0;
+}
+
+/* The line end behind a chunk. False if it is not all there, or was refused. */
+static bool take_chunk_end(struct http_exchange *connection) {
+    struct evbuffer *input = bufferevent_get_input(connection->stream);
+    char end[2];
+    if (evbuffer_copyout(input, end, sizeof end) < (ev_ssize_t)sizeof end) return false;
+    if (memcmp(end, "\r\n", sizeof end) != 0) {
+        http_connection_refuse(connection, 400, "a chunk is longer than it says");
+        return false;
+    }
+    evbuffer_drain(input, sizeof end);
+    connection->chunk_ends = false;
+    return true;
 }
 
 /* One step in a chunked body: a size line, some of a chunk, its end, or the trailers. */
@@ -219,17 +253,9 @@ static bool read_chunked(struct http_exchange *connection) {
         if (!move_body(connection) || connection->body_left > 0) return false;
         connection->chunk_ends = true;
     }
-    if (connection->chunk_ends) {
-        int is_empty = take_line(connection);
-        if (is_empty < 0) return false;
-        if (is_empty == 0) {
-            http_connection_refuse(connection, 400, "a chunk is longer than it says");
-            return false;
-        }
-        connection->chunk_ends = false;
-    }
+    if (connection->chunk_ends && !take_chunk_end(connection)) return false;
     if (connection->in_trailer) {
-        int is_empty = take_line(connection);
+        int is_empty = take_trailer(connection);
         if (is_empty < 0) return false;
         if (is_empty == 0) return true; /* trailers are read and forgotten */
         connection->in_trailer = false;
@@ -241,7 +267,9 @@ static bool read_chunked(struct http_exchange *connection) {
     if (length == 0) return false;
     size_t looked = length < SIZE_LINE ? length : SIZE_LINE;
     const uint8_t *bytes = evbuffer_pullup(input, (ev_ssize_t)looked);
-    ptrdiff_t n = bytes == NULL ? -1 : cabinet_http_parse_chunk_size(bytes, looked, &connection->body_left);
+    ptrdiff_t n = bytes == NULL || !isxdigit(*bytes) /* the parser takes no digits for zero */
+                      ? CABINET_HTTP_MALFORMED
+                      : cabinet_http_parse_chunk_size(bytes, looked, &connection->body_left);
     if (n == CABINET_HTTP_PARTIAL && length < SIZE_LINE) return false;
     if (n <= 0 || has_bare_lf((const char *)bytes, (size_t)n)) {
         http_connection_refuse(connection, 400, "malformed chunk");
@@ -249,7 +277,13 @@ static bool read_chunked(struct http_exchange *connection) {
     }
     evbuffer_drain(input, (size_t)n);
     connection->in_trailer = connection->body_left == 0;
-    return true;
+    connection->trailer_bytes = 0;
+    return may_grow(connection, connection->body_left);
+}
+
+/* A client that pipelines requests and does not read the replies is not read any further. */
+static bool takes_replies(const struct http_exchange *connection) {
+    return http_pending_bytes(connection) <= HTTP_LOW_WATER;
 }
 
 void http_connection_read(struct http_exchange *connection) {
@@ -257,7 +291,7 @@ void http_connection_read(struct http_exchange *connection) {
     connection->is_reading = true;
     bool goes_on = true;
     while (goes_on) switch (connection->state) {
-        case HTTP_HEAD: goes_on = read_head(connection); break;
+        case HTTP_HEAD: goes_on = takes_replies(connection) && read_head(connection); break;
         case HTTP_BODY: goes_on = read_body(connection); break;
         case HTTP_CHUNKED: goes_on = read_chunked(connection); break;
         default: goes_on = false; break;
@@ -271,6 +305,12 @@ const char *http_method(const struct http_exchange *exchange) {
 
 const char *http_path(const struct http_exchange *exchange) {
     return span_text(exchange, exchange->parsed.target);
+}
+
+void http_take_body(struct http_exchange *exchange, struct text *body) {
+    exchange->server->body_bytes -= exchange->body.length;
+    *body = exchange->body;
+    exchange->body = (struct text){0};
 }
 
 const char *http_body(const struct http_exchange *exchange, size_t *length) {

@@ -31,7 +31,8 @@ static void deliver_all(evutil_socket_t fd, short what, void *user) {
     while (first != NULL) {
         struct mail *mail = first;
         first = mail->next;
-        atomic_store(&mail->is_posted, false); /* from here on it may be posted again */
+        /* From here on it may be posted again. An exchange, so that who found it posted is seen. */
+        (void)atomic_exchange(&mail->is_posted, false);
         mail->deliver(mail->user);
     }
 }

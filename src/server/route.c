@@ -103,6 +103,17 @@ void route_dispatch(void *user, struct http_exchange *exchange) {
         server_reply_error(exchange, &unknown, false);
 }
 
+bool server_takes_body(struct server *server, const struct http_exchange *exchange, struct api_error *error) {
+    enum { MOST_BYTES = 256 << 20 };
+    size_t length;
+    (void)http_body(exchange, &length);
+    if (server->body_bytes == 0 || server->body_bytes + length <= MOST_BYTES) return true;
+    metrics_add(server->metrics, METRIC_queue_rejected, 1);
+    api_error_set(error, 429, NULL, "queue_full", "too many large requests wait to be read");
+    error->retry_after_seconds = 1;
+    return false;
+}
+
 /* ---- text ---- */
 
 static void generate(struct server *server, struct http_exchange *exchange, const struct caller *caller,
@@ -115,7 +126,7 @@ static void generate(struct server *server, struct http_exchange *exchange, cons
         api_error_set(&error, 429, NULL, "queue_full", "%u requests are under way, no more are taken now",
                       server->n_generations);
     }
-    if (error.status == 0) {
+    if (error.status == 0 && server_takes_body(server, exchange, &error)) {
         generation_begin(server, exchange, api, caller);
         return;
     }

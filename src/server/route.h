@@ -34,6 +34,8 @@ ROUTE_LIST(X)
 /* The page's files; false if there is no such path. */
 bool route_page(struct server *server, struct http_exchange *exchange);
 
+/* Room for the body among those that wait for the worker; if not, what to reply. */
+bool server_takes_body(struct server *server, const struct http_exchange *exchange, struct api_error *error);
 void server_reply_error(struct http_exchange *exchange, const struct api_error *error, bool is_anthropic);
 /* Takes the object over. */
 void server_reply_json(struct http_exchange *exchange, int status, json_t *object);

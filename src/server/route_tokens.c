@@ -100,6 +100,7 @@ static void run_detokenize(void *user) {
 static void on_done(void *user) {
     struct token_job *job = user;
     job->server->n_pending--;
+    job->server->body_bytes -= job->body.length;
     if (job->exchange != NULL && job->error.status != 0)
         server_reply_error(job->exchange, &job->error, false);
     else if (job->exchange != NULL)
@@ -119,16 +120,14 @@ static void on_closed(void *user, const char *why) {
 static void begin(struct server *server, struct http_exchange *exchange, void (*run)(void *user)) {
     static const struct http_owner owner = {.on_closed = on_closed};
     struct token_job *job = mem_alloc(1, sizeof *job);
-    size_t length;
-    const char *body = http_body(exchange, &length);
-    if (job != NULL) text_append(&job->body, body, length);
-    if (job == NULL || job->body.failed) {
-        if (job != NULL) text_free(&job->body);
+    struct api_error error = {.status = 503, .retry_after_seconds = 1, .message = "out of memory"};
+    if (job == NULL || !server_takes_body(server, exchange, &error)) {
         mem_free(job);
-        const struct api_error error = {.status = 503, .retry_after_seconds = 1, .message = "out of memory"};
         server_reply_error(exchange, &error, false);
         return;
     }
+    http_take_body(exchange, &job->body);
+    server->body_bytes += job->body.length;
     job->server = server;
     job->exchange = exchange;
     job->job = (struct job){.run = run, .user = job, .done = {.deliver = on_done, .user = job}};

@@ -20,7 +20,8 @@ uint16_t server_port(const struct server *server) { return http_port(server->htt
 
 /* The last reply may still be on its way out when nothing is under way any more. */
 void server_check_drained(struct server *server) {
-    if (server->is_draining && server->n_generations == 0) http_stop_listening(server->http);
+    if (server->is_draining && server->n_generations == 0 && server->http != NULL)
+        http_stop_listening(server->http);
 }
 
 static void on_none_left(void *user) {

@@ -35,6 +35,7 @@ struct server {
     struct generation *first;                       /* under way */
     uint32_t n_generations;
     uint32_t n_pending; /* other replies that the worker or the engine's thread prepare */
+    size_t body_bytes;  /* of bodies that wait for the worker or are with it */
     uint64_t n_ids;     /* given to generations so far */
     uint64_t id_seed;
     char fingerprint[40]; /* of the program and the model */
