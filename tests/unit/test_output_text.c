@@ -120,6 +120,7 @@ static void keeps_the_border_cases(void **state) {
     check("abcabd", (char *[]){"abd"}, 1);
     check("abc", (char *[]){"bc", "abc", "c"}, 3);
     check("abc", (char *[]){"abcd", "b"}, 2);
+    check("aabaaabaaac", (char *[]){"aabaaac"}, 1);
     check("", (char *[]){"a"}, 1);
 }
 
