@@ -235,10 +235,11 @@ static void text_is_not_held_longer_than_needed(void **state) {
         enum tool_format format;
         const char *answer;
         size_t n_given;
-    } cases[] = {{TOOL_FORMAT_HERMES, "ab <tool", 2},       {TOOL_FORMAT_HERMES, "ab <tool_x", 10},
-                 {TOOL_FORMAT_HERMES, "{\"name\"", 7},      {TOOL_FORMAT_LLAMA, "{\"na", 0},
-                 {TOOL_FORMAT_LLAMA, "{\"no", 4},           {TOOL_FORMAT_LLAMA, "a {\"name\"", 9},
-                 {TOOL_FORMAT_MISTRAL, "[TOOL_CALLS][", 0}, {TOOL_FORMAT_MISTRAL, "[1", 2}};
+    } cases[] = {{TOOL_FORMAT_HERMES, "ab <tool", 2},   {TOOL_FORMAT_HERMES, "ab <tool_x", 10},
+                 {TOOL_FORMAT_HERMES, "{\"name\"", 7},  {TOOL_FORMAT_HERMES, "<tool_call>{\"a\":\"\n", 17},
+                 {TOOL_FORMAT_LLAMA, "{\"na", 0},       {TOOL_FORMAT_LLAMA, "{\"no", 4},
+                 {TOOL_FORMAT_LLAMA, "a {\"name\"", 9}, {TOOL_FORMAT_MISTRAL, "[TOOL_CALLS][", 0},
+                 {TOOL_FORMAT_MISTRAL, "[1", 2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct record record = {0};
         struct tool_parser *parser = open_parser(cases[i].format, false, &record);
