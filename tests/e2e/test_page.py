@@ -35,7 +35,7 @@ class Page(unittest.TestCase):
     def test_with_mock_server(self):
         server = mock_server.Server(DATA / "web")
         self.addCleanup(server.close)
-        self.check(run_node(server.url, ["page.test.mjs", "mock.test.mjs"]))
+        self.check(run_node(server.url, ["modules.test.mjs", "page.test.mjs", "mock.test.mjs"]))
 
     @unittest.skipUnless("CABINET_PAGE_URL" in os.environ, "there is no other server")
     def test_with_given_server(self):
