@@ -74,7 +74,7 @@ static int open_parts(struct engine *engine) {
     const struct engine_opts *opts = &engine->opts;
     TRY(open_cache(engine));
     uint32_t max_rows = opts->max_sequences + opts->chunk_tokens;
-    TRY(scheduler_open(&engine->scheduler, engine->kv, engine->layout.n_groups, opts->max_sequences,
+    TRY(scheduler_open(&engine->scheduler, engine->kv, &engine->layout, opts->max_sequences,
                        opts->chunk_tokens));
     TRY(batch_open(&engine->batch, max_rows, opts->max_sequences));
     uint32_t max_wanted = opts->slice_rows > opts->max_sequences ? opts->slice_rows : opts->max_sequences;
@@ -124,6 +124,7 @@ int engine_sequence_open(struct engine *engine, struct sequence **out) {
     struct sequence *sequence = mem_alloc(1, sizeof *sequence);
     if (sequence == NULL) return ERR_NO_MEMORY;
     sequence->max_tokens = engine->opts.max_tokens;
+    sequence->skips_cache = true; /* a request's n_cached knows only what its own sequence kept */
     sequence->tokens = mem_alloc(sequence->max_tokens, sizeof *sequence->tokens);
     if (sequence->tokens == NULL) {
         mem_free(sequence);
@@ -136,7 +137,7 @@ int engine_sequence_open(struct engine *engine, struct sequence **out) {
 
 void engine_sequence_close(struct engine *engine, struct sequence *sequence) {
     if (sequence == NULL) return;
-    ASSERT(!sequence->is_scheduled);
+    ASSERT(!sequence_is_scheduled(sequence));
     kv_release(engine->kv, &sequence->kv);
     mem_free(sequence->tokens);
     mem_free(sequence);
@@ -166,7 +167,7 @@ static int check_prompt(const struct engine *engine, const token_id *prompt, uin
 
 int engine_submit(struct engine *engine, struct request *request, const token_id *prompt, uint32_t n_prompt) {
     struct sequence *sequence = request->sequence;
-    ASSERT(!sequence->is_scheduled);
+    ASSERT(!sequence_is_scheduled(sequence));
     TRY(sampler_check(&request->sampling));
     TRY(check_prompt(engine, prompt, n_prompt));
     uint32_t first_logits = n_prompt - 1; /* at least one token is left to compute: its logits are wanted */
@@ -188,7 +189,8 @@ int engine_submit(struct engine *engine, struct request *request, const token_id
     request->n_output = 0;
     request->submitted_ns = request->first_token_ns = request->last_token_ns =
         clock_now_ns(&engine->opts.clock);
-    return scheduler_add(&engine->scheduler, sequence);
+    scheduler_add(&engine->scheduler, sequence);
+    return 0;
 }
 
 static void finish(struct engine *engine, struct request *request, enum finish_reason reason) {
@@ -224,12 +226,14 @@ static void take_token(struct engine *engine, struct request *request, float *lo
 int engine_step(struct engine *engine) {
     struct sequence *failed;
     int result;
-    while ((result = scheduler_next(&engine->scheduler, &engine->batch, &failed)) < 0) {
+    while ((result = scheduler_next(&engine->scheduler, &engine->batch, engine->opts.chunk_tokens, &failed)) <
+           0) {
         struct request *request = failed->owner;
         request->error = result;
         finish(engine, request, FINISH_FAILED);
         /* Others wait for slots too: without these they would all fail one after the other. */
-        if (engine->scheduler.n_sequences > 0) kv_release(engine->kv, &failed->kv);
+        if (engine->scheduler.n_running + engine->scheduler.n_waiting > 0)
+            kv_release(engine->kv, &failed->kv);
     }
     struct batch *batch = &engine->batch;
     if (batch->n_rows == 0) return 0;
