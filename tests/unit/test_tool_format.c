@@ -359,11 +359,15 @@ static void assert_grammar(enum tool_format format, const char *name, bool paral
     json_decref(tools);
 }
 
+/* No white space but one space behind a comma or a colon. */
+#define SPACES                                                                                               \
+    "\"x-guidance\":{\"whitespace_flexible\":false,\"item_separator\":\", \",\"key_separator\":\": \"}"
+
 #define HERMES_TOOLS                                                                                         \
     "tool_0: \"{\\\"name\\\": \\\"f\\\", \\\"arguments\\\": \" arguments_0 \"}\"\n"                          \
-    "arguments_0: %json {\"type\":\"object\"}\n"                                                             \
+    "arguments_0: %json {\"type\":\"object\"," SPACES "}\n"                                                  \
     "tool_1: \"{\\\"name\\\": \\\"g-1\\\", \\\"arguments\\\": \" arguments_1 \"}\"\n"                        \
-    "arguments_1: %json {}\n"                                                                                \
+    "arguments_1: %json {" SPACES "}\n"                                                                      \
     "tool: tool_0 | tool_1\n"
 
 /* The tiny vocabulary has <tool_call> as a control token, and no other mark. */
@@ -378,7 +382,7 @@ static void grammars_force_calls(void **state) {
                    "start: call\n"
                    "call:  tool \n"
                    "tool_0: \"{\\\"name\\\": \\\"g-1\\\", \\\"parameters\\\": \" arguments_0 \"}\"\n"
-                   "arguments_0: %json {}\n"
+                   "arguments_0: %json {" SPACES "}\n"
                    "tool: tool_0\n");
     assert_grammar(TOOL_FORMAT_MISTRAL, NULL, true,
                    "start: open \"[\" call (\", \" call)* \"]\"\n"
