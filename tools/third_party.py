@@ -13,6 +13,8 @@ import pathlib
 import subprocess
 import sys
 
+from fetch import UPLOT
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILE = ROOT / "THIRD_PARTY.md"
 
@@ -49,7 +51,7 @@ LIBRARIES = [
 ]
 
 # name, version, licence, what for: fetched by tools/fetch.py web, built into the program with its licence
-PAGE = [("uPlot", "1.6.32", "MIT", "charts of the page")]
+PAGE = [("uPlot", UPLOT.requirement.split("@")[1], "MIT", "charts of the page")]
 
 # name, licence, what for
 TOOLS = [

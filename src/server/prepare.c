@@ -39,7 +39,7 @@ static int encode_conversation(struct generation *generation, struct token_list 
     if (model->chat == NULL)
         return ERR(UNSUPPORTED, "this model has no chat template; use /v1/completions to continue a text");
     const json_t *tools = uses_tools(ask) ? ask->tools : NULL;
-    bool is_native = chat_template_knows_tools(model->chat);
+    bool is_native = generation->server->are_tools_native;
     json_t *messages = is_native ? json_incref(ask->messages) : tool_format_messages(ask->messages, tools);
     if (messages == NULL) return ERR(NO_MEMORY, "no memory for the conversation");
     const struct prompt_opts opts = {
