@@ -61,12 +61,12 @@ void scheduler_remove(struct scheduler *scheduler, struct sequence *sequence) {
     else
         stop_running(scheduler, sequence);
     sequence->state = SEQUENCE_UNSCHEDULED;
-    scheduler->n_departures++;
+    scheduler->n_chances++;
 }
 
 static void refuse(struct scheduler *scheduler, const struct sequence *sequence) {
     scheduler->refused = sequence;
-    scheduler->refused_at = scheduler->n_departures;
+    scheduler->refused_at = scheduler->n_chances;
 }
 
 /* Takes a running sequence out of the step that is being planned. */
@@ -79,7 +79,7 @@ static void unplan(struct scheduler *scheduler, struct sequence *sequence) {
     sequence->n_rows = 0;
 }
 
-/* Unless somebody departs, there is no room for it a step later either. */
+/* Unless something changes, there is no room for it a step later either. */
 static void preempt(struct scheduler *scheduler, struct sequence *sequence) {
     unplan(scheduler, sequence);
     stop_running(scheduler, sequence);
@@ -170,7 +170,7 @@ static void match(struct scheduler *scheduler, struct sequence *sequence) {
 /* Admits the first waiting sequence, if it may, with at most `budget` rows. Returns its rows, or 0. */
 static uint32_t admit(struct scheduler *scheduler, struct sequence *sequence, uint32_t budget) {
     bool is_alone = scheduler->n_in_step == 0, is_fresh = sequence->kv.table == 0;
-    if (!is_alone && scheduler->refused == sequence && scheduler->refused_at == scheduler->n_departures)
+    if (!is_alone && scheduler->refused == sequence && scheduler->refused_at == scheduler->n_chances)
         return 0;
     if (is_fresh) match(scheduler, sequence);
     uint32_t n_left = sequence_tokens_left(sequence), n_rows = 0;
@@ -261,8 +261,9 @@ void scheduler_commit(struct scheduler *scheduler) {
     for (uint32_t i = 0; i < scheduler->n_in_step; i++) {
         struct sequence *sequence = scheduler->in_step[i];
         kv_commit(scheduler->kv, &sequence->kv, sequence->tokens, sequence->n_rows);
-        sequence->n_rows = 0;
         uint32_t n_computed = sequence->kv.n_computed;
+        if (sequence->n_rows > 1 && n_computed == sequence->n_tokens) scheduler->n_chances++;
+        sequence->n_rows = 0;
         if (sequence->stream_begin < n_computed)
             sequence->stream_begin = n_computed < sequence->stream_end ? n_computed : sequence->stream_end;
     }

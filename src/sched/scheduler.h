@@ -42,8 +42,9 @@ struct scheduler {
     struct sequence_queue waiting;
     struct sequence_list running; /* in order */
     struct sequence_list holders; /* waiting sequences that hold slots from before scheduler_add */
-    uint64_t n_arrivals, n_departures;
-    const struct sequence *refused; /* as n_departures was refused_at, this one, waiting, did not fit */
+    uint64_t n_arrivals;
+    uint64_t n_chances; /* counts what may let somebody fit who did not: departures, prompts computed */
+    const struct sequence *refused; /* who, waiting, did not fit when n_chances was refused_at */
     uint64_t refused_at;
 };
 

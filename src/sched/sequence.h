@@ -33,7 +33,7 @@ struct sequence {
                             n_tokens: no more than it has */
     int32_t priority;    /* lower ones go first; equal ones in order of arrival */
     uint64_t salt;       /* only sequences of equal salt share blocks */
-    bool skips_cache;    /* takes nothing from other sequences' blocks */
+    bool skips_cache;    /* computes all its tokens itself */
     uint32_t stream_begin, stream_end; /* positions whose logits are streamed; equal: none. The scheduler
                                           moves `begin` on as they are, so that none is streamed twice */
     void *owner;                       /* whose sequence it is; nothing to sched/ */
@@ -41,7 +41,7 @@ struct sequence {
     struct kv_seq kv;       /* kv.n_computed of its tokens have K and V */
     uint32_t n_rows;        /* in the step under way; 0 outside one */
     uint32_t n_matched;     /* tokens whose K and V were there when it was first admitted */
-    uint32_t n_preemptions; /* how often it lost what was computed */
+    uint32_t n_preemptions; /* how often it was sent back to wait, and lost its slots */
     /* the scheduler's own */
     enum sequence_state state;
     bool was_admitted, is_holder;

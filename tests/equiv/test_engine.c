@@ -205,9 +205,10 @@ static void a_conversation_goes_on_where_it_was(void **state) {
     (void)state;
     uint32_t n_stored = 70 + N_OUTPUT - 1; /* the last token was sampled, not computed */
     check_second_turn(70 + N_OUTPUT, 20, n_stored);
-    check_second_turn(80, 5, 80);  /* edited inside a block */
+    check_second_turn(80, 5, 80);  /* inside the last full block, which nobody shares */
     check_second_turn(64, 50, 64); /* at a border */
-    check_second_turn(10, 60, 10);
+    check_second_turn(40, 30, 32); /* inside a block that another follows: it goes whole */
+    check_second_turn(10, 60, 0);
     check_second_turn(0, 30, 0);
     check_second_turn(90, 0, 89); /* nothing new: the last token is computed again for its logits */
     check_second_turn(n_stored, 0, n_stored - 1);

@@ -463,6 +463,9 @@ static void every_request_of_any_load_gets_its_tokens(void **state) {
            (unsigned long long)seen.n_preemptions, (unsigned long long)seen.n_recomputed,
            (unsigned long long)seen.n_matched, (unsigned long long)seen.n_failed,
            (unsigned long long)seen.n_cancelled, (unsigned long long)seen.n_stuck);
+    if (n_steps >= 100000) /* else the run may have been too short for some of them */
+        CHECK(seen.n_preemptions > 0 && seen.n_recomputed > 0 && seen.n_matched > 0 && seen.n_failed > 0 &&
+              seen.n_cancelled > 0 && seen.n_stuck > 0);
 }
 
 int main(int argc, char **argv) {

@@ -250,15 +250,21 @@ static void a_hit_needs_only_the_last_window(void **state) {
     close_cache();
 }
 
-/* Windows only: nodes live on without blocks for those below them, and while a sequence ends at them. */
-static void a_window_alone_shares_too(void **state) {
-    (void)state;
+static void open_window_alone(uint32_t n_blocks) {
     struct kv_layout layout = {.n_groups = 1};
     assert_int_equal(kv_layout_add(&layout, 0, 1, 4, CODEC_f32), 0);
     layout.groups[0].window = B + 1;
-    struct kv_opts opts = {.memory_bytes = 3 * BLOCK_BYTES, .max_sequences = 2, .max_tokens = MAX_TOKENS};
+    struct kv_opts opts = {
+        .memory_bytes = n_blocks * BLOCK_BYTES, .max_sequences = 2, .max_tokens = MAX_TOKENS};
     assert_int_equal(kv_open(&kv, &layout, &opts), 0);
     n_allocations = mem_count();
+    for (int i = 0; i < MAX_TOKENS; i++) text[i] = i;
+}
+
+/* Windows only: nodes live on without blocks for those below them, and while a sequence ends at them. */
+static void a_window_alone_shares_too(void **state) {
+    (void)state;
+    open_window_alone(3);
     struct kv_seq seq = {0};
     for (int i = 0; i < 10; i++) append(&seq, text, B);
     kv_release(kv, &seq);
@@ -267,6 +273,22 @@ static void a_window_alone_shares_too(void **state) {
     assert_int_equal(cached(text, 7 * B + 1, 0), 0);
     assert_int_equal(kv_evict(kv, UINT64_MAX), 3 * BLOCK_BYTES);
     assert_int_equal(cached(text, 10 * B + 1, 0), 0);
+    close_cache();
+}
+
+/* 46 nodes, and prefixes of 19 blocks of which only the last is needed: the third finds no node, and the
+ * oldest goes though there is room for its block. */
+static void nodes_run_out_before_blocks_do(void **state) {
+    (void)state;
+    open_window_alone(6);
+    for (uint64_t salt = 1; salt <= 3; salt++) {
+        struct kv_seq seq = {.salt = salt};
+        for (int i = 0; i < 19; i++) append(&seq, text, B);
+        kv_release(kv, &seq);
+    }
+    assert_int_equal(cached(text, 19 * B + 1, 1), 0);
+    assert_int_equal(cached(text, 19 * B + 1, 2), 19 * B);
+    assert_int_equal(cached(text, 19 * B + 1, 3), 19 * B);
     close_cache();
 }
 
@@ -282,6 +304,7 @@ int main(void) {
         cmocka_unit_test(a_cut_shares_what_it_leaves),
         cmocka_unit_test(a_hit_needs_only_the_last_window),
         cmocka_unit_test(a_window_alone_shares_too),
+        cmocka_unit_test(nodes_run_out_before_blocks_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
