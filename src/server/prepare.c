@@ -148,7 +148,9 @@ static int open_choice(struct choice *choice, const struct constraint *constrain
     /* Answers of one seed differ by their number, and the first is what n = 1 gives. */
     choice->request.sampling.seed += choice->index % ask->best_of;
     if (constraint == NULL) return 0;
-    choice->request.mask = mem_alloc(constraint_mask_words(generation->server->vocabulary), sizeof(uint32_t));
+    /* A model may have rows of logits beyond its vocabulary: those bits stay zero. */
+    size_t n_words = (generation->server->opts.model->description.n_vocab + 31) / 32;
+    choice->request.mask = mem_alloc(n_words, sizeof(uint32_t));
     if (choice->request.mask == NULL) return ERR_NO_MEMORY;
     return constraint_fork(&choice->request.constraint, constraint);
 }
