@@ -81,6 +81,11 @@ void generation_begin(struct server *server, struct http_exchange *exchange, enu
 /* One of n_looks has ended. */
 void generation_look_ends(struct generation *generation);
 
+/* What ask_parse may let through. */
+struct ask_limits prepare_limits(const struct server *server);
+/* A conversation's tokens, as the chat template writes it, appended to the list; for the worker. */
+int prepare_conversation(const struct server *server, const struct ask *ask, int64_t now_s,
+                         struct token_list *list);
 /* The worker's part (prepare.c): fills ask, prompts, choices, reply; or error. */
 void generation_prepare(struct generation *generation);
 /* The engine's part (generate.c): tasks that submit and cancel. */
