@@ -23,8 +23,8 @@ void cabinet_shim_free(char *text, size_t length);
 struct cabinet_template;
 int cabinet_template_open(struct cabinet_template **chat, const char *source, size_t length, const char *bos,
                           const char *eos, char *error, size_t error_size);
-/* `messages` and `tools` (NULL: none) are JSON arrays. `now` is the time that the template is told, in seconds
- * since 1970. */
+/* `messages` and `tools` (NULL: none) are JSON arrays. `now` is the time that the template is told, in
+ * seconds since 1970. */
 int cabinet_template_render(const struct cabinet_template *chat, const char *messages, const char *tools,
                             bool add_generation_prompt, int64_t now, char **text, size_t *length, char *error,
                             size_t error_size);
@@ -51,14 +51,15 @@ enum {
     CABINET_CONSTRAINT_LARK,
     CABINET_CONSTRAINT_REGEX,
 };
-int cabinet_constraint_open(struct cabinet_constraint **constraint, const struct cabinet_vocabulary *vocabulary,
-                            int kind, const char *source, size_t length, char *error, size_t error_size);
+int cabinet_constraint_open(struct cabinet_constraint **constraint,
+                            const struct cabinet_vocabulary *vocabulary, int kind, const char *source,
+                            size_t length, char *error, size_t error_size);
 /* Another constraint in the same state. */
 int cabinet_constraint_fork(struct cabinet_constraint **fork, const struct cabinet_constraint *constraint,
                             char *error, size_t error_size);
 /* Bit t of the mask (n_words) says whether token t may come next. */
-int cabinet_constraint_mask(struct cabinet_constraint *constraint, uint32_t *mask, size_t n_words, char *error,
-                            size_t error_size);
+int cabinet_constraint_mask(struct cabinet_constraint *constraint, uint32_t *mask, size_t n_words,
+                            char *error, size_t error_size);
 int cabinet_constraint_accept(struct cabinet_constraint *constraint, uint32_t token, char *error,
                               size_t error_size);
 bool cabinet_constraint_is_finished(const struct cabinet_constraint *constraint);

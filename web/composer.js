@@ -4,6 +4,7 @@ import { announce } from "./announce.js";
 import * as chat from "./chat.js";
 import { byId } from "./dom.js";
 import { followEnd } from "./message_list.js";
+import * as store from "./store.js";
 
 function fit(field) {
   field.style.height = "auto";
@@ -57,6 +58,6 @@ export function connect() {
     if (event.key === "Escape" && !event.defaultPrevented && !document.querySelector("dialog[open]") && chat.stop()) event.preventDefault();
   });
   for (const type of ["open", "path", "end"]) chat.changes.addEventListener(type, showState);
-  chat.changes.addEventListener("problem", (event) => showProblem(event.detail));
+  store.changes.addEventListener("full", (event) => showProblem(event.detail));
   showState();
 }

@@ -3,6 +3,8 @@
 import * as store from "./store.js";
 import { bytes, count, milliseconds, percent, perSecond } from "./format.js";
 
+const SHORTEST_MS = 20; // a rate over less says nothing
+
 let bytesPerToken = NaN;
 let blockTokens = 1;
 
@@ -39,7 +41,7 @@ export function latest(conversation) {
 }
 
 export const decodeRate = ({ figures }) =>
-  figures.output > 1 && figures.total_ms > figures.first_ms ? (1000 * (figures.output - 1)) / (figures.total_ms - figures.first_ms) : NaN;
+  figures.output > 1 && figures.total_ms - figures.first_ms > SHORTEST_MS ? (1000 * (figures.output - 1)) / (figures.total_ms - figures.first_ms) : NaN;
 
 /** One line under an answer. */
 export function line(message) {

@@ -1,9 +1,10 @@
-// What goes with every question: system prompt, sampling. Empty means: as the server has it.
+// What goes with every question: system prompt, sampling. Empty means: as the server has it, but for the temperature.
 
 import { byId } from "./dom.js";
 import * as storage from "./storage.js";
 
 const NUMBERS = ["temperature", "top_p", "max_tokens"];
+const TEMPERATURE = 0.7; // as `cabinet run`; the API's own default of 1 is too lively for small models
 
 let models = [];
 
@@ -54,5 +55,5 @@ export function connect(saved) {
 export function sampling() {
   const settings = get();
   const wanted = NUMBERS.filter((name) => settings[name] !== undefined);
-  return Object.fromEntries(wanted.map((name) => [name, settings[name]]));
+  return { temperature: TEMPERATURE, ...Object.fromEntries(wanted.map((name) => [name, settings[name]])) };
 }

@@ -31,7 +31,7 @@ export function write(key, value) {
   try {
     store.setItem(PREFIX + key, text);
   } catch (error) {
-    throw new StorageFull(`The browser's storage is full: ${error.message}`);
+    throw new StorageFull("The browser's storage is full: delete conversations, or this one is lost with the tab.", { cause: error });
   }
 }
 

@@ -9,12 +9,22 @@ import * as storage from "./storage.js";
 
 const HEARTBEAT_LOST_MS = 15000; // a message that streams is saved more often than this
 
-export const changes = new EventTarget(); // "change", detail: {conversation, message}; undefined: any
+export const changes = new EventTarget(); // "change", detail: {conversation, message}, undefined: any; "full", detail: text
 const conversations = new Map();
 const messages = new Map(); // conversation id: Map of id: message
 
 function tell(conversation, message) {
   changes.dispatchEvent(new CustomEvent("change", { detail: { conversation, message } }));
+}
+
+/** A full storage is said, and what did not fit lives until the tab is closed. */
+function put(key, value) {
+  try {
+    storage.write(key, value);
+  } catch (error) {
+    if (!(error instanceof storage.StorageFull)) throw error;
+    changes.dispatchEvent(new CustomEvent("full", { detail: error.message }));
+  }
 }
 
 export function newId() {
@@ -68,7 +78,7 @@ export const messagesOf = (id) => messages.get(id) ?? new Map();
 export function create(title) {
   const now = Date.now();
   const conversation = { id: newId(), title, created: now, updated: now, leaf: null };
-  storage.write(`c/${conversation.id}`, conversation);
+  put(`c/${conversation.id}`, conversation);
   conversations.set(conversation.id, conversation);
   tell(conversation.id);
   return conversation;
@@ -76,10 +86,9 @@ export function create(title) {
 
 /** Changes fields of what is stored now, which another tab may have written. */
 export function update(id, fields) {
-  const stored = storage.read(`c/${id}`);
-  if (!stored) return;
-  const conversation = { ...stored, ...fields };
-  storage.write(`c/${id}`, conversation);
+  if (!conversations.has(id)) return;
+  const conversation = { ...(storage.read(`c/${id}`) ?? conversations.get(id)), ...fields };
+  put(`c/${id}`, conversation);
   conversations.set(id, conversation);
   tell(id);
 }
@@ -93,11 +102,11 @@ export function remove(id) {
 
 /** A message as it is now. Nothing is written when the conversation is gone. */
 export function save(message) {
-  if (!storage.read(`c/${message.conversation}`)) return;
+  if (!conversations.has(message.conversation)) return;
   message.updated = Date.now();
   if (!messages.has(message.conversation)) messages.set(message.conversation, new Map());
   messages.get(message.conversation).set(message.id, message);
-  storage.write(`m/${message.conversation}/${message.id}`, message);
+  put(`m/${message.conversation}/${message.id}`, message);
   tell(message.conversation, message.id);
 }
 

@@ -41,7 +41,8 @@ static int emit(struct writer *writer, const char *text, size_t length) {
 static bool on_token(void *user, const struct token_report *report) {
     struct writer *writer = user;
     char text[TOKENIZER_STEP_MAX];
-    size_t length = tokenizer_decode_step(writer->session->model.tokenizer, &writer->decode, report->token, text);
+    size_t length =
+        tokenizer_decode_step(writer->session->model.tokenizer, &writer->decode, report->token, text);
     int result = token_list_append(&writer->answer->tokens, report->token);
     if (result == 0) result = emit(writer, text, length);
     writer->failure = result;

@@ -31,7 +31,7 @@ char **config_file_argv(struct config_file *config, int *argc, char **argv) {
     config->argv = mem_alloc((size_t)*argc + (size_t)config->n_words + 1, sizeof *config->argv);
     if (config->argv == NULL) return NULL;
     int n = 0;
-    for (int i = 0; i < *argc && i < 1; i++) config->argv[n++] = argv[i];
+    if (*argc > 0) config->argv[n++] = argv[0];
     for (int i = 0; i < config->n_words; i++) config->argv[n++] = config->words[i];
     for (int i = 1; i < *argc; i++) config->argv[n++] = argv[i];
     *argc = n;

@@ -67,6 +67,7 @@ static const struct argp_option options[] = {
 struct serve_opts {
     struct session_opts session;
     struct server_opts server;
+    const char *config_path; /* the file that was read */
     const char *api_key_file, *admin_key_file;
     enum log_format log_format;
 };
@@ -117,7 +118,9 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_INSECURE: opts->server.access.is_open_to_all = true; return 0;
     case OPTION_DEBUG: opts->server.is_debug = true; return 0;
-    case OPTION_CONFIG: return 0; /* read before the others */
+    case OPTION_CONFIG: /* read before the others, which only its full name tells */
+        if (opts->config_path == NULL) argp_error(state, "write --config in full");
+        return 0;
     default: break;
     }
     if (key == ARGP_KEY_END &&
@@ -136,9 +139,8 @@ static const struct argp argp = {
     "  cabinet serve smollm2\n"
     "  cabinet serve smollm2 --port 8000 --ctx 4096 --kv-memory 2G\n"
     "  CABINET_API_KEY=secret cabinet serve model.gguf --host 0.0.0.0\n"
-    "  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\\n"
-    "       -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'\n"
-    "A second page of options: docs/api.md.",
+    "  cabinet serve smollm2 --config cabinet.conf\n"
+    "Clients, keys, limits: docs/api.md.",
     session_argp_children,
     NULL,
     NULL};
@@ -234,7 +236,7 @@ static int serve(struct serve_opts *opts) {
 
 /* Options of the file that --config names come before the command line's, which so wins. */
 static int parse_all(int argc, char **argv, struct serve_opts *opts, struct config_file *config) {
-    const char *path = config_file_path(argc, argv, "config");
+    const char *path = opts->config_path = config_file_path(argc, argv, "config");
     if (path != NULL) {
         TRY(config_file_read(config, path, &argp, "config"));
         argv = config_file_argv(config, &argc, argv);

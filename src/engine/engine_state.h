@@ -16,7 +16,7 @@ struct engine {
     struct kv_layout layout;
     struct kv_cache *kv;
     uint64_t arena_bytes, capacity_tokens; /* of the KV memory; the longest sequence that fits */
-    void *mapping;            /* holds the arena, from the first huge page border on */
+    void *mapping;                         /* holds the arena, from the first huge page border on */
     size_t mapping_bytes;
     uint8_t *arena;
     struct scheduler scheduler;

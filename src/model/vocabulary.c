@@ -5,8 +5,8 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "model/quote.h"
 #include "base/utf8.h"
+#include "model/quote.h"
 
 /* `tag` is the other half of the hash, so that most wrong places are passed without looking at their piece.
  */

@@ -96,6 +96,8 @@ static void set_cache_gauges(struct server *server, struct engine *engine) {
             metrics_set_at(metrics, METRIC_kv_blocks, metric_series(s, g), n[g][s]);
 }
 
+void account_begin(struct server *server, struct engine *engine) { set_cache_gauges(server, engine); }
+
 static void note_seconds(struct metrics *metrics, enum metric_part part, uint64_t nanoseconds) {
     metrics_observe_at(metrics, METRIC_step_seconds, metric_series(part, 0), (double)nanoseconds * 1e-9);
 }

@@ -104,8 +104,10 @@ void http_set_owner(struct http_exchange *exchange, const struct http_owner *own
 
 void http_connection_refuse(struct http_exchange *connection, int status, const char *message) {
     struct text body = {0};
+    /* Both OpenAI's error object and Anthropic's: what is asked is not known yet. */
     text_printf(&body,
-                "{\"error\": {\"message\": \"%s\", \"type\": \"invalid_request_error\", \"param\": null, "
+                "{\"type\": \"error\", \"error\": {\"message\": \"%s\", \"type\": \"invalid_request_error\", "
+                "\"param\": null, "
                 "\"code\": null}}",
                 message);
     connection->state = HTTP_REPLY;

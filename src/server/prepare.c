@@ -33,19 +33,19 @@ static bool uses_tools(const struct ask *ask) {
     return ask->tools != NULL && ask->tool_choice != ASK_TOOLS_NONE;
 }
 
-static int encode_conversation(struct generation *generation, struct token_list *list) {
-    const struct model *model = generation->server->opts.model;
-    const struct ask *ask = generation->ask;
+int prepare_conversation(const struct server *server, const struct ask *ask, int64_t now_s,
+                         struct token_list *list) {
+    const struct model *model = server->opts.model;
     if (model->chat == NULL)
         return ERR(UNSUPPORTED, "this model has no chat template; use /v1/completions to continue a text");
     const json_t *tools = uses_tools(ask) ? ask->tools : NULL;
-    bool is_native = chat_template_knows_tools(model->chat);
+    bool is_native = server->are_tools_native;
     json_t *messages = is_native ? json_incref(ask->messages) : tool_format_messages(ask->messages, tools);
     if (messages == NULL) return ERR(NO_MEMORY, "no memory for the conversation");
     const struct prompt_opts opts = {
         .add_generation_prompt = ask->adds_generation_prompt,
         .continue_final_message = ask->continues_final_message,
-        .now = generation->created_s,
+        .now = now_s,
     };
     int result =
         prompt_encode_json(model->chat, model->tokenizer, messages, is_native ? tools : NULL, &opts, list);
@@ -62,7 +62,7 @@ static int encode_prompts(struct generation *generation) {
     for (uint32_t i = 0; i < generation->n_prompts; i++) {
         struct token_list *list = &generation->prompts[i];
         TRY(is_text ? encode_text(generation->server, &ask->prompts[i], list)
-                    : encode_conversation(generation, list));
+                    : prepare_conversation(generation->server, ask, generation->created_s, list));
         TRY(engine_check_prompt(generation->server->opts.engine, list->ids, (uint32_t)list->n));
     }
     return 0;
@@ -148,7 +148,9 @@ static int open_choice(struct choice *choice, const struct constraint *constrain
     /* Answers of one seed differ by their number, and the first is what n = 1 gives. */
     choice->request.sampling.seed += choice->index % ask->best_of;
     if (constraint == NULL) return 0;
-    choice->request.mask = mem_alloc(constraint_mask_words(generation->server->vocabulary), sizeof(uint32_t));
+    /* A model may have rows of logits beyond its vocabulary: those bits stay zero. */
+    size_t n_words = (generation->server->opts.model->description.n_vocab + 31) / 32;
+    choice->request.mask = mem_alloc(n_words, sizeof(uint32_t));
     if (choice->request.mask == NULL) return ERR_NO_MEMORY;
     return constraint_fork(&choice->request.constraint, constraint);
 }
@@ -180,13 +182,17 @@ static int open_choices(struct generation *generation, const struct constraint *
     return reply_open(&generation->reply, &opts);
 }
 
-void generation_prepare(struct generation *generation) {
-    const struct ask_limits limits = {
+struct ask_limits prepare_limits(const struct server *server) {
+    return (struct ask_limits){
         .max_choices = MAX_CHOICES,
         .max_stops = MAX_STOPS,
         .max_top_logprobs = LOGPROBS_MAX_TOP,
-        .n_vocab = generation->server->opts.model->description.n_vocab,
+        .n_vocab = server->opts.model->description.n_vocab,
     };
+}
+
+void generation_prepare(struct generation *generation) {
+    const struct ask_limits limits = prepare_limits(generation->server);
     generation->error.status = 0;
     if (ask_parse(generation->api, generation->body.bytes == NULL ? "" : generation->body.bytes,
                   generation->body.length, &limits, &generation->ask, &generation->error) < 0)

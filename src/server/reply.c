@@ -121,18 +121,20 @@ static void add_arguments(void *user, const char *bytes, size_t length) {
 
 static void end_call(void *user) { end_part(user); }
 
-uint32_t reply_call_index(const struct reply_choice *choice, const struct reply_part *part) {
-    uint32_t index = 0;
-    for (const struct reply_part *before = choice->parts; before < part; before++) index += before->is_call;
-    return index;
+static uint32_t count_calls(const struct reply_choice *choice, uint32_t n_parts) {
+    uint32_t n_calls = 0;
+    for (uint32_t i = 0; i < n_parts; i++) n_calls += choice->parts[i].is_call;
+    return n_calls;
 }
 
-bool reply_has_calls(const struct reply_choice *choice) {
-    return reply_call_index(choice, choice->parts + choice->n_parts) > 0;
+uint32_t reply_call_index(const struct reply_choice *choice, const struct reply_part *part) {
+    return count_calls(choice, reply_part_index(choice, part));
 }
+
+bool reply_has_calls(const struct reply_choice *choice) { return count_calls(choice, choice->n_parts) > 0; }
 
 bool reply_has_text(const struct reply_choice *choice) {
-    return choice->n_parts > reply_call_index(choice, choice->parts + choice->n_parts);
+    return choice->n_parts > count_calls(choice, choice->n_parts);
 }
 
 /* --- open --- */

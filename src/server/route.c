@@ -29,11 +29,14 @@ static const struct route routes[] = {
 void server_reply_error(struct http_exchange *exchange, const struct api_error *error, bool is_anthropic) {
     struct text body = {0};
     char seconds[16];
-    struct http_field retry = {"Retry-After", seconds};
+    struct http_field fields[2];
+    size_t n = 0;
     snprintf(seconds, sizeof seconds, "%u", error->retry_after_seconds);
+    if (error->retry_after_seconds > 0) fields[n++] = (struct http_field){"Retry-After", seconds};
+    if (error->allow != NULL) fields[n++] = (struct http_field){"Allow", error->allow};
     api_error_write(error, is_anthropic, &body);
-    http_reply(exchange, error->status, "application/json", &retry, error->retry_after_seconds > 0,
-               body.failed ? NULL : body.bytes, body.failed ? 0 : body.length);
+    http_reply(exchange, error->status, "application/json", fields, n, body.failed ? NULL : body.bytes,
+               body.failed ? 0 : body.length);
     text_free(&body);
 }
 
@@ -51,17 +54,18 @@ void server_reply_json(struct http_exchange *exchange, int status, json_t *objec
 
 /* The route, or NULL with *error; GET routes answer HEAD too. */
 static const struct route *find(const char *method, const char *path, struct api_error *error) {
-    bool exists = false;
+    const char *allowed = NULL; /* a path has one method */
     if (strcmp(method, "HEAD") == 0) method = "GET";
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         if (strcmp(routes[i].path, path) != 0) continue;
         if (strcmp(routes[i].method, method) == 0) return &routes[i];
-        exists = true;
+        allowed = strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : routes[i].method;
     }
-    if (exists)
+    if (allowed != NULL)
         api_error_set(error, 405, NULL, "method_not_allowed", "this route knows no such method");
     else
         api_error_set(error, 404, NULL, "not_found", "there is no such route (/openapi.json lists them)");
+    error->allow = allowed;
     return NULL;
 }
 

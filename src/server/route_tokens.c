@@ -4,7 +4,8 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "model/prompt.h"
+#include "server/ask_fields.h"
+#include "server/generation.h"
 #include "server/route.h"
 
 struct token_job {
@@ -29,24 +30,38 @@ static json_t *read_body(struct token_job *job) {
     return NULL;
 }
 
+static int encode_prompt(struct token_job *job, const json_t *body, const char *prompt,
+                         struct token_list *list) {
+    const struct tokenizer *tokenizer = job->server->opts.model->tokenizer;
+    const struct place place = {.error = &job->error};
+    bool adds_special = true;
+    int result = field_bool(body, "add_special_tokens", &adds_special, &place);
+    if (result < 0) return result;
+    result = 0;
+    if (adds_special && tokenizer_adds_bos(tokenizer) && tokenizer_bos(tokenizer) >= 0)
+        result = token_list_append(list, tokenizer_bos(tokenizer));
+    if (result == 0) result = tokenizer_encode(tokenizer, prompt, strlen(prompt), true, list);
+    return result < 0 ? api_error_from(&job->error, result) : 0;
+}
+
+/* What /v1/chat/completions would compute of the same body. */
+static int encode_messages(struct token_job *job, struct token_list *list) {
+    const struct ask_limits limits = prepare_limits(job->server);
+    struct ask *ask;
+    TRY(ask_parse(ASK_CHAT, job->body.bytes, job->body.length, &limits, &ask, &job->error));
+    int result = prepare_conversation(job->server, ask, (int64_t)time(NULL), list);
+    ask_free(ask);
+    return result < 0 ? api_error_from(&job->error, result) : 0;
+}
+
 static int encode(struct token_job *job, const json_t *body, struct token_list *list) {
-    const struct model *model = job->server->opts.model;
-    const json_t *prompt = json_object_get(body, "prompt"), *messages = json_object_get(body, "messages");
-    const json_t *special = json_object_get(body, "add_special_tokens");
-    if (json_is_string(prompt)) {
-        if (!json_is_false(special) && tokenizer_adds_bos(model->tokenizer) &&
-            tokenizer_bos(model->tokenizer) >= 0)
-            TRY(token_list_append(list, tokenizer_bos(model->tokenizer)));
-        return tokenizer_encode(model->tokenizer, json_string_value(prompt), json_string_length(prompt), true,
-                                list);
-    }
-    if (!json_is_array(messages))
-        return ERR(INVALID, "'prompt' (a string) or 'messages' (an array) is missing");
-    if (model->chat == NULL) return ERR(INVALID, "this model has no chat template; send 'prompt'");
-    const json_t *generation = json_object_get(body, "add_generation_prompt");
-    const struct prompt_opts opts = {.add_generation_prompt = !json_is_false(generation),
-                                     .now = (int64_t)time(NULL)};
-    return prompt_encode_json(model->chat, model->tokenizer, messages, NULL, &opts, list);
+    const struct place place = {.error = &job->error};
+    const char *prompt;
+    int found = field_string(body, "prompt", &prompt, &place);
+    if (found != 0) return found < 0 ? found : encode_prompt(job, body, prompt, list);
+    if (json_object_get(body, "messages") == NULL)
+        return bad(job, NULL, "'prompt' (a string) or 'messages' (an array) is missing");
+    return encode_messages(job, list);
 }
 
 static void run_tokenize(void *user) {
@@ -54,10 +69,7 @@ static void run_tokenize(void *user) {
     struct token_list list = {0};
     json_t *body = read_body(job);
     if (body == NULL) return;
-    int result = encode(job, body, &list);
-    if (result < 0) {
-        api_error_from(&job->error, result);
-    } else {
+    if (encode(job, body, &list) == 0) {
         json_t *tokens = json_array();
         for (size_t i = 0; i < list.n; i++) json_array_append_new(tokens, json_integer(list.ids[i]));
         job->result = json_pack("{s:I, s:I, s:o}", "count", (json_int_t)list.n, "max_model_len",

@@ -96,6 +96,7 @@ static int open_parts(struct server *server) {
     TRY(metrics_open(&server->metrics, opts->model_name, opts->max_tokens));
     TRY(mailbox_open(&server->mailbox, server->base));
     TRY(worker_open(&server->worker, server->mailbox));
+    account_begin(server, opts->engine);
     TRY(service_open(&server->service, opts->engine, after_step, server));
     struct http_opts http = opts->http;
     http.on_request = route_dispatch;
@@ -114,7 +115,9 @@ int server_open(struct server **out, const struct server_opts *opts) {
     server->id_seed = clock_now_ns(&server->clock) ^ (uint64_t)server->started_s << 32;
     snprintf(server->fingerprint, sizeof server->fingerprint, "fp_cabinet_%s_%08x", CABINET_VERSION,
              (unsigned)(opts->model->weights.panel_bytes * 2654435761u >> 8));
-    server->tool_format = tool_format_of(chat_template_source(opts->model->chat));
+    const char *source = chat_template_source(opts->model->chat);
+    server->tool_format = tool_format_of(source);
+    server->are_tools_native = chat_template_knows_tools(opts->model->chat) && tool_format_is_native(source);
     int result = open_parts(server);
     if (result < 0) {
         server_close(server);

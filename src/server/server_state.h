@@ -31,6 +31,7 @@ struct server {
     struct metrics *metrics;
     struct constraint_vocabulary *vocabulary; /* made by the worker when it is first needed */
     enum tool_format tool_format;
+    bool are_tools_native; /* the template writes tools, in a form that is read back */
     struct event *on_term, *on_interrupt, *drained; /* signals; the end of the patience with drain */
     struct generation *first;                       /* under way */
     uint32_t n_generations;

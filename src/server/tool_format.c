@@ -157,8 +157,8 @@ static void write_mark(struct text *lark, const char *before, const char *mark, 
  * llguidance's own field says so. */
 static void write_schema(struct text *lark, const json_t *schema) {
     json_t *spaced = json_is_object(schema) ? json_copy((json_t *)(uintptr_t)schema) : json_object();
-    json_t *spaces = json_pack("{s:b, s:s, s:s}", "whitespace_flexible", 0, "item_separator", ", ",
-                               "key_separator", ": ");
+    json_t *spaces =
+        json_pack("{s:b, s:s, s:s}", "whitespace_flexible", 0, "item_separator", ", ", "key_separator", ": ");
     if (json_object_set_new(spaced, "x-guidance", spaces) == 0)
         json_text_value(lark, spaced);
     else

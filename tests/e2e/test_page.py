@@ -17,9 +17,9 @@ import mock_server  # noqa: E402
 SECONDS = 240
 
 
-def run_node(url, scripts, **more):
+def run_node(url, scripts):
     """Runs test scripts of tests/e2e/page; the output is theirs."""
-    environment = {**os.environ, "CABINET_PAGE_URL": url, "CABINET_NODE_MODULES": str(DATA / "clients" / "node_modules"), **more}
+    environment = {**os.environ, "CABINET_PAGE_URL": url, "CABINET_NODE_MODULES": str(DATA / "clients" / "node_modules")}
     command = [DATA / "node" / "node" / "bin" / "node", "--test", "--test-concurrency=1", "--test-reporter=spec",
                *(HERE / "page" / script for script in scripts)]
     return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -27,19 +27,15 @@ def run_node(url, scripts, **more):
 
 
 class Page(unittest.TestCase):
-    def check(self, run):
+    def test_page(self):
+        if "CABINET_PAGE_URL" in os.environ:
+            run = run_node(os.environ["CABINET_PAGE_URL"], ["page.test.mjs"])
+        else:
+            server = mock_server.Server(DATA / "web")
+            self.addCleanup(server.close)
+            run = run_node(server.url, ["modules.test.mjs", "page.test.mjs", "mock.test.mjs"])
         self.assertEqual(run.returncode, 0, run.stdout)
         self.assertRegex(run.stdout, r"ℹ pass [1-9]")
-
-    @unittest.skipIf("CABINET_PAGE_URL" in os.environ, "another server is to be tested")
-    def test_with_mock_server(self):
-        server = mock_server.Server(DATA / "web")
-        self.addCleanup(server.close)
-        self.check(run_node(server.url, ["page.test.mjs", "mock.test.mjs"]))
-
-    @unittest.skipUnless("CABINET_PAGE_URL" in os.environ, "there is no other server")
-    def test_with_given_server(self):
-        self.check(run_node(os.environ["CABINET_PAGE_URL"], ["page.test.mjs"]))
 
 
 if __name__ == "__main__":

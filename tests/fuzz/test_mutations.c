@@ -17,10 +17,10 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "engine/engine.h"
 #include "gguf_mutate.h"
 #include "model/prompt.h"
-#include "base/utf8.h"
 
 enum {
     N_WORKERS = 2, /* as many as run_workers tells apart */

@@ -258,6 +258,34 @@ static void lines_stay_bounded_and_whole(void **state) {
         }
 }
 
+/* However full a line is, there is room for its end, and for what it says of itself. */
+static void a_full_line_still_ends(void **state) {
+    (void)state;
+    struct sink sink;
+    char text[LOG_TEXT_BYTES + 1] = {0}, last[LOG_TEXT_BYTES + 1] = {0};
+    memset(text, 'x', LOG_TEXT_BYTES);
+    for (unsigned format = LOG_LOGFMT; format <= LOG_JSON; format++)
+        for (size_t length = 0; length < LOG_TEXT_BYTES; length++) {
+            memset(last, 'y', length);
+            last[length] = '\0';
+            sink_open(&sink, (enum log_format)format, LOG_INFO);
+            sink.log.n_lost = INT64_MAX; /* as jansson reads it */
+            LOG(&sink.log, LOG_INFO, "full", log_text("a", text), log_text("b", text), log_text("c", text),
+                log_text("last", last), log_count("more", INT64_MAX), log_count("most", INT64_MAX));
+            const char *line = sink_read(&sink);
+            assert_true(sink.length <= LOG_LINE_BYTES && line[sink.length - 1] == '\n');
+            bool has_all =
+                strstr(line, "last") != NULL && strstr(line, "more") != NULL && strstr(line, "most") != NULL;
+            assert_true((strstr(line, "truncated") == NULL) == has_all);
+            assert_non_null(strstr(line, "9223372036854775807"));
+            assert_non_null(strstr(line, "lines_lost"));
+            json_t *object = format == LOG_JSON ? json_loads(line, 0, NULL) : NULL;
+            assert_true((object != NULL) == (format == LOG_JSON));
+            json_decref(object);
+            sink_close(&sink);
+        }
+}
+
 static void a_long_text_is_cut_between_characters(void **state) {
     (void)state;
     struct sink sink;
@@ -351,6 +379,7 @@ int main(void) {
         cmocka_unit_test(no_byte_breaks_a_line),
         cmocka_unit_test(unicode_controls_are_escaped),
         cmocka_unit_test(lines_stay_bounded_and_whole),
+        cmocka_unit_test(a_full_line_still_ends),
         cmocka_unit_test(a_long_text_is_cut_between_characters),
         cmocka_unit_test(a_reader_that_sleeps_costs_lines_but_no_time),
         cmocka_unit_test(a_reader_that_is_gone_costs_nothing),

@@ -212,6 +212,34 @@ static void values_are_read_back(void **state) {
     metrics_close(metrics);
 }
 
+/* Every series of every metric is a number of its own. */
+static void series_do_not_touch_each_other(void **state) {
+    (void)state;
+    struct metrics *metrics;
+    assert_int_equal(metrics_open(&metrics, "m", 4096), 0);
+    for (uint32_t first = 0; first < METRIC_route_COUNT; first++)
+        for (uint32_t second = 0; second < METRIC_status_COUNT; second++)
+            metrics_add_at(metrics, METRIC_http_requests, metric_series(first, second),
+                           1000 * first + second);
+    for (uint32_t first = 0; first < METRIC_state_COUNT; first++)
+        for (uint32_t second = 0; second < METRIC_group_COUNT; second++)
+            metrics_set_at(metrics, METRIC_kv_blocks, metric_series(first, second), 100 * first + second);
+    for (uint32_t part = 0; part < METRIC_part_COUNT; part++)
+        for (uint32_t i = 0; i <= part; i++)
+            metrics_observe_at(metrics, METRIC_step_seconds, metric_series(part, 0), 100);
+    for (uint32_t first = 0; first < METRIC_route_COUNT; first++)
+        for (uint32_t second = 0; second < METRIC_status_COUNT; second++)
+            assert_true(metrics_value(metrics, METRIC_http_requests, metric_series(first, second)) ==
+                        1000 * first + second);
+    for (uint32_t first = 0; first < METRIC_state_COUNT; first++)
+        for (uint32_t second = 0; second < METRIC_group_COUNT; second++)
+            assert_true(metrics_value(metrics, METRIC_kv_blocks, metric_series(first, second)) ==
+                        100 * first + second);
+    for (uint32_t part = 0; part < METRIC_part_COUNT; part++)
+        assert_true(metrics_value(metrics, METRIC_step_seconds, metric_series(part, 0)) == part + 1);
+    metrics_close(metrics);
+}
+
 /* vLLM's own borders are all there, whatever others are. */
 static void vllm_borders_are_among_them(void **state) {
     (void)state;
@@ -408,6 +436,7 @@ int main(int argc, char **argv) {
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_read_back),
+        cmocka_unit_test(series_do_not_touch_each_other),
         cmocka_unit_test(vllm_borders_are_among_them),
         cmocka_unit_test(histograms_add_up),
         cmocka_unit_test(quantiles_lie_in_their_bucket),

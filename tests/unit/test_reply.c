@@ -269,8 +269,7 @@ static void completions_whole(void **state) {
                           "'token_logprobs':[null,-2,-2,-0.125,-0.125],"
                           "'top_logprobs':[null,{'t':-0.25,'bytes:\\\\xa9':-2},{'t':-0.25,'!':-2},"
                           "{'t':-0.25,'bcd':-0.125},{'t':-0.25,'ab':-0.125}],"
-                          "'text_offset':[0,0,1,2,5]},'finish_reason':'length'}]," USAGE "}" +
-                              0);
+                          "'text_offset':[0,0,1,2,5]},'finish_reason':'length'}]," USAGE "}");
     const struct script plain = {
         .api = ASK_COMPLETIONS, .fields = "'logprobs':0", .texts = {"t"}, .n_choices = 1, .logprobs = {-1}};
     assert_whole(&plain, "{" COMPLETION_HEAD "'choices':[{'index':0,'text':'t','logprobs':{'tokens':['t'],"

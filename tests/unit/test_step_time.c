@@ -149,6 +149,9 @@ static void decoding_does_not_unlearn_what_a_prompt_costs(void **state) {
     }
     struct step_shape shape = with_chunk(decoding(4, 500), 128, 1000);
     assert_true(fabs(step_time_predict(&times, &shape) / truth(&machine, &shape) - 1) < 0.1);
+    /* nor is the next prompt, at its worst, all that is known of prompts then */
+    step_time_note(&times, &shape, 5 * truth(&machine, &shape));
+    assert_true(fabs(step_time_predict(&times, &shape) / truth(&machine, &shape) - 1) < 0.1);
 }
 
 /* The rule, held against the machine itself: within the accuracy of the fit, a step with the chunk takes at

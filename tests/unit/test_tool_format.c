@@ -235,10 +235,11 @@ static void text_is_not_held_longer_than_needed(void **state) {
         enum tool_format format;
         const char *answer;
         size_t n_given;
-    } cases[] = {{TOOL_FORMAT_HERMES, "ab <tool", 2},       {TOOL_FORMAT_HERMES, "ab <tool_x", 10},
-                 {TOOL_FORMAT_HERMES, "{\"name\"", 7},      {TOOL_FORMAT_LLAMA, "{\"na", 0},
-                 {TOOL_FORMAT_LLAMA, "{\"no", 4},           {TOOL_FORMAT_LLAMA, "a {\"name\"", 9},
-                 {TOOL_FORMAT_MISTRAL, "[TOOL_CALLS][", 0}, {TOOL_FORMAT_MISTRAL, "[1", 2}};
+    } cases[] = {{TOOL_FORMAT_HERMES, "ab <tool", 2},   {TOOL_FORMAT_HERMES, "ab <tool_x", 10},
+                 {TOOL_FORMAT_HERMES, "{\"name\"", 7},  {TOOL_FORMAT_HERMES, "<tool_call>{\"a\":\"\n", 17},
+                 {TOOL_FORMAT_LLAMA, "{\"na", 0},       {TOOL_FORMAT_LLAMA, "{\"no", 4},
+                 {TOOL_FORMAT_LLAMA, "a {\"name\"", 9}, {TOOL_FORMAT_MISTRAL, "[TOOL_CALLS][", 0},
+                 {TOOL_FORMAT_MISTRAL, "[1", 2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct record record = {0};
         struct tool_parser *parser = open_parser(cases[i].format, false, &record);
@@ -358,11 +359,15 @@ static void assert_grammar(enum tool_format format, const char *name, bool paral
     json_decref(tools);
 }
 
+/* No white space but one space behind a comma or a colon. */
+#define SPACES                                                                                               \
+    "\"x-guidance\":{\"whitespace_flexible\":false,\"item_separator\":\", \",\"key_separator\":\": \"}"
+
 #define HERMES_TOOLS                                                                                         \
     "tool_0: \"{\\\"name\\\": \\\"f\\\", \\\"arguments\\\": \" arguments_0 \"}\"\n"                          \
-    "arguments_0: %json {\"type\":\"object\"}\n"                                                             \
+    "arguments_0: %json {\"type\":\"object\"," SPACES "}\n"                                                  \
     "tool_1: \"{\\\"name\\\": \\\"g-1\\\", \\\"arguments\\\": \" arguments_1 \"}\"\n"                        \
-    "arguments_1: %json {}\n"                                                                                \
+    "arguments_1: %json {" SPACES "}\n"                                                                      \
     "tool: tool_0 | tool_1\n"
 
 /* The tiny vocabulary has <tool_call> as a control token, and no other mark. */
@@ -377,7 +382,7 @@ static void grammars_force_calls(void **state) {
                    "start: call\n"
                    "call:  tool \n"
                    "tool_0: \"{\\\"name\\\": \\\"g-1\\\", \\\"parameters\\\": \" arguments_0 \"}\"\n"
-                   "arguments_0: %json {}\n"
+                   "arguments_0: %json {" SPACES "}\n"
                    "tool: tool_0\n");
     assert_grammar(TOOL_FORMAT_MISTRAL, NULL, true,
                    "start: open \"[\" call (\", \" call)* \"]\"\n"

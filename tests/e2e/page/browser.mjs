@@ -9,7 +9,6 @@ import { load } from "../node/packages.mjs";
 const { chromium } = load("playwright-core");
 
 export const url = process.env.CABINET_PAGE_URL;
-export const isMock = process.env.CABINET_PAGE_MOCK === "1";
 export const TIMEOUT_MS = Number(process.env.CABINET_PAGE_TIMEOUT_MS ?? 20000);
 
 function findChromium() {
