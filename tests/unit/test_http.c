@@ -97,7 +97,7 @@ static void assert_refused(const char *bytes, int status) {
         strncmp(client.received.bytes, line, strlen(line)) != 0 || client_count(&client, "HTTP/1.1") != 1)
         fail_msg("%s\nis a request or not refused with %d:\n%s", bytes, status, client.received.bytes);
     assert_int_equal(client_count(&client, "\r\nConnection: close\r\n"), 1);
-    assert_int_equal(client_count(&client, "{\"error\": {"), 1);
+    assert_int_equal(client_count(&client, "\"error\": {"), 1);
     assert_int_equal(rig.n_statuses, 1);
     assert_int_equal(rig.statuses[0], status);
     client_close(&client);
