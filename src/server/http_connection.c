@@ -153,8 +153,10 @@ void http_connection_open(struct http_server *server, evutil_socket_t socket) {
         evutil_closesocket(socket);
         return;
     }
-    int on = 1;
+    int on = 1, unsent = HTTP_SEND_BUFFER;
     (void)setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* tokens go out as they come */
+    /* Else the system keeps megabytes for who does not read. */
+    (void)setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &unsent, sizeof unsent);
     connection->server = server;
     if (set_up(connection, socket) < 0) {
         if (connection->deadline != NULL) event_free(connection->deadline);

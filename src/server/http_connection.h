@@ -12,7 +12,10 @@
 
 struct ssl_ctx_st;
 
-enum { HTTP_LOW_WATER = 64 << 10 }; /* unsent bytes: with fewer, more is welcome */
+enum {
+    HTTP_LOW_WATER = 64 << 10,    /* unsent bytes: with fewer, more is welcome */
+    HTTP_SEND_BUFFER = 128 << 10, /* of the system, for each connection */
+};
 
 enum http_state {
     HTTP_HEAD,      /* waiting for a request, or within its head */
