@@ -36,13 +36,14 @@ fuzz: ## only the fuzzers, 10 s each (longer: make fuzz SECONDS=60)
 	@$(PYTHON) tools/check.py fuzz --seconds $(SECONDS)
 SECONDS = 10
 
-soak: build ## fuzzers for 10 minutes each, damaged models, and ten million random operations on the cache
+soak: build ## fuzzers for 10 minutes each, damaged models, ten million random operations on the cache, 10,000 requests
 	$(SETUP) build check
 	@$(PYTHON) tools/check.py fuzz --seconds 600
 	$(BUILD) build-asan tests/fuzz/mutations
 	build-asan/tests/fuzz/mutations 50000 $$(date +%s) tests/golden/tiny/*.gguf
 	$(BUILD) build tests/prop/prop_kv
 	build/tests/prop/prop_kv 10000000 $$(date +%s)
+	CABINET_LOAD_REQUESTS=10000 CABINET=$(CABINET) $(PYTHON) tests/e2e/test_server_load.py
 
 bench: build ## speed of the demo model beside this machine's limits
 	$(FETCH) models
