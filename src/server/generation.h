@@ -78,9 +78,7 @@ struct generation {
 /* A request for text has arrived. Replies by itself, also with errors. */
 void generation_begin(struct server *server, struct http_exchange *exchange, enum ask_api api,
                       const struct caller *caller);
-/* One of n_looks has ended. */
-void generation_look_ends(struct generation *generation);
-
+void generation_look_ends(struct generation *generation); /* one of n_looks */
 /* What ask_parse may let through. */
 struct ask_limits prepare_limits(const struct server *server);
 /* A conversation's tokens, as the chat template writes it, appended to the list; for the worker. */
@@ -95,7 +93,7 @@ void generation_cancel(struct engine *engine, void *generation);
 /* Frees what prepare made. */
 void generation_clear(struct generation *generation);
 
-/* Name of an answer in logs and live figures: "chatcmpl-...". */
+/* "chatcmpl-...", for logs and live figures. */
 void generation_name(const struct generation *generation, char name[48]);
 
 #endif
