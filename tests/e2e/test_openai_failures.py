@@ -93,7 +93,7 @@ class Leaving(ServedTest):
 
     def n_cancelled(self):
         self.server.settled()
-        return len(re.findall(r"finish=cancelled", self.server.log_text()))
+        return len(re.findall(r"finish=cancelled why=", self.server.log_text()))
 
     def test_closing_a_stream(self):
         before = self.n_cancelled()
