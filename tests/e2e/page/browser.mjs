@@ -25,7 +25,7 @@ export function launch() {
 }
 
 /** A new person's browser window: nothing stored, nothing wrong so far. A real model's answers are kept short by a setting,
- * unless the test is about long ones. */
+ * or go on to the end of the context where a test is about long ones. */
 export async function visitor(browser, { isLong = false, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1360, height: 850 }, ...options });
   if (MOST_TOKENS > 0 && !isLong) {
@@ -37,6 +37,9 @@ export async function visitor(browser, { isLong = false, ...options } = {}) {
   const wrong = [];
   await context.route("**/*", (route) => {
     const address = route.request().url();
+    if (isLong && address.endsWith("/v1/chat/completions")) {
+      return route.continue({ postData: JSON.stringify({ ...route.request().postDataJSON(), ignore_eos: true }) });
+    }
     if (new URL(address).origin === new URL(url).origin) return route.continue();
     wrong.push(`a request to ${address}`);
     return route.abort();
