@@ -104,7 +104,7 @@ class Messages(ServedTest):
         Draft202012Validator(schema).validate(block.input)
 
     def test_tools(self):
-        answer = self.message(n_tokens=400, tools=tools(), tool_choice={"type": "any"})
+        answer = self.message(n_tokens=400, tools=tools(), tool_choice={"type": "any"}, extra_body={"seed": 1})
         self.assertEqual(answer.stop_reason, "tool_use")
         self.assertEqual({block.type for block in answer.content}, {"tool_use"})
         for block in answer.content:
@@ -114,7 +114,8 @@ class Messages(ServedTest):
                              n_tokens=8, tools=tools(), extra_body={"ignore_eos": True})
         self.assertEqual(after.usage.output_tokens, 8)
         for name in ("get_time", "get_weather"):
-            named = self.message(n_tokens=400, tools=tools(), tool_choice={"type": "tool", "name": name, "disable_parallel_tool_use": True})
+            named = self.message(n_tokens=400, tools=tools(), extra_body={"seed": 1},
+                                 tool_choice={"type": "tool", "name": name, "disable_parallel_tool_use": True})
             self.assertEqual([block.name for block in named.content], [name])
             self.check_use(named.content[0])
 
