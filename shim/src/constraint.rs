@@ -22,11 +22,12 @@ const SOURCE_BYTES: usize = 256 << 10;
 const MAX_TOKEN_BYTES: usize = 255;
 const COMPILING: Bounds = Bounds {
     name: "schema or grammar",
-    bytes: 256 << 20,
+    bytes: 128 << 20,
     work: 40_000_000,
     recursion_bytes: 192 << 20, // a chain of definitions takes 200 bytes of stack for each byte of source
 };
-/// Each that broke `COMPILING` left a thread behind with all that it held; after so many there are no more.
+/// Each that broke `COMPILING` left a thread behind with all that it held. After so many, schemas that merge others
+/// are no longer taken (no other kind is known that gets there), and after twice as many none is.
 const STUCK_MOST: usize = 4;
 static STUCK: AtomicUsize = AtomicUsize::new(0);
 
@@ -58,12 +59,12 @@ fn limits() -> ParserLimits {
     }
 }
 
-/// llguidance's first line: what follows is its state, or where it panicked.
+/// llguidance's first lines: what follows is its state, or where it panicked.
 fn refused(error: &anyhow::Error) -> Failure {
     let text = format!("{error:#}");
     let text = text.split("\n<").next().unwrap_or_default();
     let words: Vec<&str> = text.split_whitespace().collect();
-    Failure::refused(words.join(" "))
+    Failure::refused(words.join(" ").replace("panic: ", "llguidance stumbled: "))
 }
 
 fn open_vocabulary(words: Vec<Vec<u8>>, ends: &[u32]) -> Result<Vocabulary, Failure> {
@@ -80,8 +81,18 @@ fn open_vocabulary(words: Vec<Vec<u8>>, ends: &[u32]) -> Result<Vocabulary, Fail
     Ok(Vocabulary { factory: Arc::new(factory) })
 }
 
+fn check(schemas: &[Value]) -> Result<(), Failure> {
+    let merges = schema_size::check(schemas)?;
+    if STUCK.load(Ordering::Relaxed) >= if merges { STUCK_MOST } else { 2 * STUCK_MOST } {
+        return Err(Failure::refused(
+            "after several that asked for too much, none like it is taken until a restart",
+        ));
+    }
+    Ok(())
+}
+
 fn schema_grammar(mut schema: Value) -> Result<TopLevelGrammar, Failure> {
-    schema_size::check([&schema])?;
+    check(std::slice::from_ref(&schema))?;
     if schema == Value::Bool(true) {
         schema = json!({});
     }
@@ -107,7 +118,7 @@ fn grammar(kind: c_int, source: &str) -> Result<TopLevelGrammar, Failure> {
             serde_json::from_str(source).map_err(|e| Failure::refused(format!("the schema is not JSON: {e}")))?,
         ),
         2 => {
-            schema_size::check(&schemas_of(source))?;
+            check(&schemas_of(source))?;
             Ok(TopLevelGrammar::from_lark(source.to_string()))
         }
         _ => Ok(TopLevelGrammar::from_regex(source)),
@@ -131,9 +142,7 @@ impl Constraint {
             _ => refused(&e),
         })?;
         for (i, word) in mask.iter_mut().enumerate() {
-            let n_bits = self.n_tokens.saturating_sub(32 * i).min(32);
-            let used = if n_bits == 32 { u32::MAX } else { (1 << n_bits) - 1 };
-            *word = used & allowed.as_slice().get(i).copied().unwrap_or(0);
+            *word = allowed.as_slice().get(i).copied().unwrap_or(0);
         }
         Ok(())
     }
@@ -157,9 +166,6 @@ impl Constraint {
 fn open_constraint(vocabulary: &Vocabulary, kind: c_int, source: &str) -> Result<Constraint, Failure> {
     if source.len() > SOURCE_BYTES {
         return Err(Failure::refused(format!("{} bytes; {SOURCE_BYTES} are the most", source.len())));
-    }
-    if STUCK.load(Ordering::Relaxed) >= STUCK_MOST {
-        return Err(Failure::refused("too many schemas asked for too much; none is taken until a restart"));
     }
     let (factory, source) = (vocabulary.factory.clone(), source.to_string());
     let mut stuck = false;

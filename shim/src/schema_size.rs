@@ -3,7 +3,8 @@
 //! llguidance counts its memory and most of its steps, but some work is quadratic or worse and goes uncounted: an
 //! object with n properties takes n^2 steps (n^3 where their number is limited), a `oneOf` compares every pair, and
 //! k patterns that must hold together multiply out to 2^k. Such schemas are refused by these counts. They look at
-//! every object as if it were a schema, for a `$ref` may lead anywhere, and so may count too much, never too little.
+//! every object as if it were a schema, for a `$ref` may lead anywhere, and so may count too much, never too little. What merging
+//! makes of references is not foreseen, though: they double where each definition merges two of the next.
 
 use serde_json::{Map, Value};
 
@@ -123,12 +124,13 @@ impl SchemaSize {
     }
 }
 
-/// Refuses schemas that would keep llguidance busy for long.
-pub(crate) fn check<'a>(schemas: impl IntoIterator<Item = &'a Value>) -> Result<(), Failure> {
+/// Refuses schemas that would keep llguidance busy for long. Does it merge any: `allOf`, or a
+/// reference or alternatives beside other keywords?
+pub(crate) fn check<'a>(schemas: impl IntoIterator<Item = &'a Value>) -> Result<bool, Failure> {
     let mut size = SchemaSize::default();
     schemas.into_iter().for_each(|schema| size.add(schema, false));
     match size.excess() {
         Some((what, count, most)) => Err(Failure::refused(format!("{count} {what}; {most} are the most"))),
-        None => Ok(()),
+        None => Ok(size.merges > 0),
     }
 }
