@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "kernel/weight_type.h"
-#include "kv/kv_cache.h"
+#include "kv/kv_usage.h"
 #include "model/model.h"
 #include "model/quote.h"
 

@@ -66,7 +66,9 @@ static int open_parts(struct session *session, const struct session_opts *opts) 
         .codec = opts->codec,
         .max_sequences = opts->max_sequences,
         .max_tokens = session->max_tokens,
+        .n_cached = opts->n_cached,
         .chunk_tokens = opts->chunk_tokens,
+        .chunk_factor = opts->chunk_factor,
         .slice_rows = opts->slice_rows,
         .clock = clock_monotonic(),
     };

@@ -6,11 +6,10 @@
 
 static const struct kernel_set *const sets[] = {
 #if defined(__x86_64__)
-    &kernel_set_avx512,
+    &kernel_set_amx,    &kernel_set_avx512,
     &kernel_set_avx2,
 #endif
-    &kernel_set_scalar,
-    NULL,
+    &kernel_set_scalar, NULL,
 };
 
 const struct kernel_set *const *kernel_set_all(void) { return sets; }

@@ -48,6 +48,8 @@ struct kernel_set {
 
     /* Quantises one row of n_cols numbers into row `row` of x (both planes and scaled_sum). */
     void (*quantize_row)(struct activations *x, size_t row);
+    /* Rounds one row of n_cols numbers into row `row` of x->bf16 (kernel/quantize.h). */
+    void (*round_row)(struct activations *x, size_t row);
     matmul_function *matmul[WEIGHT_TYPE_END]; /* of every type that runs */
 
     /* Adds a tile to the rows' running softmax. Rows that see no key of it are left as they are, bit for bit.
@@ -77,11 +79,11 @@ struct kernel_set {
 
 extern const struct kernel_set kernel_set_scalar;
 #if defined(__x86_64__)
-extern const struct kernel_set kernel_set_avx2, kernel_set_avx512;
+extern const struct kernel_set kernel_set_avx2, kernel_set_avx512, kernel_set_amx;
 #endif
 
-/* The best set of this processor, or the one named ("scalar", "avx2", "avx512"); NULL with the error set if
- * it does not exist or cannot run here. `name` may be NULL. */
+/* The best set of this processor, or the one named ("scalar", "avx2", "avx512", "amx"); NULL with the error
+ * set if it does not exist or cannot run here. `name` may be NULL. */
 const struct kernel_set *kernel_set_get(const char *name);
 /* The sets in this binary, best first; NULL-terminated. Some may not be supported by the processor. */
 const struct kernel_set *const *kernel_set_all(void);

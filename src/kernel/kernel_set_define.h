@@ -19,12 +19,16 @@
 #define KERNEL_SET_CODEC_ENTRY_STORE_K(codec) [CODEC_##codec] = KERNEL_SET_NAME(store_k_##codec),
 #define KERNEL_SET_CODEC_ENTRY_STORE_V(codec) [CODEC_##codec] = KERNEL_SET_NAME(store_v_##codec),
 
-#define KERNEL_SET_DEFINE                                                                                    \
-    const struct kernel_set KERNEL_SET_NAME(kernel_set) = {                                                  \
-        .name = KERNEL_SET_STRING(KERNEL_SET),                                                               \
+#define KERNEL_SET_DEFINE KERNEL_SET_DEFINE_AS(KERNEL_SET, KERNEL_SET_NAME(matmul_BF16))
+/* A set of another name that has KERNEL_SET's functions but for the products with BF16 weights. */
+#define KERNEL_SET_DEFINE_AS(set, matmul_of_bf16)                                                            \
+    const struct kernel_set KERNEL_SET_JOIN(kernel_set, set) = {                                             \
+        .name = KERNEL_SET_STRING(set),                                                                      \
         .is_supported = is_supported,                                                                        \
         .quantize_row = KERNEL_SET_NAME(quantize_row),                                                       \
-        .matmul = {WEIGHT_TYPE_LIST(KERNEL_SET_MATMUL_ENTRY)},                                               \
+        .round_row = KERNEL_SET_NAME(round_row),                                                             \
+        .matmul = {WEIGHT_FLOAT_LIST(KERNEL_SET_MATMUL_ENTRY)                                                \
+                       WEIGHT_QUANTISED_LIST(KERNEL_SET_MATMUL_ENTRY)[WEIGHT_BF16] = matmul_of_bf16},        \
         .attend_tile = {CODEC_LIST(KERNEL_SET_CODEC_ENTRY_ATTEND)},                                          \
         .attend_merge = KERNEL_SET_NAME(attend_merge),                                                       \
         .store_k = {CODEC_LIST(KERNEL_SET_CODEC_ENTRY_STORE_K)},                                             \
@@ -51,6 +55,7 @@
 #define KERNEL_SET_DECLARE                                                                                   \
     WEIGHT_TYPE_LIST(KERNEL_SET_DECLARE_MATMUL)                                                              \
     void KERNEL_SET_NAME(quantize_row)(struct activations * x, size_t row);                                  \
+    void KERNEL_SET_NAME(round_row)(struct activations * x, size_t row);                                     \
     void KERNEL_SET_NAME(rmsnorm)(float *out, const float *x, const float *weight, size_t n, float epsilon); \
     void KERNEL_SET_NAME(silu_mul)(float *out, const float *gate, const float *up, size_t n);                \
     void KERNEL_SET_NAME(gelu_mul)(float *out, const float *gate, const float *up, size_t n);                \

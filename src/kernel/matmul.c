@@ -15,26 +15,36 @@ enum {
     ALONE_PRODUCTS = 1 << 16,
 };
 
-struct quantize_job {
+struct prepare_job {
     const struct kernel_set *kernels;
     struct activations *x;
     struct team_cursor cursor;
 };
 
-static void quantize_rows(void *argument, unsigned rank, unsigned n_ranks) {
-    (void)rank;
-    (void)n_ranks;
-    struct quantize_job *job = argument;
-    size_t begin, end;
-    while (team_cursor_take(&job->cursor, &begin, &end))
-        for (size_t row = begin; row < end; row++) job->kernels->quantize_row(job->x, row);
+unsigned activations_forms_of(enum weight_type type) {
+    if (weight_is_quantised(type)) return FORM_INT8;
+    return type == WEIGHT_BF16 ? FORM_BF16 : 0;
 }
 
-void activations_quantize(const struct kernel_set *kernels, struct team *team, struct activations *x) {
-    struct quantize_job job = {.kernels = kernels, .x = x};
+void activations_prepare_row(const struct kernel_set *kernels, struct activations *x, size_t row) {
+    if (x->forms & FORM_INT8) kernels->quantize_row(x, row);
+    if (x->forms & FORM_BF16) kernels->round_row(x, row);
+}
+
+static void prepare_rows(void *argument, unsigned rank, unsigned n_ranks) {
+    (void)rank;
+    (void)n_ranks;
+    struct prepare_job *job = argument;
+    size_t begin, end;
+    while (team_cursor_take(&job->cursor, &begin, &end))
+        for (size_t row = begin; row < end; row++) activations_prepare_row(job->kernels, job->x, row);
+}
+
+void activations_prepare(const struct kernel_set *kernels, struct team *team, struct activations *x) {
+    struct prepare_job job = {.kernels = kernels, .x = x};
     team_cursor_init(&job.cursor, x->n_rows, 4);
     if (x->n_rows * x->n_cols < ALONE_PRODUCTS / 8) team = NULL;
-    team_run(team, quantize_rows, &job);
+    team_run(team, prepare_rows, &job);
 }
 
 /* One piece of work is `chunk` panels of one matrix and one block of rows. Pieces are numbered block by
@@ -82,20 +92,24 @@ static void run_pieces(void *argument, unsigned rank, unsigned n_ranks) {
     }
 }
 
+/* Bytes of a row of x as a weight type reads it. */
+static size_t input_bytes(const struct activations *x, enum weight_type type) {
+    if (weight_is_quantised(type)) return x->n_groups * (PANEL_GROUP + 4 * sizeof(float));
+    return type == WEIGHT_BF16 ? x->n_groups * PANEL_GROUP * sizeof(bf16_bits) : x->n_cols * sizeof(float);
+}
+
 void matmul(const struct kernel_set *kernels, struct team *team, const struct activations *x,
             const struct matmul_output *outputs, size_t n_outputs) {
     ASSERT(x->n_cols > 0);
     if (x->n_rows == 0) return;
     struct matmul_job job = {.kernels = kernels, .x = x, .outputs = outputs, .n_outputs = n_outputs};
-    bool has_float = false;
-    size_t n_weights = 0;
+    size_t n_weights = 0, row_bytes = 0;
     for (size_t i = 0; i < n_outputs; i++) {
         ASSERT(outputs[i].weight->n_cols == x->n_cols);
-        has_float |= !weight_is_quantised(outputs[i].weight->type);
+        size_t bytes = input_bytes(x, outputs[i].weight->type);
+        if (bytes > row_bytes) row_bytes = bytes;
         n_weights += outputs[i].weight->n_panels * PANEL_ROWS * x->n_cols;
     }
-    size_t row_bytes =
-        has_float ? x->n_cols * sizeof(float) : x->n_groups * (PANEL_GROUP + 4 * sizeof(float));
     size_t n_blocks = divide_up(x->n_rows * row_bytes, BLOCK_BYTES);
     job.rows_per_block = divide_up(x->n_rows, n_blocks);
     n_blocks = divide_up(x->n_rows, job.rows_per_block);

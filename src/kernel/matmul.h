@@ -11,10 +11,13 @@ struct matmul_output {
     size_t out_stride;
 };
 
-/* Fills codes, scale and sums of every row of x from x->f32, on the team. */
-void activations_quantize(const struct kernel_set *kernels, struct team *team, struct activations *x);
+/* The forms beside f32 that weights of a type want to meet: FORM_INT8, FORM_BF16 or 0. */
+unsigned activations_forms_of(enum weight_type type);
+/* Fills row `row` of the forms that x->forms names from x->f32; and every row, on the team. */
+void activations_prepare_row(const struct kernel_set *kernels, struct activations *x, size_t row);
+void activations_prepare(const struct kernel_set *kernels, struct team *team, struct activations *x);
 
-/* out_i = x * weight_i^T for each i. If any weight is quantised, x has been quantised. */
+/* out_i = x * weight_i^T for each i. The forms that the weights want have been prepared. */
 void matmul(const struct kernel_set *kernels, struct team *team, const struct activations *x,
             const struct matmul_output *outputs, size_t n_outputs);
 

@@ -7,6 +7,8 @@
 #include "kernel/weight_run.h"
 
 static size_t bytes_of_panel(enum weight_type type, size_t n_cols) {
+    if (type == WEIGHT_BF16)
+        return (n_cols + PANEL_GROUP - 1) / PANEL_GROUP * PANEL_PAIRS * PANEL_ROWS * PANEL_PAIR_BYTES;
     if (!weight_is_quantised(type)) return n_cols * PANEL_ROWS * panel_element_bytes(type);
     size_t n_groups = n_cols / PANEL_GROUP;
     return n_groups * panel_group_bytes(type) + n_groups / PANEL_FACTOR_GROUPS * panel_common_bytes(type);
@@ -100,6 +102,16 @@ PANEL_INLINE void pack_float(size_t element, uint8_t *panel, const uint8_t *sour
             memcpy(panel + (k * PANEL_ROWS + row) * element, source + (row * n_cols + k) * element, element);
 }
 
+static void pack_bf16(uint8_t *panel, const uint8_t *source, size_t n_rows, size_t n_cols) {
+    if (n_rows < PANEL_ROWS || n_cols % PANEL_GROUP != 0)
+        memset(panel, 0, bytes_of_panel(WEIGHT_BF16, n_cols));
+    for (size_t k = 0; k < n_cols; k += 2)
+        for (size_t row = 0; row < n_rows; row++)
+            memcpy(panel + (k / 2 * PANEL_ROWS + row) * PANEL_PAIR_BYTES,
+                   source + (row * n_cols + k) * sizeof(bf16_bits),
+                   k + 1 < n_cols ? PANEL_PAIR_BYTES : sizeof(bf16_bits));
+}
+
 /* Packs one panel of any type. */
 static void pack_panel(enum weight_type type, uint8_t *panel, const uint8_t *rows, size_t n_rows,
                        size_t n_cols) {
@@ -109,6 +121,7 @@ static void pack_panel(enum weight_type type, uint8_t *panel, const uint8_t *row
         WEIGHT_QUANTISED_LIST(X)
 #undef X
     case WEIGHT_F32: pack_float(4, panel, rows, n_rows, n_cols); break;
+    case WEIGHT_BF16: pack_bf16(panel, rows, n_rows, n_cols); break;
     default: pack_float(2, panel, rows, n_rows, n_cols);
     }
 }

@@ -3,8 +3,8 @@
  * A matrix has n_rows outputs and n_cols inputs. It is cut into *panels* of PANEL_ROWS outputs; a panel is
  * one contiguous run over the inputs in groups of PANEL_GROUP, so that a kernel streams it once. Output rows
  * past n_rows are zero weights. Each type has a panel of its own, about as large as the type is in a file;
- * panel_layout.h has the picture. Float panels hold [k][row] of the element type: one vector holds one input
- * of all 16 rows.
+ * panel_layout.h has the picture. Panels of F32 and F16 hold [k][row] of the element type: one vector holds
+ * one input of all 16 rows. BF16 panels hold [k / 2][row][k % 2], zeros from n_cols to the end of its group.
  *
  * Quantised kernels meet int8 activations: per row and group of PANEL_GROUP inputs one f32 scale
  * (largest magnitude / 127), codes rounded to nearest even: the *coarse* plane. Groups with outliers, which
@@ -29,7 +29,16 @@
  * A plane whose scale is 0 adds exactly nothing, so a kernel may visit a fine plane that only a neighbour
  * has.
  *
- * An output of a float panel is formed by acc = fma(w[k], x[k], acc) for k = 0, 1, ... in order, in f32. */
+ * An output of an F32 or F16 panel is formed by acc = fma(w[k], x[k], acc) for k = 0, 1, ... in order, in
+ * f32.
+ *
+ * BF16 panels meet activations rounded to BF16, because processors multiply such pairs faster than f32.
+ * Products are exact, sums f32. How they are summed is up to the set, but never to the number of rows:
+ *
+ *   scalar, avx2: acc = fma(w[k + 1], x[k + 1], acc), then acc = fma(w[k], x[k], acc), for k = 0, 2, 4, ...
+ *   avx512:       vdpbf16ps, which Intel defines as the same with denormal numbers taken as 0
+ *   amx:          tdpbf16ps: of each group the even inputs and the odd ones are summed apart, in order, each
+ *                 beginning with 0; then acc = acc + (even + odd); denormal numbers are taken as 0 */
 #ifndef CABINET_KERNEL_PANEL_H
 #define CABINET_KERNEL_PANEL_H
 
@@ -37,6 +46,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/float16.h"
 #include "kernel/weight_type.h"
 
 enum { PANEL_ROWS = 16, PANEL_GROUP = 32 };
@@ -67,11 +77,16 @@ struct activation_plane {
 };
 
 enum { PLANE_COARSE, PLANE_FINE, PLANE_COUNT };
-/* Input rows of a matrix product: always f32, and int8 when a quantised panel will meet them. Memory
- * of the planes begins as zeros. */
+/* What input rows are brought to for the weights that they meet. */
+enum { FORM_INT8 = 1, FORM_BF16 = 2 };
+
+/* Input rows of a matrix product: always f32, and in the forms that the panels want which will meet them.
+ * Memory of a form that is not among `forms` need not exist; that of the planes begins as zeros. */
 struct activations {
     size_t n_rows, n_cols, n_groups; /* n_groups = ceil(n_cols / PANEL_GROUP) */
+    unsigned forms;                  /* FORM_INT8 | FORM_BF16 */
     const float *f32;                /* (n_rows, n_cols) */
+    bf16_bits *bf16;                 /* (n_rows, n_groups * PANEL_GROUP), zero past n_cols */
     struct activation_plane planes[PLANE_COUNT];
     float *scaled_sum; /* (n_rows, n_groups) scale * sum of codes, planes added up */
 };

@@ -62,6 +62,9 @@ PANEL_INLINE size_t panel_common_at(enum weight_type type, size_t g) {
 /* Bytes of one element of a float panel. */
 PANEL_INLINE size_t panel_element_bytes(enum weight_type type) { return type == WEIGHT_F32 ? 4 : 2; }
 
+/* A line of a BF16 panel has two inputs of each row, so a group has 16 of them. */
+enum { PANEL_PAIRS = PANEL_GROUP / 2, PANEL_PAIR_BYTES = 2 * (int)sizeof(bf16_bits) };
+
 /* x_sum of kernel/panel.h for one of two shares of a group. */
 PANEL_INLINE float panel_half_sum(const struct activations *x, size_t at, unsigned share) {
     const struct activation_plane *coarse = &x->planes[PLANE_COARSE], *fine = &x->planes[PLANE_FINE];

@@ -40,4 +40,14 @@ static inline float quantize_fine_above(const float *scale, size_t n_groups) {
     return (float)sqrt(sum * FINE_THRESHOLD / (double)n_groups);
 }
 
+/* To BF16: nearest, ties to even; denormal numbers become zeros of their sign, as vcvtneps2bf16 has them, and
+ * a NaN remains one. Without branches, so that a compiler may do several at once. */
+static inline bf16_bits quantize_bf16(float value) {
+    uint32_t bits = bits_of_float(value), magnitude = bits & 0x7fffffffu;
+    uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+    rounded = magnitude < 0x00800000u ? bits >> 16 & 0x8000u : rounded;
+    rounded = magnitude > 0x7f800000u ? bits >> 16 | 0x40u : rounded;
+    return (bf16_bits)rounded;
+}
+
 #endif

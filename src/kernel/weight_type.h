@@ -13,8 +13,8 @@
 /* name, number in the file, elements in a group, bytes of a group */
 #define WEIGHT_FLOAT_LIST(X)                                                                                 \
     X(F32, 0, 1, 4)                                                                                          \
-    X(F16, 1, 1, 2)                                                                                          \
-    X(BF16, 30, 1, 2)
+    X(F16, 1, 1, 2)
+#define WEIGHT_BF16_LIST(X) X(BF16, 30, 1, 2)
 #define WEIGHT_QUANTISED_LIST(X)                                                                             \
     X(Q4_0, 2, 32, 18)                                                                                       \
     X(Q4_1, 3, 32, 20)                                                                                       \
@@ -29,7 +29,7 @@
     X(IQ4_NL, 20, 32, 18)                                                                                    \
     X(IQ4_XS, 23, 256, 136)                                                                                  \
     X(MXFP4, 39, 32, 17)
-#define WEIGHT_TYPE_LIST(X) WEIGHT_FLOAT_LIST(X) WEIGHT_QUANTISED_LIST(X)
+#define WEIGHT_TYPE_LIST(X) WEIGHT_FLOAT_LIST(X) WEIGHT_BF16_LIST(X) WEIGHT_QUANTISED_LIST(X)
 
 enum weight_type {
 #define X(name, number, elements, bytes) WEIGHT_##name = number,

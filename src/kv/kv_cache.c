@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "kv/kv_state.h"
+#include "kv/kv_usage.h"
 
 static int open_tables(struct kv_cache *kv) {
     size_t n_sequences = kv->opts.max_sequences, n_tables = n_sequences * kv->layout.n_groups;

@@ -33,23 +33,6 @@ struct kv_seq {
     uint64_t salt;       /* only sequences of the same salt share; kv_match sets it */
 };
 
-struct kv_usage {
-    uint64_t arena_bytes; /* what the cache may use */
-    uint64_t held_bytes;  /* payloads of blocks that sequences have, shared ones once */
-    uint64_t idle_bytes;  /* payloads of blocks that nobody has: free as soon as they are wanted */
-    uint64_t waste_bytes; /* what the slabs in use leave unused (fragmentation) */
-    /* Longest sequence that what is free or IDLE, or the whole arena, could hold, in whole blocks; UINT32_MAX
-     * if windows end its growth before memory does. */
-    uint64_t free_tokens, capacity_tokens;
-    uint32_t n_open, n_sealed, n_idle; /* blocks */
-};
-
-/* What a sequence has together with others. */
-struct kv_sharing {
-    uint32_t n_blocks;
-    uint64_t bytes;
-};
-
 /* INVALID for a bound of zero; FULL with the number needed if not one block fits; NO_MEMORY. */
 int kv_open(struct kv_cache **kv, const struct kv_layout *layout, const struct kv_opts *opts);
 void kv_close(struct kv_cache *kv);
@@ -81,17 +64,6 @@ uint64_t kv_evict(struct kv_cache *kv, uint64_t bytes);
 /* Payload offsets of a sequence's blocks in one group, in order of position; *n of them, PAYLOAD_NONE for the
  * passed ones. Borrowed until the next call on this sequence. */
 const uint64_t *kv_payloads(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group, uint32_t *n);
-
-/* Bytes of the payloads that a sequence holds. */
-uint64_t kv_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq);
-uint64_t kv_group_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group);
-/* Those of them that other sequences have too. Walks the tables. */
-struct kv_sharing kv_shared(const struct kv_cache *kv, const struct kv_seq *seq);
-/* Most bytes that one sequence of n_tokens takes, all groups, while it grows by up to n_step at once. */
-uint64_t kv_bytes_for(const struct kv_layout *layout, uint32_t n_tokens, uint32_t n_step);
-struct kv_usage kv_usage(const struct kv_cache *kv);
-/* Whether n_blocks[g] more blocks of each group g, together, find room in what is free or IDLE. */
-bool kv_has_room(const struct kv_cache *kv, const uint64_t *n_blocks);
 
 /* Every invariant of block.h that can be seen from inside. For tests and /debug: walks everything. */
 bool kv_check(const struct kv_cache *kv);

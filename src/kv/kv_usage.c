@@ -1,4 +1,5 @@
 /* What the cache holds, in figures. */
+#include "kv/kv_usage.h"
 #include "kv/kv_state.h"
 
 uint64_t kv_bytes_for(const struct kv_layout *layout, uint32_t n_tokens, uint32_t n_step) {
@@ -27,6 +28,15 @@ uint64_t kv_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq) {
     uint64_t bytes = 0;
     for (unsigned g = 0; g < kv->layout.n_groups; g++) bytes += kv_group_held_bytes(kv, seq, g);
     return bytes;
+}
+
+uint32_t kv_n_blocks(const struct kv_cache *kv, const struct kv_seq *seq) {
+    uint32_t n = 0;
+    for (unsigned g = 0; g < kv->layout.n_groups && seq->table != 0; g++) {
+        const struct block_table *table = table_of(kv, seq, g);
+        n += table->n - table->first;
+    }
+    return n;
 }
 
 struct kv_sharing kv_shared(const struct kv_cache *kv, const struct kv_seq *seq) {
@@ -61,6 +71,14 @@ static uint64_t tokens_that_fit(const struct kv_cache *kv, const struct slab_roo
 bool kv_has_room(const struct kv_cache *kv, const uint64_t *n_blocks) {
     struct slab_room room = slab_arena_rooms(&kv->arena, true);
     return slab_arena_fits(&kv->arena, &room, n_blocks);
+}
+
+struct kv_group_usage kv_group_usage(const struct kv_cache *kv, unsigned group) {
+    const uint32_t *n_in_state = kv->pools[group].n_in_state;
+    return (struct kv_group_usage){.n_free = n_in_state[BLOCK_FREE],
+                                   .n_open = n_in_state[BLOCK_OPEN],
+                                   .n_sealed = n_in_state[BLOCK_SEALED],
+                                   .n_idle = n_in_state[BLOCK_IDLE]};
 }
 
 struct kv_usage kv_usage(const struct kv_cache *kv) {

@@ -29,6 +29,8 @@ static void add_matrix(struct cost *cost, const struct panel_matrix *matrix, uin
     cost->weight_bytes += (uint64_t)matrix->n_panels * matrix->panel_bytes;
     if (weight_is_quantised(matrix->type))
         cost->int8_ops += ops;
+    else if (matrix->type == WEIGHT_BF16)
+        cost->bf16_ops += ops;
     else
         cost->f32_ops += ops;
 }

@@ -18,7 +18,8 @@ struct cost {
     uint64_t kv_read_bytes; /* whole slots of the tokens that a sequence sees, each read once a step */
     uint64_t kv_write_bytes;
     uint64_t int8_ops; /* multiply and add count two; products with quantised weights */
-    uint64_t f32_ops;  /* products with float weights, and attention over f32, f16 and bf16 rows */
+    uint64_t bf16_ops; /* products with BF16 weights */
+    uint64_t f32_ops;  /* products with F32 and F16 weights, and attention over f32, f16 and bf16 rows */
 };
 
 /* A decode step of n_sequences, each over context_tokens already there. */

@@ -92,7 +92,7 @@ static void normalize_row(struct step *step, size_t row, const float *weight) {
         step->kernels->rmsnorm(normed, x, weight, n, step->d->rms_epsilon);
     else
         memcpy(normed, x, n * sizeof *x);
-    step->kernels->quantize_row(&step->w->of_embd, row);
+    activations_prepare_row(step->kernels, &step->w->of_embd, row);
 }
 
 /* Adds what half a layer computed to x; bias and post_norm may be NULL. */
@@ -168,8 +168,8 @@ static void position_and_store_row(struct step *step, size_t row) {
     store_row(step, row, k, v);
 }
 
-static void quantize_attended_row(struct step *step, size_t row) {
-    step->kernels->quantize_row(&step->w->of_heads, row);
+static void prepare_attended_row(struct step *step, size_t row) {
+    activations_prepare_row(step->kernels, &step->w->of_heads, row);
 }
 
 static void ffn_input_row(struct step *step, size_t row) {
@@ -184,7 +184,7 @@ static void activate_row(struct step *step, size_t row) {
         step->kernels->gelu_mul(gate, gate, step->w->up + row * n, n);
     else
         step->kernels->silu_mul(gate, gate, step->w->up + row * n, n);
-    step->kernels->quantize_row(&step->w->of_ff, row);
+    activations_prepare_row(step->kernels, &step->w->of_ff, row);
 }
 
 /* A slice's rows are gathered to the front of `normed`; row counts within the slice here. */
@@ -193,7 +193,7 @@ static void output_input_row(struct step *step, size_t row) {
     add_projected(step, source, NULL, step->layer->ffn_post_norm);
     step->kernels->rmsnorm(step->w->normed + row * n, step->w->x + source * n,
                            step->model->weights.output_norm, n, step->d->rms_epsilon);
-    step->kernels->quantize_row(&step->w->of_embd, row);
+    activations_prepare_row(step->kernels, &step->w->of_embd, row);
 }
 
 static void finish_logits_row(struct step *step, size_t row) {
@@ -250,7 +250,7 @@ static void forward_layer(struct step *step) {
     matmul(step->kernels, step->team, &w->of_embd, qkv, 3);
     for_rows(step, n_rows, position_and_store_row);
     attend(step);
-    for_rows(step, n_rows, quantize_attended_row);
+    for_rows(step, n_rows, prepare_attended_row);
     const struct matmul_output output = {&layer->attn_output, w->projected, d->n_embd};
     matmul(step->kernels, step->team, &w->of_heads, &output, 1);
 

@@ -27,7 +27,7 @@ struct workspace {
     struct rope ropes[DESCRIPTION_MAX_ROPES];
     float *rope_tables[DESCRIPTION_MAX_ROPES];   /* (rows, n_dims) cosines and sines of each row's position */
     float *logits;                               /* (max_wanted, n_vocab) the result */
-    struct activations of_embd, of_heads, of_ff; /* quantised forms of normed, attended, gate */
+    struct activations of_embd, of_heads, of_ff; /* forms of normed, attended, gate */
     struct attention_sequence *sequences;
     void *attention_scratch;
     void *storage;

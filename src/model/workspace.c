@@ -1,6 +1,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "kernel/attention.h"
+#include "kernel/matmul.h"
 #include "model/transformer.h"
 
 /* Hands out aligned pieces of one allocation; with base NULL it only adds up their bytes. */
@@ -15,9 +16,13 @@ static void *carve(struct carver *carver, size_t count, size_t size) {
     return piece;
 }
 
-static void carve_activations(struct carver *carver, struct activations *x, size_t max_rows, size_t n_cols) {
+/* Rows of n_cols numbers that meet weights of the types in `forms`. */
+static void carve_activations(struct carver *carver, struct activations *x, size_t max_rows, size_t n_cols,
+                              unsigned forms) {
     size_t n_groups = (n_cols + PANEL_GROUP - 1) / PANEL_GROUP;
-    *x = (struct activations){.n_cols = n_cols, .n_groups = n_groups};
+    *x = (struct activations){.n_cols = n_cols, .n_groups = n_groups, .forms = forms};
+    if (forms & FORM_BF16) x->bf16 = carve(carver, max_rows * n_groups * PANEL_GROUP, sizeof *x->bf16);
+    if (!(forms & FORM_INT8)) return;
     for (int p = 0; p < PLANE_COUNT; p++) {
         struct activation_plane *plane = &x->planes[p];
         plane->codes = carve(carver, max_rows * n_groups * PANEL_GROUP, 1);
@@ -27,8 +32,29 @@ static void carve_activations(struct carver *carver, struct activations *x, size
     x->scaled_sum = carve(carver, max_rows * n_groups, sizeof *x->scaled_sum);
 }
 
-static void carve_all(struct workspace *w, struct carver *carver, const struct description *d,
+/* The forms of activations that the model's matrices want, by the rows that they meet. */
+struct forms {
+    unsigned of_embd, of_heads, of_ff;
+};
+
+static struct forms forms_of(const struct model *model) {
+    struct forms forms = {.of_embd = activations_forms_of(model->weights.output.type)};
+    for (uint32_t i = 0; i < model->description.n_layers; i++) {
+        const struct layer_weights *layer = &model->weights.layers[i];
+        const struct panel_matrix *const of_embd[] = {&layer->q, &layer->k, &layer->v, &layer->gate,
+                                                      &layer->up};
+        for (size_t m = 0; m < sizeof of_embd / sizeof *of_embd; m++)
+            forms.of_embd |= activations_forms_of(of_embd[m]->type);
+        forms.of_heads |= activations_forms_of(layer->attn_output.type);
+        forms.of_ff |= activations_forms_of(layer->down.type);
+    }
+    return forms;
+}
+
+static void carve_all(struct workspace *w, struct carver *carver, const struct model *model,
                       uint32_t max_sequences, size_t attention_bytes) {
+    const struct description *d = &model->description;
+    const struct forms forms = forms_of(model);
     size_t rows = w->max_rows, q_width = (size_t)d->n_heads * d->head_dim,
            kv_width = (size_t)d->n_kv_heads * d->head_dim;
     w->x = carve(carver, rows * d->n_embd, sizeof(float));
@@ -43,9 +69,9 @@ static void carve_all(struct workspace *w, struct carver *carver, const struct d
     for (uint32_t i = 0; i < d->n_ropes; i++)
         w->rope_tables[i] = carve(carver, rows * d->ropes[i].n_dims, sizeof(float));
     w->logits = carve(carver, (size_t)w->max_wanted * d->n_vocab, sizeof(float));
-    carve_activations(carver, &w->of_embd, rows, d->n_embd);
-    carve_activations(carver, &w->of_heads, rows, q_width);
-    carve_activations(carver, &w->of_ff, rows, d->n_ff);
+    carve_activations(carver, &w->of_embd, rows, d->n_embd, forms.of_embd);
+    carve_activations(carver, &w->of_heads, rows, q_width, forms.of_heads);
+    carve_activations(carver, &w->of_ff, rows, d->n_ff, forms.of_ff);
     w->sequences = carve(carver, max_sequences, sizeof *w->sequences);
     w->attention_scratch = carve(carver, attention_bytes, 1);
 }
@@ -69,14 +95,14 @@ int workspace_open(struct workspace *workspace, const struct model *model, uint3
     size_t attention_bytes =
         attention_scratch_bytes(n_threads, max_rows, max_tokens, d->n_heads, d->head_dim);
     struct carver carver = {0};
-    carve_all(workspace, &carver, d, max_sequences, attention_bytes);
+    carve_all(workspace, &carver, model, max_sequences, attention_bytes);
     /* Address space, of which memory becomes what batches touch: the scratch for a context as long as a file
      * may claim is much larger than what the tokens need that will ever be there. */
     workspace->storage = mem_map(carver.bytes);
     workspace->storage_bytes = carver.bytes;
     if (workspace->storage == NULL) return ERR_NO_MEMORY;
     carver = (struct carver){.base = workspace->storage};
-    carve_all(workspace, &carver, d, max_sequences, attention_bytes);
+    carve_all(workspace, &carver, model, max_sequences, attention_bytes);
     int result = open_ropes(workspace, model, max_tokens);
     if (result < 0) workspace_close(workspace);
     return result;

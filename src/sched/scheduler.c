@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "kv/kv_usage.h"
 
 int scheduler_open(struct scheduler *scheduler, struct kv_cache *kv, const struct kv_layout *layout,
                    uint32_t max_sequences, uint32_t chunk_tokens) {

@@ -50,6 +50,11 @@ struct sequence {
     struct sequence_node node;
 };
 
+/* A fresh one with room for max_tokens tokens. Any thread may make and free it; when it is freed it is in no
+ * scheduler's hands and holds no slots. */
+int sequence_new(struct sequence **sequence, uint32_t max_tokens);
+void sequence_free(struct sequence *sequence);
+
 static inline bool sequence_is_scheduled(const struct sequence *sequence) {
     return sequence->state != SEQUENCE_UNSCHEDULED;
 }

@@ -66,9 +66,10 @@ static void keep_logits(void *user, uint32_t position, uint32_t n_rows, const fl
     if (n_rows > stream->most_rows) stream->most_rows = n_rows;
 }
 
-static void count_token(void *user, token_id token) {
-    (void)token;
+static bool count_token(void *user, const struct token_report *report) {
+    (void)report;
     ((struct stream *)user)->n_tokens++;
+    return false;
 }
 
 static void fill_prompt(token_id *prompt, uint32_t number, uint32_t n, uint32_t n_vocab) {

@@ -53,6 +53,10 @@ VARIANTS = {
     "llama_tied": dict(dtype="f32", num_key_value_heads=4, intermediate_size=112),
     # own output.weight, GQA, head_dim 32 with heads * head_dim != hidden
     "llama_untied": dict(tie_word_embeddings=False, head_dim=32, num_hidden_layers=3, intermediate_size=96),
+    # bf16, whose products round activations; no row is whole groups of 32
+    "llama_bf16": dict(
+        dtype="bf16", tie_word_embeddings=False, hidden_size=72, num_attention_heads=3, num_key_value_heads=1,
+        intermediate_size=100),
     "llama_linear_rope": dict(rope_scaling={"rope_type": "linear", "factor": 4.0}),
     # of the 16 pairs of a head some stay, some are blended, some are divided by 8; 128 tokens are twice the 64
     "llama3_rope": dict(
@@ -126,6 +130,10 @@ VARIANTS = {
     "smollm3": dict(arch="smollm3", num_hidden_layers=5, intermediate_size=64, rope_theta=5e6, rms_norm_eps=1e-6),
 }
 
+Type = gguf.GGMLQuantizationType
+MATRIX_TYPES = {"f32": Type.F32, "f16": Type.F16, "bf16": Type.BF16}
+FILE_TYPES = {"f32": gguf.LlamaFileType.ALL_F32, "f16": gguf.LlamaFileType.MOSTLY_F16, "bf16": gguf.LlamaFileType.MOSTLY_BF16}
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
@@ -167,7 +175,7 @@ def make_weights(v):
 
     def matrix(name, rows, columns, gain):
         w = (rng.standard_normal((rows, columns)) * gain / math.sqrt(columns)).astype(np.float32)
-        weights[name] = w.astype(np.float16).astype(np.float32) if v["dtype"] == "f16" else w
+        weights[name] = gguf.quants.dequantize(gguf.quants.quantize(w, MATRIX_TYPES[v["dtype"]]), MATRIX_TYPES[v["dtype"]])
 
     def vector(name, n, low=0.5, high=1.5):
         weights[name] = rng.uniform(low, high, n).astype(np.float32)
@@ -326,7 +334,7 @@ def add_parameters(w, v):
     if v["head_dim"]:
         w.add_key_length(v["head_dim"])
         w.add_value_length(v["head_dim"])
-    w.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if v["dtype"] == "f16" else gguf.LlamaFileType.ALL_F32)
+    w.add_file_type(FILE_TYPES[v["dtype"]])
     if v["arch"] in INTERLEAVED:
         w.add_vocab_size(N_VOCAB)
         w.add_rope_dimension_count(v["d"])
@@ -401,8 +409,8 @@ def write_gguf(v, weights, path):
             data = interleave_rope_rows(data, v["num_key_value_heads"])
         if v["arch"].startswith("gemma") and name.endswith("norm.weight"):
             data = data + np.float32(1)
-        is_f16 = v["dtype"] == "f16" and data.ndim == 2
-        w.add_tensor(gguf_name(v, name), np.ascontiguousarray(data.astype(np.float16) if is_f16 else data))
+        kind = MATRIX_TYPES[v["dtype"]] if data.ndim == 2 else Type.F32
+        w.add_tensor(gguf_name(v, name), gguf.quants.quantize(np.ascontiguousarray(data), kind), raw_dtype=kind)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()

@@ -118,7 +118,8 @@ static void bench_format(const struct kernel_set *set, struct team *team, enum w
     struct activations x = case_activations_new(GEMM_ROWS, large.n_cols, INPUT_NORMAL, 1);
     float *out = mem_map(GEMM_ROWS * large.n_rows * sizeof *out);
     ASSERT(out != NULL);
-    activations_quantize(set, team, &x);
+    x.forms = activations_forms_of(type);
+    activations_prepare(set, team, &x);
     double many = time_matmul(set, team, &x, &(struct matmul_output){&small, out, small.n_rows});
     double operations = 2.0 * GEMM_ROWS * (double)small.n_rows * (double)small.n_cols;
     x.n_rows = 1;
@@ -183,7 +184,7 @@ static void step_layers(struct bench_step *step, const struct bench_model *model
                 outputs[n++] =
                     (struct matmul_output){&model->layers[i][j], step->out[j], model->layers[i][j].n_rows};
             struct activations *x = c == 3 ? &step->wide : &step->narrow;
-            activations_quantize(step->set, step->team, x);
+            activations_prepare(step->set, step->team, x);
             matmul(step->set, step->team, x, outputs, n);
         }
 }
@@ -227,6 +228,7 @@ static void bench_model(const struct kernel_set *set, struct team *team, enum we
     struct bench_step step = {.set = set, .team = team};
     step.narrow = case_activations_new(GEMM_ROWS, N_INPUTS, INPUT_NORMAL, 1);
     step.wide = case_activations_new(GEMM_ROWS, MOST_OUTPUTS, INPUT_NORMAL, 2);
+    step.narrow.forms = step.wide.forms = FORM_INT8;
     for (size_t j = 0; j < N_SHAPES; j++)
         step.out[j] = mem_alloc_aligned(GEMM_ROWS * layer_shapes[j][0], sizeof(float));
     step.logits = mem_alloc_aligned((size_t)N_HEAD * 32, sizeof(float));

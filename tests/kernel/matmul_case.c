@@ -99,7 +99,8 @@ struct activations case_activations_like(const struct activations *x) {
         ASSERT(plane->codes != NULL && plane->scale != NULL && plane->half_sum != NULL);
     }
     y.scaled_sum = mem_alloc_aligned(n, sizeof *y.scaled_sum);
-    ASSERT(y.scaled_sum != NULL);
+    y.bf16 = mem_alloc_aligned(n, PANEL_GROUP * sizeof *y.bf16);
+    ASSERT(y.scaled_sum != NULL && y.bf16 != NULL);
     return y;
 }
 
@@ -110,6 +111,7 @@ struct activations case_activations_new(size_t n_rows, size_t n_cols, enum case_
     struct activations x = {.n_rows = n_rows,
                             .n_cols = n_cols,
                             .n_groups = (n_cols + PANEL_GROUP - 1) / PANEL_GROUP,
+                            .forms = FORM_INT8 | FORM_BF16,
                             .f32 = numbers};
     return case_activations_like(&x);
 }
@@ -122,4 +124,5 @@ void case_activations_free(struct activations *x) {
         mem_free(x->planes[p].half_sum);
     }
     mem_free(x->scaled_sum);
+    mem_free(x->bf16);
 }

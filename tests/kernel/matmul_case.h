@@ -21,7 +21,7 @@ void case_matrix_free(struct case_matrix *matrix);
 enum case_input { INPUT_NORMAL, INPUT_OUTLIER, INPUT_ZERO, INPUT_DENORMAL, INPUT_HUGE, INPUT_COUNT };
 struct activations case_activations_new(size_t n_rows, size_t n_cols, enum case_input kind, uint64_t seed);
 void case_activations_free(struct activations *x);
-/* A copy without codes, scales and sums, which share nothing with x's; the f32 rows are shared. */
+/* A copy whose forms are yet to be prepared and share nothing with x's; the f32 rows are shared. */
 struct activations case_activations_like(const struct activations *x);
 
 /* Arguments: threads (default: cores), then a kernel set or "model" to leave the rest out. */

@@ -49,8 +49,20 @@ static void assert_same_bits(const struct guarded *a, size_t row_a, const struct
     }
 }
 
-static void quantize_all(const struct kernel_set *set, struct activations *x) {
-    for (size_t r = 0; r < x->n_rows; r++) set->quantize_row(x, r);
+static void prepare_all(const struct kernel_set *set, struct activations *x) {
+    for (size_t r = 0; r < x->n_rows; r++) activations_prepare_row(set, x, r);
+}
+
+/* Calls `check` for every type and every set that runs here, but only once for a function that two sets
+ * share. */
+static void for_functions(void (*check)(const struct kernel_set *set, enum weight_type type)) {
+    for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++)
+        for (size_t t = 0; t < n_case_types && (*set)->is_supported(); t++) {
+            bool comes_again = false;
+            for (const struct kernel_set *const *next = set + 1; *next != NULL; next++)
+                comes_again |= (*next)->matmul[case_types[t]] == (*set)->matmul[case_types[t]];
+            if (!comes_again) check(*set, case_types[t]);
+        }
 }
 
 /* Column counts that the type can have, odd numbers of groups among them. */
@@ -75,12 +87,19 @@ static double coded_input(const struct activations *x, size_t row, size_t k) {
     return value;
 }
 
-/* The scalar set against weights as numbers and double precision.
+/* An input as weights of the type meet it. */
+static double input_of(enum weight_type type, const struct activations *x, size_t row, size_t k) {
+    if (weight_is_quantised(type)) return coded_input(x, row, k);
+    if (type == WEIGHT_BF16) return (double)bf16_to_f32(x->bf16[row * x->n_groups * PANEL_GROUP + k]);
+    return (double)x->f32[row * x->n_cols + k];
+}
+
+/* A set's results against weights as numbers and double precision.
  *
  * Stated bound: of the exact sum over k of w[k] * x[k], with x as its codes say it, the result is off by at
  * most (5 * groups + 5) half-ulps of the sum of magnitudes, where a group's magnitude is |x| * 3 * max|w|: a
  * code's and a minimum's share of a weight may be larger than their sum. Of float weights: n_cols + 1 of
- * them. */
+ * them. Each term may fall below what f32 holds, or, of BF16, below the normal numbers. */
 static void check_row_against_double(const struct case_matrix *m, const struct activations *x, size_t row,
                                      const struct guarded *y) {
     size_t n = x->n_cols;
@@ -90,14 +109,15 @@ static void check_row_against_double(const struct case_matrix *m, const struct a
                steps = is_float ? (double)n + 1 : 5 * (double)x->n_groups + 5;
         for (size_t k = 0; k < n; k++) {
             double w = (double)m->numbers[o * n + k];
-            double input = is_float ? (double)x->f32[row * n + k] : coded_input(x, row, k);
+            double input = input_of(m->packed.type, x, row, k);
             sum += w * input;
             magnitude += is_float ? fabs(w * input) : fabs(input);
             largest = fmax(largest, fabs(w));
         }
         if (!is_float) magnitude *= 3 * largest;
         double error = fabs((double)y->out[row * y->stride + o] - sum);
-        assert_true(error <= steps * 0x1p-24 * magnitude + (double)n * 0x1p-149);
+        double lost = m->packed.type == WEIGHT_BF16 ? 0x1p-126 : 0x1p-149;
+        assert_true(error <= steps * 0x1p-24 * magnitude + (double)n * lost);
     }
 }
 
@@ -112,7 +132,7 @@ static void scalar_agrees_with_double_precision(void **state) {
                 struct activations x =
                     case_activations_new(3, m.packed.n_cols, (enum case_input)kind, shape + 50);
                 struct guarded y = guarded_new(x.n_rows, m.packed.n_rows);
-                quantize_all(set, &x);
+                prepare_all(set, &x);
                 set->matmul[m.packed.type](&m.packed, 0, m.packed.n_panels, &x, 0, x.n_rows, y.out, y.stride);
                 guarded_check(&y);
                 for (size_t r = 0; r < x.n_rows; r++) check_row_against_double(&m, &x, r, &y);
@@ -123,7 +143,8 @@ static void scalar_agrees_with_double_precision(void **state) {
 }
 
 /* Every step of a product is defined to the bit, so the other sets must give the scalar set's bits, for any
- * number of rows together. */
+ * number of rows together; but for BF16, whose sums are the processor's where it has an instruction for them:
+ * those are held to the bound and to the bits of the set's own single rows. */
 static void check_set(const struct kernel_set *set, enum weight_type type, size_t shape,
                       enum case_input kind) {
     size_t most = row_counts[N_ROW_COUNTS - 1];
@@ -131,9 +152,12 @@ static void check_set(const struct kernel_set *set, enum weight_type type, size_
         case_matrix_new(type, output_counts[shape], columns_of(type, shape), shape * 31 + type);
     struct activations x = case_activations_new(most, m.packed.n_cols, kind, shape + 99);
     struct guarded expected = guarded_new(most, m.packed.n_rows);
-    quantize_all(&kernel_set_scalar, &x);
-    kernel_set_scalar.matmul[m.packed.type](&m.packed, 0, m.packed.n_panels, &x, 0, most, expected.out,
-                                            expected.stride);
+    prepare_all(&kernel_set_scalar, &x);
+    bool is_own = type == WEIGHT_BF16 && set != &kernel_set_scalar && strcmp(set->name, "avx2") != 0;
+    const struct kernel_set *reference = is_own ? set : &kernel_set_scalar;
+    for (size_t r = 0; r < most; r++)
+        reference->matmul[type](&m.packed, 0, m.packed.n_panels, &x, r, r + 1, expected.out, expected.stride);
+    for (size_t r = 0; is_own && r < most; r++) check_row_against_double(&m, &x, r, &expected);
     for (size_t i = 0; i < N_ROW_COUNTS; i++) {
         size_t n_rows = row_counts[i];
         struct guarded y = guarded_new(n_rows, m.packed.n_rows);
@@ -147,15 +171,14 @@ static void check_set(const struct kernel_set *set, enum weight_type type, size_
     case_matrix_free(&m);
 }
 
+static void check_shapes(const struct kernel_set *set, enum weight_type type) {
+    for (size_t shape = 0; shape < N_SHAPES; shape++)
+        for (int kind = 0; kind < INPUT_COUNT; kind++) check_set(set, type, shape, (enum case_input)kind);
+}
+
 static void sets_agree_with_scalar_bit_for_bit(void **state) {
     (void)state;
-    for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++) {
-        if (!(*set)->is_supported()) continue;
-        for (size_t t = 0; t < n_case_types; t++)
-            for (size_t shape = 0; shape < N_SHAPES; shape++)
-                for (int kind = 0; kind < INPUT_COUNT; kind++)
-                    check_set(*set, case_types[t], shape, (enum case_input)kind);
-    }
+    for_functions(check_shapes);
 }
 
 /* Outputs past n_rows are zero weights, and packing writes every byte. */
@@ -167,7 +190,7 @@ static void missing_outputs_are_zero_weights(void **state) {
         struct guarded y = guarded_new(1, 32);
         struct panel_matrix whole = m.packed;
         whole.n_rows = 32;
-        quantize_all(&kernel_set_scalar, &x);
+        prepare_all(&kernel_set_scalar, &x);
         kernel_set_scalar.matmul[whole.type](&whole, 0, 2, &x, 0, 1, y.out, y.stride);
         for (size_t o = 19; o < 32; o++) assert_true(y.out[o] == 0);
         size_t bytes = whole.n_panels * whole.panel_bytes;
@@ -195,54 +218,55 @@ static void panels_are_about_as_large_as_the_file(void **state) {
     }
 }
 
+static void check_neighbours(const struct kernel_set *set, enum weight_type type) {
+    enum { N_ROWS = 40, N_OUTPUTS = 50 };
+    struct case_matrix m = case_matrix_new(type, N_OUTPUTS, columns_of(type, 2), type);
+    struct activations x = case_activations_new(N_ROWS, m.packed.n_cols, INPUT_NORMAL, 5);
+    matmul_function *function = set->matmul[type];
+    struct guarded alone = guarded_new(N_ROWS, N_OUTPUTS);
+    prepare_all(set, &x);
+    for (size_t r = 0; r < N_ROWS; r++)
+        for (size_t p = 0; p < m.packed.n_panels; p++)
+            function(&m.packed, p, p + 1, &x, r, r + 1, alone.out, alone.stride);
+    guarded_check(&alone);
+    for (size_t n = 1; n <= N_ROWS; n++) {
+        struct guarded y = guarded_new(N_ROWS, N_OUTPUTS);
+        for (size_t r = 0; r < N_ROWS; r += n)
+            function(&m.packed, 0, m.packed.n_panels, &x, r, r + n < N_ROWS ? r + n : N_ROWS, y.out,
+                     y.stride);
+        guarded_check(&y);
+        for (size_t r = 0; r < N_ROWS; r++) assert_same_bits(&y, r, &alone, r);
+        mem_free(y.memory);
+    }
+    mem_free(alone.memory);
+    case_activations_free(&x);
+    case_matrix_free(&m);
+}
+
 /* A row alone, and as any row of any run of rows and panels: the same bits. */
 static void rows_do_not_depend_on_their_neighbours(void **state) {
     (void)state;
-    enum { N_ROWS = 40, N_OUTPUTS = 50 };
-    for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++) {
-        if (!(*set)->is_supported()) continue;
-        for (size_t t = 0; t < n_case_types; t++) {
-            struct case_matrix m = case_matrix_new(case_types[t], N_OUTPUTS, columns_of(case_types[t], 2), t);
-            struct activations x = case_activations_new(N_ROWS, m.packed.n_cols, INPUT_NORMAL, 5);
-            matmul_function *function = (*set)->matmul[m.packed.type];
-            struct guarded alone = guarded_new(N_ROWS, N_OUTPUTS);
-            quantize_all(*set, &x);
-            for (size_t r = 0; r < N_ROWS; r++)
-                for (size_t p = 0; p < m.packed.n_panels; p++)
-                    function(&m.packed, p, p + 1, &x, r, r + 1, alone.out, alone.stride);
-            guarded_check(&alone);
-            for (size_t n = 1; n <= N_ROWS; n++) {
-                struct guarded y = guarded_new(N_ROWS, N_OUTPUTS);
-                for (size_t r = 0; r < N_ROWS; r += n)
-                    function(&m.packed, 0, m.packed.n_panels, &x, r, r + n < N_ROWS ? r + n : N_ROWS, y.out,
-                             y.stride);
-                guarded_check(&y);
-                for (size_t r = 0; r < N_ROWS; r++) assert_same_bits(&y, r, &alone, r);
-                mem_free(y.memory);
-            }
-            mem_free(alone.memory);
-            case_activations_free(&x);
-            case_matrix_free(&m);
-        }
-    }
+    for_functions(check_neighbours);
 }
 
 static void check_team(const struct kernel_set *set, struct team *team, size_t n_rows, size_t n_cols) {
-    static const enum weight_type types[] = {WEIGHT_Q4_1, WEIGHT_Q8_0, WEIGHT_F16};
-    static const size_t outputs[] = {576, 200, 33};
-    struct case_matrix m[3];
-    struct guarded y[3], expected[3];
-    struct matmul_output job[3];
+    enum { N_MATRICES = 4 };
+    static const enum weight_type types[N_MATRICES] = {WEIGHT_Q4_1, WEIGHT_Q8_0, WEIGHT_F16, WEIGHT_BF16};
+    static const size_t outputs[N_MATRICES] = {576, 200, 33, 100};
+    struct case_matrix m[N_MATRICES];
+    struct guarded y[N_MATRICES], expected[N_MATRICES];
+    struct matmul_output job[N_MATRICES];
     struct activations x = case_activations_new(n_rows, n_cols, INPUT_NORMAL, n_rows);
     struct activations alone = case_activations_like(&x);
-    quantize_all(set, &alone);
-    activations_quantize(set, team, &x);
+    prepare_all(set, &alone);
+    activations_prepare(set, team, &x);
     size_t n_groups = n_rows * x.n_groups;
     for (int p = 0; p < PLANE_COUNT; p++) {
         assert_memory_equal(x.planes[p].codes, alone.planes[p].codes, n_groups * PANEL_GROUP);
         assert_memory_equal(x.planes[p].scale, alone.planes[p].scale, n_groups * sizeof(float));
     }
-    for (size_t i = 0; i < 3; i++) {
+    assert_memory_equal(x.bf16, alone.bf16, n_groups * PANEL_GROUP * sizeof *x.bf16);
+    for (size_t i = 0; i < N_MATRICES; i++) {
         m[i] = case_matrix_new(types[i], outputs[i], n_cols, i);
         y[i] = guarded_new(n_rows, outputs[i]);
         expected[i] = guarded_new(n_rows, outputs[i]);
@@ -250,8 +274,8 @@ static void check_team(const struct kernel_set *set, struct team *team, size_t n
         set->matmul[m[i].packed.type](&m[i].packed, 0, m[i].packed.n_panels, &x, 0, n_rows, expected[i].out,
                                       expected[i].stride);
     }
-    matmul(set, team, &x, job, 3);
-    for (size_t i = 0; i < 3; i++) {
+    matmul(set, team, &x, job, N_MATRICES);
+    for (size_t i = 0; i < N_MATRICES; i++) {
         guarded_check(&y[i]);
         for (size_t r = 0; r < n_rows; r++) assert_same_bits(&y[i], r, &expected[i], r);
         mem_free(y[i].memory);
@@ -334,8 +358,8 @@ static void quantised_rows_are_the_same_in_every_set(void **state) {
                 struct activations x = case_activations_new(2, n_cols, (enum case_input)kind, n_cols);
                 struct activations expected = case_activations_like(&x);
                 memset(x.planes[PLANE_COARSE].codes, 0x55, 2 * x.n_groups * PANEL_GROUP);
-                quantize_all(&kernel_set_scalar, &expected);
-                quantize_all(*set, &x);
+                prepare_all(&kernel_set_scalar, &expected);
+                prepare_all(*set, &x);
                 size_t n = 2 * x.n_groups;
                 for (int p = 0; p < PLANE_COUNT; p++) {
                     const struct activation_plane *one = &x.planes[p], *other = &expected.planes[p];
@@ -359,6 +383,39 @@ static void quantised_rows_are_the_same_in_every_set(void **state) {
     }
 }
 
+/* The nearest BF16 number as base/float16.h has it, but zeros for denormal numbers and past the last column.
+ */
+static void check_rounded(const struct activations *x, size_t row) {
+    const size_t stride = x->n_groups * PANEL_GROUP;
+    for (size_t k = 0; k < stride; k++) {
+        float value = k < x->n_cols ? x->f32[row * x->n_cols + k] : 0;
+        bf16_bits expected = bf16_from_f32(fabsf(value) < 0x1p-126f ? copysignf(0, value) : value);
+        assert_int_equal(x->bf16[row * stride + k], expected);
+    }
+}
+
+static void rows_are_rounded_to_the_nearest_bf16(void **state) {
+    (void)state;
+    static const float special[] = {0x1.01p0f,        0x1.03p0f,  -0x1.010002p0f,  0x1.00fffep0f,
+                                    0x1.fffffep-127f, -0x1p-149f, 0x1.fffffep127f, -INFINITY,
+                                    INFINITY,         NAN};
+    const uint32_t small_nan = 0xff800001u; /* whose payload is cut off */
+    for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++)
+        for (size_t n_cols = 1; n_cols <= 1200 && (*set)->is_supported(); n_cols += n_cols < 80 ? 1 : 111)
+            for (int kind = 0; kind < INPUT_COUNT; kind++) {
+                struct activations x = case_activations_new(2, n_cols, (enum case_input)kind, n_cols);
+                for (size_t i = 0; n_cols >= 40 && i < sizeof special / sizeof *special; i++)
+                    ((float *)x.f32)[3 * i] = special[i];
+                ((float *)x.f32)[n_cols - 1] = float_of_bits(small_nan);
+                memset(x.bf16, 0x55, 2 * x.n_groups * PANEL_GROUP * sizeof *x.bf16);
+                for (size_t row = 0; row < 2; row++) {
+                    (*set)->round_row(&x, row);
+                    check_rounded(&x, row);
+                }
+                case_activations_free(&x);
+            }
+}
+
 /* A fault upstream must show in the result and stay in its group's row. */
 static void numbers_that_are_not_finite_give_nan(void **state) {
     (void)state;
@@ -371,7 +428,7 @@ static void numbers_that_are_not_finite_give_nan(void **state) {
                 struct activations x = case_activations_new(n_rows, 96, INPUT_NORMAL, 2);
                 struct guarded y = guarded_new(n_rows, 32);
                 ((float *)x.f32)[40] = bad[i];
-                quantize_all(*set, &x);
+                prepare_all(*set, &x);
                 assert_true(isnan(x.planes[PLANE_COARSE].scale[1]) && isnan(x.scaled_sum[1]));
                 for (size_t k = 32; k < 64; k++) assert_int_equal(x.planes[PLANE_COARSE].codes[k], 0);
                 (*set)->matmul[WEIGHT_Q8_0](&m.packed, 0, 2, &x, 0, n_rows, y.out, y.stride);
@@ -436,6 +493,26 @@ static void check_vectors(const struct kernel_set *set, size_t n, float size) {
     mem_free(out.memory);
 }
 
+static void bf16_sums_of_what_is_not_finite_are_not_either(void **state) {
+    (void)state;
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++)
+        for (size_t i = 0; i < sizeof bad / sizeof *bad && (*set)->is_supported(); i++)
+            for (size_t n_rows = 1; n_rows <= 31; n_rows += 6) {
+                struct case_matrix m = case_matrix_new(WEIGHT_BF16, 40, 100, 1);
+                struct activations x = case_activations_new(n_rows, 100, INPUT_NORMAL, 2);
+                struct guarded y = guarded_new(n_rows, 40);
+                ((float *)x.f32)[40] = bad[i];
+                prepare_all(*set, &x);
+                (*set)->matmul[WEIGHT_BF16](&m.packed, 0, m.packed.n_panels, &x, 0, n_rows, y.out, y.stride);
+                for (size_t r = 0; r < n_rows; r++)
+                    for (size_t o = 0; o < 40; o++) assert_true(isfinite(y.out[r * y.stride + o]) == (r > 0));
+                mem_free(y.memory);
+                case_activations_free(&x);
+                case_matrix_free(&m);
+            }
+}
+
 static void vectors_are_near_double_precision(void **state) {
     (void)state;
     for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++) {
@@ -469,7 +546,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test(rows_do_not_depend_on_their_neighbours),
         cmocka_unit_test(teams_of_any_size_agree),
         cmocka_unit_test(quantised_rows_are_the_same_in_every_set),
+        cmocka_unit_test(rows_are_rounded_to_the_nearest_bf16),
         cmocka_unit_test(numbers_that_are_not_finite_give_nan),
+        cmocka_unit_test(bf16_sums_of_what_is_not_finite_are_not_either),
         cmocka_unit_test(vectors_are_near_double_precision),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

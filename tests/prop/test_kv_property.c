@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "kv/kv_usage.h"
 #include "naive_kv.h"
 
 static uint64_t seed = 1, n_operations = 1000000;

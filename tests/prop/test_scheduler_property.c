@@ -21,6 +21,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "kv/kv_usage.h"
 #include "sched/scheduler.h"
 
 _Static_assert(BLOCK_TOKENS == 3, "this program is to be built with tiny blocks");

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "kv/kv_usage.h"
 
 static int open_parts(struct forward_run *run, const struct forward_opts *opts) {
     TRY(team_open(&run->team, opts->n_threads));

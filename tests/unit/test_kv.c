@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "kv/kv_cache.h"
+#include "kv/kv_usage.h"
 
 enum { B = BLOCK_TOKENS, N_BLOCKS = 4, MAX_SEQUENCES = 3, MAX_TOKENS = 10 * B };
 

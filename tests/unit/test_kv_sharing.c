@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "kv/kv_cache.h"
+#include "kv/kv_usage.h"
 
 enum { B = BLOCK_TOKENS, BLOCK_BYTES = 1024, MAX_TOKENS = 20 * B, MAX_SEQUENCES = 4 };
 

@@ -1,4 +1,5 @@
 /* What happens when memory runs out, and what sequences find in the cache. */
+#include "kv/kv_usage.h"
 #include "scheduler_case.h"
 
 /* Four sequences of a block each that fill the cache; 1 and 2 are of lower priority. */

@@ -98,7 +98,7 @@ static float weight_at(enum weight_type type, const uint8_t *panel, size_t eleme
     }
     uint16_t bits;
     memcpy(&bits, panel + element * sizeof bits, sizeof bits);
-    return type == WEIGHT_F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+    return f16_to_f32(bits);
 }
 
 PANEL_INLINE float output_of_float(enum weight_type type, const uint8_t *panel, const struct activations *x,
@@ -111,15 +111,34 @@ PANEL_INLINE float output_of_float(enum weight_type type, const uint8_t *panel, 
     return acc;
 }
 
+static float bf16_at(const bf16_bits *numbers, size_t i) { return bf16_to_f32(numbers[i]); }
+
+static float output_of_bf16(const uint8_t *panel, const struct activations *x, size_t row, size_t output) {
+    const bf16_bits *inputs = x->bf16 + row * x->n_groups * PANEL_GROUP;
+    float acc = 0;
+    for (size_t pair = 0; pair < x->n_groups * PANEL_PAIRS; pair++) {
+        bf16_bits w[2];
+        memcpy(w, panel + (pair * PANEL_ROWS + output) * sizeof w, sizeof w);
+        acc = fmaf(bf16_at(w, 1), bf16_at(inputs, 2 * pair + 1), acc);
+        acc = fmaf(bf16_at(w, 0), bf16_at(inputs, 2 * pair), acc);
+    }
+    return acc;
+}
+
+PANEL_INLINE float output_of(enum weight_type type, const uint8_t *panel, const struct activations *x,
+                             size_t row, size_t output) {
+    if (weight_is_quantised(type)) return output_of_quantised(type, panel, x, row, output);
+    if (type == WEIGHT_BF16) return output_of_bf16(panel, x, row, output);
+    return output_of_float(type, panel, x, row, output);
+}
+
 PANEL_INLINE void matmul_panels(enum weight_type type, const struct panel_matrix *w, size_t panel_begin,
                                 size_t panel_end, const struct activations *x, size_t row_begin,
                                 size_t row_end, float *out, size_t out_stride) {
     for (size_t o = panel_begin * PANEL_ROWS; o < panel_end * PANEL_ROWS && o < w->n_rows; o++) {
         const uint8_t *panel = w->data + o / PANEL_ROWS * w->panel_bytes;
         for (size_t row = row_begin; row < row_end; row++)
-            out[row * out_stride + o] = weight_is_quantised(type)
-                                            ? output_of_quantised(type, panel, x, row, o % PANEL_ROWS)
-                                            : output_of_float(type, panel, x, row, o % PANEL_ROWS);
+            out[row * out_stride + o] = output_of(type, panel, x, row, o % PANEL_ROWS);
     }
 }
 

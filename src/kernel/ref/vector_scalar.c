@@ -53,6 +53,14 @@ void quantize_row_scalar(struct activations *x, size_t row) {
     }
 }
 
+void round_row_scalar(struct activations *x, size_t row) {
+    const size_t n_padded = x->n_groups * PANEL_GROUP;
+    const float *from = x->f32 + row * x->n_cols;
+    bf16_bits *to = x->bf16 + row * n_padded;
+    for (size_t k = 0; k < x->n_cols; k++) to[k] = quantize_bf16(from[k]);
+    for (size_t k = x->n_cols; k < n_padded; k++) to[k] = 0;
+}
+
 void rmsnorm_scalar(float *out, const float *x, const float *weight, size_t n, float epsilon) {
     float sum = 0;
     for (size_t i = 0; i < n; i++) sum += x[i] * x[i];

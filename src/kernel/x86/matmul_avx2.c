@@ -211,8 +211,7 @@ PANEL_INLINE void quantised_half(enum weight_type type, unsigned n_rows, const u
 PANEL_INLINE __m256 load_weights(enum weight_type type, const uint8_t *panel, size_t element) {
     if (type == WEIGHT_F32) return _mm256_loadu_ps((const float *)(const void *)(panel + element * 4));
     __m128i bits = _mm_loadu_si128((const __m128i *)(panel + element * 2));
-    if (type == WEIGHT_F16) return _mm256_cvtph_ps(bits);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+    return _mm256_cvtph_ps(bits);
 }
 
 PANEL_INLINE void float_half(enum weight_type type, unsigned n_rows, const uint8_t *panel, unsigned half,
@@ -223,6 +222,31 @@ PANEL_INLINE void float_half(enum weight_type type, unsigned n_rows, const uint8
 #pragma GCC unroll 4
         for (unsigned r = 0; r < n_rows; r++)
             acc[r] = _mm256_fmadd_ps(weights, _mm256_set1_ps(from[r * x->n_cols + k]), acc[r]);
+    }
+}
+
+/* The upper and the lower one of two BF16 numbers in each lane. */
+PANEL_INLINE __m256 upper_bf16(__m256i pairs) {
+    return _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32((int)0xffff0000)));
+}
+PANEL_INLINE __m256 lower_bf16(__m256i pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
+
+PANEL_INLINE void bf16_half(unsigned n_rows, const uint8_t *panel, unsigned half, const struct activations *x,
+                            size_t row, __m256 acc[TILE_ROWS]) {
+    const size_t stride = x->n_groups * PANEL_GROUP;
+    const bf16_bits *from = x->bf16 + row * stride;
+    panel += half * HALF * PANEL_PAIR_BYTES;
+    for (size_t k = 0; k < stride; k += 2, panel += PANEL_ROWS * PANEL_PAIR_BYTES) {
+        __m256i weights = load(panel);
+        __m256 upper = upper_bf16(weights), lower = lower_bf16(weights);
+#pragma GCC unroll 4
+        for (unsigned r = 0; r < n_rows; r++) {
+            int32_t pair;
+            memcpy(&pair, from + r * stride + k, sizeof pair);
+            __m256i input = _mm256_set1_epi32(pair);
+            acc[r] = _mm256_fmadd_ps(upper, upper_bf16(input), acc[r]);
+            acc[r] = _mm256_fmadd_ps(lower, lower_bf16(input), acc[r]);
+        }
     }
 }
 
@@ -237,6 +261,8 @@ PANEL_INLINE void tile(enum weight_type type, unsigned n_rows, const struct pane
         for (unsigned r = 0; r < n_rows; r++) acc[r] = _mm256_setzero_ps();
         if (weight_is_quantised(type))
             quantised_half(type, n_rows, weights, half, x, row, acc);
+        else if (type == WEIGHT_BF16)
+            bf16_half(n_rows, weights, half, x, row, acc);
         else
             float_half(type, n_rows, weights, half, x, row, acc);
         size_t left = w->n_rows - first;

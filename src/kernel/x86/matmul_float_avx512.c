@@ -1,6 +1,6 @@
-/* Products with float weights: f32 arithmetic, one input after the other; tiles of up to 12 rows x 2 panels,
- * and for one row alone four panels, because memory is the limit and more streams hide more of its latency.
- */
+/* Products with float weights: f32 arithmetic, one input after the other, or BF16 with two inputs at once;
+ * tiles of up to 12 rows x 2 panels, and for one row alone four panels, because memory is the limit and more
+ * streams hide more of its latency. */
 #include "kernel/x86/matmul_avx512.h"
 #include "kernel/x86/panel_avx512.h"
 
@@ -10,27 +10,45 @@ PANEL_INLINE __m512 load_weights(enum weight_type type, const uint8_t *weights) 
     switch (type) {
     case WEIGHT_F32: return _mm512_loadu_ps(weights);
     case WEIGHT_F16: return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)weights));
-    default:
-        return _mm512_castsi512_ps(
-            _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)weights)), 16));
+    default: return _mm512_loadu_ps(weights); /* pairs */
     }
+}
+
+/* The inputs of a row in steps of 32 bits: one f32, or two BF16; so is a lane of the weights' lines. */
+struct inputs {
+    const float *from;
+    size_t n_steps, stride, line_bytes;
+};
+
+PANEL_INLINE struct inputs inputs_of(enum weight_type type, const struct activations *x, size_t row) {
+    if (type != WEIGHT_BF16) {
+        size_t line_bytes = PANEL_ROWS * panel_element_bytes(type);
+        return (struct inputs){x->f32 + row * x->n_cols, x->n_cols, x->n_cols, line_bytes};
+    }
+    const size_t n = x->n_groups * PANEL_PAIRS;
+    return (struct inputs){(const float *)(const void *)x->bf16 + row * n, n, n,
+                           PANEL_ROWS * PANEL_PAIR_BYTES};
+}
+
+PANEL_INLINE __m512 multiply_add(enum weight_type type, __m512 weights, __m512 input, __m512 acc) {
+    if (type == WEIGHT_BF16) return _mm512_dpbf16_ps(acc, (__m512bh)weights, (__m512bh)input);
+    return _mm512_fmadd_ps(weights, input, acc);
 }
 
 PANEL_INLINE void tile(enum weight_type type, unsigned n_rows, const uint8_t *a, const uint8_t *b,
                        const struct activations *x, size_t row, __m512 acc[TILE_ROWS][2]) {
-    const size_t n_cols = x->n_cols, line = PANEL_ROWS * panel_element_bytes(type);
-    const float *from = x->f32 + row * n_cols;
+    const struct inputs in = inputs_of(type, x, row);
 #pragma GCC unroll 12
     for (unsigned r = 0; r < n_rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
-    for (size_t k = 0; k < n_cols; k++, a += line, b += line) {
+    for (size_t k = 0; k < in.n_steps; k++, a += in.line_bytes, b += in.line_bytes) {
         _mm_prefetch((const char *)a + PREFETCH_BYTES, _MM_HINT_T0);
         _mm_prefetch((const char *)b + PREFETCH_BYTES, _MM_HINT_T0);
         __m512 weights_a = load_weights(type, a), weights_b = load_weights(type, b);
 #pragma GCC unroll 12
         for (unsigned r = 0; r < n_rows; r++) {
-            __m512 input = _mm512_set1_ps(from[r * n_cols + k]);
-            acc[r][0] = _mm512_fmadd_ps(weights_a, input, acc[r][0]);
-            acc[r][1] = _mm512_fmadd_ps(weights_b, input, acc[r][1]);
+            __m512 input = _mm512_set1_ps(in.from[r * in.stride + k]);
+            acc[r][0] = multiply_add(type, weights_a, input, acc[r][0]);
+            acc[r][1] = multiply_add(type, weights_b, input, acc[r][1]);
         }
     }
 }
@@ -52,22 +70,21 @@ PANEL_INLINE void tile_pair(enum weight_type type, unsigned n_rows, const struct
 /* One row and STREAM_PANELS panels, which all exist. */
 PANEL_INLINE void stream_panels(enum weight_type type, const struct panel_matrix *w, size_t panel,
                                 const struct activations *x, size_t row, float *out) {
-    const size_t n_cols = x->n_cols, line = PANEL_ROWS * panel_element_bytes(type);
+    const struct inputs in = inputs_of(type, x, row);
     const uint8_t *weights = w->data + panel * w->panel_bytes;
-    const float *from = x->f32 + row * n_cols;
     __m512 acc[STREAM_PANELS];
 #pragma GCC unroll 4
     for (size_t i = 0; i < STREAM_PANELS; i++) acc[i] = _mm512_setzero_ps();
-    for (size_t k = 0; k < n_cols; k++, weights += line) {
-        __m512 input = _mm512_set1_ps(from[k]);
+    for (size_t k = 0; k < in.n_steps; k++, weights += in.line_bytes) {
+        __m512 input = _mm512_set1_ps(in.from[k]);
         /* past a panel's end: the beginning of the panel that its place in the loop takes next */
-        bool is_near_end = (k + 1) * line + PREFETCH_BYTES > w->panel_bytes;
+        bool is_near_end = (k + 1) * in.line_bytes + PREFETCH_BYTES > w->panel_bytes;
         size_t ahead = PREFETCH_BYTES + (is_near_end ? (STREAM_PANELS - 1) * w->panel_bytes : 0);
 #pragma GCC unroll 4
         for (size_t i = 0; i < STREAM_PANELS; i++) {
             const uint8_t *of_panel = weights + i * w->panel_bytes;
             _mm_prefetch((const char *)of_panel + ahead, _MM_HINT_T0);
-            acc[i] = _mm512_fmadd_ps(load_weights(type, of_panel), input, acc[i]);
+            acc[i] = multiply_add(type, load_weights(type, of_panel), input, acc[i]);
         }
     }
 #pragma GCC unroll 4
@@ -96,3 +113,4 @@ PANEL_INLINE void matmul_panels(enum weight_type type, const struct panel_matrix
 }
 
 WEIGHT_FLOAT_LIST(KERNEL_SET_DEFINE_MATMUL)
+WEIGHT_BF16_LIST(KERNEL_SET_DEFINE_MATMUL)

@@ -105,6 +105,14 @@ static inline float sum_lanes(__m256 v) {
     return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
 }
 
+void round_row_avx2(struct activations *x, size_t row) {
+    const size_t n_padded = x->n_groups * PANEL_GROUP;
+    const float *from = x->f32 + row * x->n_cols;
+    bf16_bits *to = x->bf16 + row * n_padded;
+    for (size_t k = 0; k < x->n_cols; k++) to[k] = quantize_bf16(from[k]);
+    for (size_t k = x->n_cols; k < n_padded; k++) to[k] = 0;
+}
+
 void rmsnorm_avx2(float *out, const float *x, const float *weight, size_t n, float epsilon) {
     __m256 sums = _mm256_setzero_ps();
     for (size_t i = 0; i < n; i += 8) {

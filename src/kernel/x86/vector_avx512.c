@@ -122,6 +122,16 @@ void quantize_row_avx512(struct activations *x, size_t row) {
     }
 }
 
+void round_row_avx512(struct activations *x, size_t row) {
+    const float *from = x->f32 + row * x->n_cols;
+    bf16_bits *to = x->bf16 + row * x->n_groups * PANEL_GROUP;
+    for (size_t k = 0; k < x->n_groups * PANEL_GROUP; k += PANEL_GROUP) {
+        size_t n = x->n_cols - k; /* at least 1 */
+        __m512 low = load_half(from + k, n), high = load_half(from + k + 16, second_half(n));
+        _mm512_storeu_si512(to + k, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    }
+}
+
 void rmsnorm_avx512(float *out, const float *x, const float *weight, size_t n, float epsilon) {
     __m512 sums[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     for (size_t i = 0; i < n; i += 16) {

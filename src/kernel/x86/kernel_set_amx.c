@@ -1,0 +1,24 @@
+/* The AVX-512 set, but for products with BF16 weights. */
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kernel/x86/attention_avx512.h"
+#include "kernel/x86/matmul_amx.h"
+#include "kernel/x86/matmul_avx512.h"
+
+/* Linux lets a process use the tiles only after it has asked (Documentation/arch/x86/xstate.rst). */
+static bool is_granted(void) {
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
+static bool is_supported(void) {
+    enum { LEAF = 7, AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24 }; /* in edx */
+    unsigned eax, ebx, ecx, edx;
+    if (!kernel_set_avx512.is_supported() || !__get_cpuid_count(LEAF, 0, &eax, &ebx, &ecx, &edx))
+        return false;
+    return (edx & AMX_BF16) && (edx & AMX_TILE) && is_granted();
+}
+
+KERNEL_SET_DEFINE_AS(amx, matmul_BF16_amx);
