@@ -16,4 +16,5 @@ if [ ! -f "$folder/build.ninja" ]; then
     *) echo "tools/build.sh: there is no build folder '$folder'" >&2 && exit 2 ;;
     esac
 fi
+python3 tools/fetch.py web --link "$folder" # uPlot, which web/ puts into the program
 ninja -C "$folder" -n "$@" | grep -q 'no work to do' || ninja -C "$folder" "$@"

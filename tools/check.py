@@ -28,7 +28,7 @@ OUTPUT_LINES = 60  # of a failed test
 # Tests left out under sanitizers: the same code runs there on other, tiny models; these would take minutes.
 TOO_LONG = {"golden logits smollm2", "equiv forward smollm2", "equiv forward qwen2", "equiv forward gemma2"}
 # Tests that use threads: names start so.
-THREADED = ("unit base", "unit engine", "kernel ", "equiv ")
+THREADED = ("unit base", "unit engine", "unit log", "unit metrics", "kernel ", "equiv ")
 
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1:strict_string_checks=1",
@@ -151,7 +151,7 @@ def part_static(tally, _options):
 
 def fetch(tally, folder):
     """True if test data are in place."""
-    run = subprocess.run(["tools/fetch.py", "models", "vocab", "templates", "gemma", "--link", folder], cwd=ROOT, check=False)
+    run = subprocess.run(["tools/fetch.py", "models", "vocab", "templates", "gemma", "node", "clients", "--link", folder], cwd=ROOT, check=False)
     if run.returncode != 0:
         tally.add(f"test data for {folder}", False, "tools/fetch.py failed: see above")
     return run.returncode == 0

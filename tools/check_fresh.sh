@@ -2,8 +2,8 @@
 # tools/check_fresh.sh [TARGET...]: clones HEAD into a new minimal Debian 12 with git and make, an empty HOME and
 # nothing else, and runs `make TARGET` there: by default demo, demo again, check. Root only.
 #
-# The new root gets this machine's way to the package registries (apt's Debian sources, pip's and cargo's
-# configuration, certificates, proxies), none of its packages and nothing that was fetched or built here.
+# The new root gets this machine's way to the package registries (apt's Debian sources, pip's, npm's and
+# cargo's configuration, certificates, proxies), none of its packages and nothing that was fetched or built here.
 # The log stays in build-fresh.log; the last lines are a table of times.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -37,6 +37,7 @@ for file in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
     ! grep -qsE '/debian(-security)?/?( |$)' "$file" || copy_in "$file"
 done
 for path in /etc/apt/apt.conf.d /etc/apt/auth.conf.d /etc/apt/trusted.gpg.d /usr/share/keyrings /etc/pip.conf \
+    /etc/npmrc /usr/etc/npmrc \
     /etc/resolv.conf /etc/hosts /usr/local/share/ca-certificates; do
     copy_in "$path"
 done
@@ -52,12 +53,13 @@ chroot "$root" update-ca-certificates >>"$log" 2>&1
 
 git clone -q --no-hardlinks "file://$PWD" "$root/cabinet"
 mkdir "$root/home/new"
+copy_in "${NPM_CONFIG_USERCONFIG:-$HOME/.npmrc}" /home/new/.npmrc
 environment=(HOME=/home/new PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 TERM="${TERM:-dumb}")
 while IFS= read -r -d '' entry; do
     case ${entry%%=*} in
     http_proxy | https_proxy | no_proxy | HTTP_PROXY | HTTPS_PROXY | NO_PROXY | ALL_PROXY | PIP_INDEX_URL | \
         PIP_EXTRA_INDEX_URL | PIP_TRUSTED_HOST | PIP_DEFAULT_TIMEOUT | PIP_CERT | SSL_CERT_FILE | SSL_CERT_DIR | \
-        CARGO_HTTP_* | CARGO_NET_* | CARGO_REGISTR* | CARGO_SOURCE_*) environment+=("$entry") ;;
+        [Nn][Pp][Mm]_[Cc][Oo][Nn][Ff][Ii][Gg]_[Rr][Ee][Gg][Ii][Ss][Tt][Rr][Yy] | NODE_EXTRA_CA_CERTS | CARGO_HTTP_* | CARGO_NET_* | CARGO_REGISTR* | CARGO_SOURCE_*) environment+=("$entry") ;;
     esac
 done < <(env -0)
 

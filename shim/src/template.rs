@@ -5,6 +5,7 @@ use std::ffi::{c_char, c_int};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
 use crate::bounds::bounded;
@@ -23,6 +24,7 @@ const NAME: &str = "chat template";
 
 pub struct Template {
     environment: Environment<'static>,
+    knows_tools: bool,
     spent: AtomicBool, // it went out of bounds once, which cost a thread: it does not run again
 }
 
@@ -78,23 +80,37 @@ fn open(source: &str, bos: &str, eos: &str) -> Result<Template, Failure> {
     let (source, bos, eos) = (source.to_string(), bos.to_string(), eos.to_string());
     let work = move || compile(&source, &bos, &eos).map_err(|e| Failure::refused(one_line(&e)));
     let environment = bounded(MEMORY_BYTES, WORK_PER_FUEL * FUEL, &mut false, work)??;
-    Ok(Template { environment, spent: AtomicBool::new(false) })
+    let knows_tools = environment.get_template(NAME).is_ok_and(|t| t.undeclared_variables(false).contains("tools"));
+    Ok(Template { environment, knows_tools, spent: AtomicBool::new(false) })
 }
 
-fn render(template: &Template, texts: &[&str], add_generation_prompt: bool, now: i64) -> Result<String, Failure> {
+fn json_value(text: &str, what: &str) -> Result<serde_json::Value, Failure> {
+    serde_json::from_str(text).map_err(|e| Failure::refused(format!("{what} are not JSON: {e}")))
+}
+
+fn render(
+    template: &Template,
+    messages: &str,
+    tools: Option<&str>,
+    add_generation_prompt: bool,
+    now: i64,
+) -> Result<String, Failure> {
     if template.spent.load(Ordering::Relaxed) {
         return Err(Failure::refused("the template asked for too much before, and is not run again"));
     }
-    let n_bytes: usize = texts.iter().map(|text| text.len()).sum();
-    let fuel = FUEL + FUEL_PER_MESSAGE * (texts.len() / 2) + FUEL_PER_BYTE * n_bytes;
+    let n_bytes = messages.len() + tools.map_or(0, str::len);
+    let messages = json_value(messages, "the messages")?;
+    let tools = tools.map(|text| json_value(text, "the tools")).transpose()?;
+    let n_messages = messages.as_array().map_or(0, Vec::len);
+    let fuel = FUEL + FUEL_PER_MESSAGE * n_messages + FUEL_PER_BYTE * n_bytes;
     let mut environment = template.environment.clone();
     environment.set_fuel(Some(fuel as u64));
     environment.add_function("strftime_now", move |format: String| clock::strftime(now, format));
-    let message = |pair: &[&str]| context! { role => pair[0], content => pair[1] };
-    let messages: Vec<Value> = texts.chunks_exact(2).map(message).collect();
     let work = move || {
         let template = environment.get_template(NAME);
-        let context = context! { messages, add_generation_prompt };
+        let messages = Value::from(Serde(messages));
+        let tools = Value::from(Serde(tools));
+        let context = context! { messages, tools, add_generation_prompt };
         template.and_then(|template| template.render(context)).map_err(|e| Failure::refused(one_line(&e)))
     };
     let (memory, work_units) = (MEMORY_BYTES + MEMORY_PER_BYTE * n_bytes, WORK_PER_FUEL * fuel);
@@ -131,8 +147,8 @@ pub unsafe extern "C" fn cabinet_template_open(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cabinet_template_render(
     chat: *const Template,
-    texts: *const *const c_char,
-    n_messages: usize,
+    messages: *const c_char,
+    tools: *const c_char,
     add_generation_prompt: bool,
     now: i64,
     text: *mut *mut c_char,
@@ -141,13 +157,19 @@ pub unsafe extern "C" fn cabinet_template_render(
     error_size: usize,
 ) -> c_int {
     let body = || unsafe {
-        let what = |i| format!("{} of message {}", if i % 2 == 0 { "the role" } else { "the content" }, i / 2);
-        let texts: Vec<&str> =
-            (0..2 * n_messages).map(|i| text_in(*texts.add(i), &what(i))).collect::<Result<_, _>>()?;
-        text_out(render(&*chat, &texts, add_generation_prompt, now)?, text, length);
+        let messages = text_in(messages, "the text of the messages")?;
+        let tools = if tools.is_null() { None } else { Some(text_in(tools, "the text of the tools")?) };
+        text_out(render(&*chat, messages, tools, add_generation_prompt, now)?, text, length);
         Ok(0)
     };
     unsafe { guard(error, error_size, body) }
+}
+
+/// # Safety
+/// As `cabinet_shim.h` says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cabinet_template_knows_tools(chat: *const Template) -> bool {
+    unsafe { (*chat).knows_tools }
 }
 
 /// # Safety

@@ -6,13 +6,15 @@
 #include <stdint.h>
 
 struct clock {
-    uint64_t (*now_ns)(void *state); /* monotonic, from an arbitrary start */
+    uint64_t (*now_ns)(void *state);
     void *state;
 };
 
 static inline uint64_t clock_now_ns(const struct clock *clock) { return clock->now_ns(clock->state); }
 
-/* The machine's monotonic clock. */
+/* The machine's monotonic clock, from an arbitrary start: for durations. */
 struct clock clock_monotonic(void);
+/* The machine's wall clock, since 1970 in UTC; it may jump: for time stamps. */
+struct clock clock_wall(void);
 
 #endif

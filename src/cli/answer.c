@@ -38,16 +38,15 @@ static int emit(struct writer *writer, const char *text, size_t length) {
     return keep_text(writer->answer, text, length);
 }
 
-static void on_token(void *user, token_id token) {
+static bool on_token(void *user, const struct token_report *report) {
     struct writer *writer = user;
     char text[TOKENIZER_STEP_MAX];
-    size_t length = tokenizer_decode_step(writer->session->model.tokenizer, &writer->decode, token, text);
-    int result = token_list_append(&writer->answer->tokens, token);
+    size_t length =
+        tokenizer_decode_step(writer->session->model.tokenizer, &writer->decode, report->token, text);
+    int result = token_list_append(&writer->answer->tokens, report->token);
     if (result == 0) result = emit(writer, text, length);
-    if (result < 0) {
-        writer->failure = result;
-        engine_cancel(writer->session->engine, writer->request);
-    }
+    writer->failure = result;
+    return result < 0;
 }
 
 static int run(struct writer *writer) {
@@ -93,7 +92,8 @@ void answer_free(struct answer *answer) {
 
 const char *answer_finish_name(enum finish_reason finish) {
     switch (finish) {
-    case FINISH_END: return "end";
+    case FINISH_END:
+    case FINISH_STOPPED: return "end";
     case FINISH_LENGTH: return "length";
     case FINISH_CONTEXT: return "context";
     case FINISH_CANCELLED: return "cancelled";

@@ -133,7 +133,8 @@ static int submit(struct bench *bench, uint32_t index, uint32_t n_kept, uint32_t
     bench->requests[index] = (struct request){.sequence = bench->sequences[index],
                                               .max_output_tokens = n_output,
                                               .sampling = {.top_p = 1, .repeat_penalty = 1},
-                                              .ignores_end = true};
+                                              .ignores_end = true,
+                                              .skips_cache = true};
     const token_id *prompt = random_prompt(bench, index, n_kept, n_prompt);
     return engine_submit(bench->session.engine, &bench->requests[index], prompt, n_prompt);
 }

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "cabinet_shim.h"
 #include "cli/cli.h"
+#include "kv/kv_usage.h"
 
 enum { ERROR_LENGTH = 512 };
 

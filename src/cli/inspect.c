@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "kernel/weight_type.h"
-#include "kv/kv_cache.h"
+#include "kv/kv_usage.h"
 #include "model/model.h"
 #include "model/quote.h"
 
@@ -156,6 +156,8 @@ static json_t *template_json(const struct model *model) {
     return json_string(model->chat_built_in != NULL ? model->chat_built_in->name : "file");
 }
 
+static const char *plural(uint64_t n) { return n == 1 ? "" : "s"; }
+
 static void print_text(const struct report *report) {
     const struct description *d = &report->model.description;
     const struct tokenizer *tokenizer = report->model.tokenizer;
@@ -173,8 +175,9 @@ static void print_text(const struct report *report) {
     if (n_files > 1) printf(" in %zu files", n_files);
     putchar('\n');
     for (size_t i = 0; i < report->n_types; i++)
-        printf("  %-10s   %" PRIu64 " tensors, %s\n", weight_type_name(report->types[i].type),
-               report->types[i].n_tensors, cli_format_bytes(a, (double)report->types[i].bytes));
+        printf("  %-10s   %" PRIu64 " tensor%s, %s\n", weight_type_name(report->types[i].type),
+               report->types[i].n_tensors, plural(report->types[i].n_tensors),
+               cli_format_bytes(a, (double)report->types[i].bytes));
     printf("tokenizer      %s, rule %s, %s tokens\n", tokenizer_model_name(tokenizer),
            tokenizer_rule_name(tokenizer), cli_format_count(a, tokenizer_n_tokens(tokenizer)));
     print_template(&report->model);
@@ -184,12 +187,12 @@ static void print_text(const struct report *report) {
         const struct kv_layer *layer = first_layer_of(&report->layout, g);
         char kind[32] = "full";
         if (group->window > 0) snprintf(kind, sizeof kind, "window-%" PRIu32, group->window);
-        printf("  %u %s layers   %s bytes/token (%s: 2 x %u layers x %u heads x %u x %zu B), %s a block of "
+        printf("  %u %s layer%s   %s bytes/token (%s: 2 x %u layers x %u heads x %u x %zu B), %s a block of "
                "%d tokens\n",
-               group->n_layers, kind, cli_format_count(a, group->block_bytes / BLOCK_TOKENS),
-               codec_get(layer->codec)->name, group->n_layers, layer->n_kv_heads, layer->head_dim,
-               codec_get(layer->codec)->element_bytes, cli_format_bytes(b, (double)group->block_bytes),
-               BLOCK_TOKENS);
+               group->n_layers, kind, plural(group->n_layers),
+               cli_format_count(a, group->block_bytes / BLOCK_TOKENS), codec_get(layer->codec)->name,
+               group->n_layers, layer->n_kv_heads, layer->head_dim, codec_get(layer->codec)->element_bytes,
+               cli_format_bytes(b, (double)group->block_bytes), BLOCK_TOKENS);
     }
     size_t n = n_lengths_within(d->n_context);
     for (size_t i = 0; i < n; i++)

@@ -14,6 +14,7 @@ static void print_help(FILE *stream) {
     fputs("\nExamples:\n"
           "  cabinet run smollm2 -p 'Why is the sky blue?'   one answer and its KV bill\n"
           "  cabinet run smollm2                             an interactive chat\n"
+          "  cabinet serve smollm2                           the OpenAI API and a page, on port 8080\n"
           "  cabinet inspect smollm2                         what a conversation will cost to remember\n"
           "  cabinet bench smollm2 -d 0,4096                 speed at two context depths\n"
           "  cabinet perplexity smollm2 -f text.txt          quality on a text\n"
@@ -22,7 +23,14 @@ static void print_help(FILE *stream) {
           stream);
 }
 
-int main(int argc, char **argv) {
+/* The exit code of a program that is done; 0 only if all that it printed has arrived. */
+static int finish(int code) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    fputs("cabinet: standard output could not be written\n", stderr);
+    return code == EXIT_SUCCESS ? EXIT_FAILURE : code;
+}
+
+static int run(int argc, char **argv) {
     if (argc < 2) {
         print_help(stderr);
         return EXIT_USAGE;
@@ -43,3 +51,5 @@ int main(int argc, char **argv) {
     fprintf(stderr, "cabinet: there is no verb '%s' (`cabinet help` lists them)\n", verb);
     return EXIT_USAGE;
 }
+
+int main(int argc, char **argv) { return finish(run(argc, argv)); }

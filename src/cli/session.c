@@ -59,14 +59,16 @@ static int open_parts(struct session *session, const struct session_opts *opts) 
     if (opts->max_tokens == 0 && opts->default_tokens != 0 && opts->default_tokens < trained)
         session->max_tokens = opts->default_tokens;
     if (session->max_tokens > trained)
-        return ERR(INVALID, "--ctx %" PRIu32 " is longer than the model's own context of %" PRIu32,
+        return ERR(INVALID, "a context of %" PRIu32 " tokens is longer than the model's own of %" PRIu32,
                    session->max_tokens, trained);
     struct engine_opts engine_opts = {
         .kv_memory_bytes = kv_memory_bytes,
         .codec = opts->codec,
         .max_sequences = opts->max_sequences,
         .max_tokens = session->max_tokens,
+        .n_cached = opts->n_cached,
         .chunk_tokens = opts->chunk_tokens,
+        .chunk_factor = opts->chunk_factor,
         .slice_rows = opts->slice_rows,
         .clock = clock_monotonic(),
     };

@@ -14,6 +14,8 @@ struct session_opts {
     uint32_t default_tokens;  /* or the model's own context where that is shorter; 0: the model's own */
     uint32_t max_sequences;
     uint32_t chunk_tokens;
+    double chunk_factor; /* see engine_opts, as n_cached */
+    uint32_t n_cached;
     uint32_t slice_rows; /* see engine_opts */
     enum codec_id codec;
 };

@@ -1,3 +1,4 @@
+/* Opening, and requests on their way in and out. */
 #include "engine/engine.h"
 
 #include <inttypes.h>
@@ -5,32 +6,15 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "model/transformer.h"
-#include "sched/scheduler.h"
+#include "engine/engine_state.h"
+#include "kv/kv_usage.h"
 
-enum { HUGE_PAGE = 2 << 20 };
-
-struct engine {
-    const struct model *model;
-    struct team *team;
-    struct engine_opts opts;
-    struct kv_layout layout;
-    struct kv_cache *kv;
-    void *mapping; /* holds the arena, from the first huge page border on */
-    size_t mapping_bytes;
-    uint8_t *arena;
-    struct scheduler scheduler;
-    struct batch batch;
-    struct workspace workspace;
-    struct sampler *sampler;
-    struct request **with_logits; /* (batch.n_wanted) whose logits the latest step computed */
-    uint32_t n_with_logits;
-    uint32_t n_open;
-};
+enum { HUGE_PAGE = 2 << 20, FIRST_MEAN_OUTPUT = 256, MEAN_OVER = 32 };
 
 /* Beyond what all sequences can fill, memory would only cost bookkeeping. The slack covers slabs' tails. */
 static uint64_t arena_bytes(const struct engine_opts *opts, const struct kv_layout *layout) {
-    uint64_t need = kv_bytes_for(layout, opts->max_tokens, opts->chunk_tokens) * opts->max_sequences;
+    uint64_t n_sequences = (uint64_t)opts->max_sequences + opts->n_cached;
+    uint64_t need = kv_bytes_for(layout, opts->max_tokens, opts->chunk_tokens) * n_sequences;
     uint64_t most = need + need / 16 + (64u << 20);
     return opts->kv_memory_bytes < most ? opts->kv_memory_bytes : most;
 }
@@ -44,6 +28,8 @@ static int open_cache(struct engine *engine) {
                               .max_tokens = opts->max_tokens,
                               .step_tokens = opts->chunk_tokens};
     TRY(kv_open(&engine->kv, &engine->layout, &kv_opts));
+    engine->arena_bytes = bytes;
+    engine->capacity_tokens = kv_usage(engine->kv).capacity_tokens;
     engine->mapping_bytes = bytes + HUGE_PAGE;
     engine->mapping = mem_map(engine->mapping_bytes);
     if (engine->mapping == NULL) return ERR_NO_MEMORY;
@@ -72,9 +58,10 @@ static void stream_logits(void *user, uint32_t first, uint32_t n_rows, const flo
 
 static int open_parts(struct engine *engine) {
     const struct engine_opts *opts = &engine->opts;
+    uint32_t n_vocab = engine->model->description.n_vocab;
     TRY(open_cache(engine));
     uint32_t max_rows = opts->max_sequences + opts->chunk_tokens;
-    TRY(scheduler_open(&engine->scheduler, engine->kv, engine->layout.n_groups, opts->max_sequences,
+    TRY(scheduler_open(&engine->scheduler, engine->kv, &engine->layout, opts->max_sequences,
                        opts->chunk_tokens));
     TRY(batch_open(&engine->batch, max_rows, opts->max_sequences));
     uint32_t max_wanted = opts->slice_rows > opts->max_sequences ? opts->slice_rows : opts->max_sequences;
@@ -82,9 +69,11 @@ static int open_parts(struct engine *engine) {
     TRY(workspace_open(&engine->workspace, engine->model, max_rows, opts->max_sequences, max_wanted,
                        opts->max_tokens, team_size(engine->team)));
     engine->workspace.sink = (struct logits_sink){stream_logits, engine};
-    TRY(sampler_open(&engine->sampler, engine->model->description.n_vocab));
+    TRY(picker_open(&engine->picker, engine->model->tokenizer, n_vocab, opts->max_sequences, engine->team));
+    TRY(mask_thread_open(&engine->masks, opts->max_sequences));
     engine->with_logits = mem_alloc(opts->max_sequences, sizeof(struct request *));
-    return engine->with_logits == NULL ? ERR_NO_MEMORY : 0;
+    engine->is_over = mem_alloc(opts->max_sequences, sizeof *engine->is_over);
+    return engine->with_logits == NULL || engine->is_over == NULL ? ERR_NO_MEMORY : 0;
 }
 
 int engine_open(struct engine **out, const struct model *model, struct team *team,
@@ -96,6 +85,8 @@ int engine_open(struct engine **out, const struct model *model, struct team *tea
     engine->model = model;
     engine->team = team;
     engine->opts = *opts;
+    engine->mean_output = FIRST_MEAN_OUTPUT;
+    step_time_open(&engine->step_time);
     int result = open_parts(engine);
     if (result < 0) {
         engine_close(engine);
@@ -108,8 +99,10 @@ int engine_open(struct engine **out, const struct model *model, struct team *tea
 void engine_close(struct engine *engine) {
     if (engine == NULL) return;
     ASSERT(engine->n_open == 0);
+    mem_free(engine->is_over);
     mem_free(engine->with_logits);
-    sampler_close(engine->sampler);
+    mask_thread_close(engine->masks);
+    picker_close(&engine->picker);
     workspace_close(&engine->workspace);
     batch_close(&engine->batch);
     scheduler_close(&engine->scheduler);
@@ -119,16 +112,8 @@ void engine_close(struct engine *engine) {
 }
 
 int engine_sequence_open(struct engine *engine, struct sequence **out) {
-    if (engine->n_open == engine->opts.max_sequences)
-        return ERR(FULL, "all %" PRIu32 " sequences are open", engine->n_open);
-    struct sequence *sequence = mem_alloc(1, sizeof *sequence);
-    if (sequence == NULL) return ERR_NO_MEMORY;
-    sequence->max_tokens = engine->opts.max_tokens;
-    sequence->tokens = mem_alloc(sequence->max_tokens, sizeof *sequence->tokens);
-    if (sequence->tokens == NULL) {
-        mem_free(sequence);
-        return ERR_NO_MEMORY;
-    }
+    struct sequence *sequence;
+    TRY(sequence_new(&sequence, engine->opts.max_tokens));
     engine->n_open++;
     *out = sequence;
     return 0;
@@ -136,14 +121,12 @@ int engine_sequence_open(struct engine *engine, struct sequence **out) {
 
 void engine_sequence_close(struct engine *engine, struct sequence *sequence) {
     if (sequence == NULL) return;
-    ASSERT(!sequence->is_scheduled);
     kv_release(engine->kv, &sequence->kv);
-    mem_free(sequence->tokens);
-    mem_free(sequence);
+    sequence_free(sequence);
     engine->n_open--;
 }
 
-static int check_prompt(const struct engine *engine, const token_id *prompt, uint32_t n_prompt) {
+int engine_check_prompt(const struct engine *engine, const token_id *prompt, uint32_t n_prompt) {
     if (n_prompt == 0) return ERR(INVALID, "the prompt is empty");
     if (n_prompt >= engine->opts.max_tokens)
         return ERR(TOO_LARGE,
@@ -154,21 +137,28 @@ static int check_prompt(const struct engine *engine, const token_id *prompt, uin
         if (prompt[i] < 0 || (uint32_t)prompt[i] >= engine->model->description.n_vocab)
             return ERR(INVALID, "prompt token %" PRIu32 " has id %" PRId32 ", the vocabulary has %" PRIu32, i,
                        prompt[i], engine->model->description.n_vocab);
-    uint64_t need = kv_bytes_for(&engine->layout, n_prompt, engine->opts.chunk_tokens);
-    struct kv_usage usage = kv_usage(engine->kv);
-    if (n_prompt > usage.capacity_tokens)
-        return ERR(FULL,
-                   "the prompt's %" PRIu32 " tokens take %" PRIu64 " bytes of KV, the KV memory is %" PRIu64
-                   " bytes (raise --kv-memory)",
-                   n_prompt, need, usage.arena_bytes);
-    return 0;
+    if (n_prompt <= engine->capacity_tokens) return 0;
+    return ERR(FULL,
+               "the prompt's %" PRIu32 " tokens take %" PRIu64 " bytes of KV, the KV memory is %" PRIu64
+               " bytes (raise --kv-memory)",
+               n_prompt, kv_bytes_for(&engine->layout, n_prompt, engine->opts.chunk_tokens),
+               engine->arena_bytes);
+}
+
+/* The tokens that the sequence will probably have at its end: the prompt and an answer as long as others. */
+static uint32_t expected_tokens(const struct engine *engine, const struct request *request) {
+    uint32_t n_output = (uint32_t)engine->mean_output;
+    if (n_output > request->max_output_tokens) n_output = request->max_output_tokens;
+    uint64_t n = (uint64_t)request->n_prompt + n_output;
+    return n < request->sequence->max_tokens ? (uint32_t)n : request->sequence->max_tokens;
 }
 
 int engine_submit(struct engine *engine, struct request *request, const token_id *prompt, uint32_t n_prompt) {
     struct sequence *sequence = request->sequence;
-    ASSERT(!sequence->is_scheduled);
+    ASSERT(!sequence_is_scheduled(sequence));
     TRY(sampler_check(&request->sampling));
-    TRY(check_prompt(engine, prompt, n_prompt));
+    TRY(engine_check_prompt(engine, prompt, n_prompt));
+    ASSERT(n_prompt < sequence->max_tokens);
     uint32_t first_logits = n_prompt - 1; /* at least one token is left to compute: its logits are wanted */
     if (request->on_logits != NULL && request->first_logits < first_logits)
         first_logits = request->first_logits;
@@ -177,85 +167,53 @@ int engine_submit(struct engine *engine, struct request *request, const token_id
            sequence->tokens[n_common] == prompt[n_common])
         n_common++;
     request->n_cached = kv_truncate(engine->kv, &sequence->kv, n_common);
-    memcpy(sequence->tokens, prompt, n_prompt * sizeof *prompt);
+    if (request->n_cached == 0) kv_release(engine->kv, &sequence->kv); /* so that the cache is looked into */
+    memmove(sequence->tokens, prompt, n_prompt * sizeof *prompt);
     sequence->n_tokens = n_prompt;
     sequence->stream_begin = first_logits;
     sequence->stream_end = n_prompt - 1; /* the last position's logits are kept to sample from */
     sequence->owner = request;
+    sequence->priority = request->priority;
+    sequence->salt = request->salt;
+    sequence->skips_cache = request->skips_cache;
     request->finish = FINISH_NONE;
     request->error = 0;
     request->n_prompt = n_prompt;
     request->n_output = 0;
+    request->started_ns = 0;
     request->submitted_ns = request->first_token_ns = request->last_token_ns =
         clock_now_ns(&engine->opts.clock);
-    return scheduler_add(&engine->scheduler, sequence);
+    sequence->n_expected = expected_tokens(engine, request);
+    scheduler_add(&engine->scheduler, sequence);
+    return 0;
 }
 
-static void finish(struct engine *engine, struct request *request, enum finish_reason reason) {
-    request->finish = reason;
+void engine_finish(struct engine *engine, struct request *request, enum finish_reason reason) {
     scheduler_remove(&engine->scheduler, request->sequence);
+    /* Who failed for want of memory leaves it to those who wait for it. */
+    bool is_wanted = reason == FINISH_FAILED && engine->scheduler.n_running + engine->scheduler.n_waiting > 0;
+    if (request->releases_cache || is_wanted) kv_release(engine->kv, &request->sequence->kv);
+    if (reason != FINISH_CANCELLED && reason != FINISH_FAILED)
+        engine->mean_output += ((double)request->n_output - engine->mean_output) / MEAN_OVER;
+    request->finish = reason;
+    for (uint32_t i = 0; i < engine->n_with_logits; i++)
+        if (engine->with_logits[i] == request) engine->is_over[i] = true;
+    if (request->on_finish != NULL) request->on_finish(request->user);
 }
 
 void engine_cancel(struct engine *engine, struct request *request) {
-    if (request->finish == FINISH_NONE) finish(engine, request, FINISH_CANCELLED);
-}
-
-/* The next token of a request, from its logits. */
-static void take_token(struct engine *engine, struct request *request, float *logits) {
-    struct sequence *sequence = request->sequence;
-    token_id token = sampler_pick(engine->sampler, &request->sampling, logits, sequence->tokens,
-                                  sequence->n_tokens, request->n_prompt);
-    request->last_token_ns = clock_now_ns(&engine->opts.clock);
-    if (request->n_output == 0) request->first_token_ns = request->last_token_ns;
-    if (!request->ignores_end && tokenizer_is_end(engine->model->tokenizer, token)) {
-        finish(engine, request, FINISH_END);
-        return;
-    }
-    sequence->tokens[sequence->n_tokens++] = token;
-    request->n_output++;
-    if (request->on_token != NULL) request->on_token(request->user, token);
-    if (request->finish != FINISH_NONE) return; /* cancelled from the callback */
-    if (request->n_output >= request->max_output_tokens)
-        finish(engine, request, FINISH_LENGTH);
-    else if (sequence->n_tokens == sequence->max_tokens)
-        finish(engine, request, FINISH_CONTEXT);
-}
-
-int engine_step(struct engine *engine) {
-    struct sequence *failed;
-    int result;
-    while ((result = scheduler_next(&engine->scheduler, &engine->batch, &failed)) < 0) {
-        struct request *request = failed->owner;
-        request->error = result;
-        finish(engine, request, FINISH_FAILED);
-        /* Others wait for slots too: without these they would all fail one after the other. */
-        if (engine->scheduler.n_sequences > 0) kv_release(engine->kv, &failed->kv);
-    }
-    struct batch *batch = &engine->batch;
-    if (batch->n_rows == 0) return 0;
-    transformer_forward(engine->model, &engine->layout, engine->arena, &engine->workspace, engine->team,
-                        batch);
-    engine->n_with_logits = 0;
-    for (uint32_t i = 0; i < engine->scheduler.n_in_step; i++) {
-        struct sequence *sequence = engine->scheduler.in_step[i];
-        if (sequence->kv.n_computed + sequence->n_rows == sequence->n_tokens)
-            engine->with_logits[engine->n_with_logits++] = sequence->owner;
-    }
-    scheduler_commit(&engine->scheduler);
-    size_t n_vocab = engine->model->description.n_vocab;
-    for (uint32_t i = 0; i < engine->n_with_logits; i++) {
-        struct request *request = engine->with_logits[i];
-        if (request->finish != FINISH_NONE) continue; /* cancelled from another's callback */
-        float *logits = engine->workspace.logits + i * n_vocab;
-        if (request->on_logits != NULL && request->n_output == 0 && request->first_logits < request->n_prompt)
-            request->on_logits(request->user, request->n_prompt - 1, 1, logits);
-        take_token(engine, request, logits);
-    }
-    return (int)batch->n_rows;
+    if (request->finish == FINISH_NONE) engine_finish(engine, request, FINISH_CANCELLED);
 }
 
 const struct kv_layout *engine_kv_layout(const struct engine *engine) { return &engine->layout; }
 struct kv_cache *engine_kv(struct engine *engine) { return engine->kv; }
+
+struct engine_load engine_load(const struct engine *engine) {
+    const struct scheduler *scheduler = &engine->scheduler;
+    return (struct engine_load){scheduler->n_running, scheduler->n_waiting, scheduler->n_preemptions};
+}
+
+const struct engine_step_report *engine_latest_step(const struct engine *engine) { return &engine->report; }
 
 const float *engine_logits(const struct engine *engine, const struct request *request) {
     for (uint32_t i = 0; i < engine->n_with_logits; i++)

@@ -1,25 +1,34 @@
 /* A block: BLOCK_TOKENS consecutive slots of one KV group; the unit of allocation, sharing and transfer.
  *
- *            reserve            its last slot committed
- *     FREE ----------> OPEN ------------------------------> SEALED
- *      ^                |  ^                                 |  |
- *      |   release,     |  |    truncate into the block      |  |
- *      +--- truncate ---+  +---------------------------------+  |
- *      +----------------------------- last reference gone ------+
+ *            reserve            its last slot committed          last reference gone
+ *     FREE ----------> OPEN -----------------------------> SEALED ------------------> IDLE
+ *      ^                | ^                                 |  ^                       | |
+ *      |   release,     | |   truncate into the block       |  |   a match, a commit   | |
+ *      +--- truncate ---+ +---------------------------------+  +---- of the same ------+ |
+ *      |                                                             tokens              |
+ *      +----------------------------------- evicted -------------------------------------+
  *
  * OPEN    its payload is being written; some of its slots hold tokens, the rest nothing
- * SEALED  all slots hold tokens; the payload is not written any more
- * (Blocks that outlive their sequence, and blocks on their way to or from a tier, will add IDLE, SPILLING,
- * LOADING.)
+ * SEALED  all slots hold tokens; keyed: it is the block of its group at a node of the prefix tree
+ * IDLE    as SEALED, but no sequence has it: kept for those to come until its memory is wanted
+ * (Blocks on their way to or from a tier will add SPILLING, LOADING.)
+ * An OPEN block whose tokens turn out to be resident goes FREE: its table takes the resident block.
  *
  * Invariants, checked by kv_check:
  *  1 a block has one state; payloads in use sum to the slabs', slabs to the arena
- *  2 a block's references are the table entries that name it; FREE blocks have none and no payload
- *  3 the payload of a SEALED block is not written: no sequence's next slot lies in one
+ *  2 a block's references are the table entries that name it; FREE and IDLE blocks have none
+ *  3 the payload of a SEALED or IDLE block is not written: no sequence's next slot lies in one
  *  4 an OPEN block is in exactly one table
- *  5 tables grow and shrink at their end, and lose blocks at their front only in a window group, when no
- *    later token sees them; from there a table covers its computed and reserved tokens exactly
- *  6 nothing is allocated between kv_open and kv_close */
+ *  5 every node of the tree but the root has its parent, a block in each full-attention group, and, if it has
+ * no block at all (window groups only), a child or a sequence that ends at it 6 IDLE <=> keyed and
+ * unreferenced. The policy holds exactly the IDLE leaves (nodes without children that no sequence ends at,
+ * each with all its blocks) and the IDLE blocks of window groups; those passed go first 7 tables grow and
+ * shrink at their end, and in a window group blocks leave them at the front when no later token sees them;
+ * from there a table covers its computed and reserved tokens exactly 8 a table's full blocks are those of the
+ * nodes from the root to the sequence's: same tokens, same parents, never the same hash alone 9 all nodes
+ * below one child of the root have its salt: different salts never share 10 nothing is allocated between
+ * kv_open and kv_close All that is IDLE can be evicted: a block of full attention that nobody has has no node
+ * below that somebody has, so leaf by leaf its turn comes, and window blocks are held one by one. */
 #ifndef CABINET_KV_BLOCK_H
 #define CABINET_KV_BLOCK_H
 
@@ -28,11 +37,12 @@
 typedef uint32_t block_id;
 #define BLOCK_NONE UINT32_MAX
 
-enum block_state { BLOCK_FREE, BLOCK_OPEN, BLOCK_SEALED, BLOCK_STATE_COUNT };
+enum block_state { BLOCK_FREE, BLOCK_OPEN, BLOCK_SEALED, BLOCK_IDLE, BLOCK_STATE_COUNT };
 
 struct block {
     uint64_t payload; /* byte offset in the arena; PAYLOAD_NONE while FREE */
     uint32_t n_references;
+    uint32_t node;      /* of the prefix tree, while SEALED or IDLE; else 0 */
     block_id next_free; /* while FREE */
     uint8_t state;      /* enum block_state */
 };

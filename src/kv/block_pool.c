@@ -42,25 +42,53 @@ block_id block_pool_take(struct block_pool *pool) {
     return id;
 }
 
-void block_pool_seal(struct block_pool *pool, block_id id) {
-    ASSERT(pool->blocks[id].state == BLOCK_OPEN);
+void block_pool_seal(struct block_pool *pool, block_id id, uint32_t node) {
+    ASSERT(pool->blocks[id].state == BLOCK_OPEN && node != 0);
+    pool->blocks[id].node = node;
     set_state(pool, id, BLOCK_SEALED);
 }
 
 void block_pool_reopen(struct block_pool *pool, block_id id) {
     ASSERT(pool->blocks[id].state == BLOCK_SEALED && pool->blocks[id].n_references == 1);
+    pool->blocks[id].node = 0;
     set_state(pool, id, BLOCK_OPEN);
+}
+
+static void free_block(struct block_pool *pool, block_id id) {
+    struct block *block = &pool->blocks[id];
+    slab_arena_give(pool->arena, pool->class_index, block->payload);
+    block->payload = PAYLOAD_NONE;
+    block->node = 0;
+    block->next_free = pool->first_free;
+    pool->first_free = id;
+    set_state(pool, id, BLOCK_FREE);
+}
+
+static void set_idle(struct block_pool *pool, block_id id, bool is_idle) {
+    slab_arena_set_idle(pool->arena, pool->class_index, pool->blocks[id].payload, is_idle);
+    set_state(pool, id, is_idle ? BLOCK_IDLE : BLOCK_SEALED);
+}
+
+void block_pool_ref(struct block_pool *pool, block_id id) {
+    struct block *block = &pool->blocks[id];
+    ASSERT(block->state == BLOCK_SEALED || block->state == BLOCK_IDLE);
+    if (block->n_references++ == 0) set_idle(pool, id, false);
 }
 
 void block_pool_unref(struct block_pool *pool, block_id id) {
     struct block *block = &pool->blocks[id];
     ASSERT(block->n_references > 0);
     if (--block->n_references > 0) return;
-    slab_arena_give(pool->arena, pool->class_index, block->payload);
-    block->payload = PAYLOAD_NONE;
-    block->next_free = pool->first_free;
-    pool->first_free = id;
-    set_state(pool, id, BLOCK_FREE);
+    if (block->state == BLOCK_SEALED)
+        set_idle(pool, id, true);
+    else
+        free_block(pool, id);
+}
+
+void block_pool_evict(struct block_pool *pool, block_id id) {
+    ASSERT(pool->blocks[id].state == BLOCK_IDLE);
+    set_idle(pool, id, false);
+    free_block(pool, id);
 }
 
 bool block_pool_check(const struct block_pool *pool) {
@@ -69,9 +97,10 @@ bool block_pool_check(const struct block_pool *pool) {
         const struct block *block = &pool->blocks[id];
         if (block->state >= BLOCK_STATE_COUNT) return false;
         n_in_state[block->state]++;
-        bool is_free = block->state == BLOCK_FREE;
-        if (is_free != (block->n_references == 0) || is_free != (block->payload == PAYLOAD_NONE))
-            return false;
+        bool is_free = block->state == BLOCK_FREE, is_idle = block->state == BLOCK_IDLE;
+        bool is_keyed = block->state == BLOCK_SEALED || is_idle;
+        if ((is_free || is_idle) != (block->n_references == 0)) return false;
+        if (is_free != (block->payload == PAYLOAD_NONE) || is_keyed != (block->node != 0)) return false;
         if (block->state == BLOCK_OPEN && block->n_references != 1) return false;
     }
     uint32_t n_listed = 0;
@@ -80,6 +109,7 @@ bool block_pool_check(const struct block_pool *pool) {
             return false;
     for (int state = 0; state < BLOCK_STATE_COUNT; state++)
         if (n_in_state[state] != pool->n_in_state[state]) return false;
-    return n_listed == n_in_state[BLOCK_FREE] &&
-           pool->arena->classes[pool->class_index].n_used == pool->n_blocks - n_listed;
+    const struct slab_class *class = &pool->arena->classes[pool->class_index];
+    return n_listed == n_in_state[BLOCK_FREE] && class->n_used == pool->n_blocks - n_listed &&
+           class->n_idle == n_in_state[BLOCK_IDLE];
 }

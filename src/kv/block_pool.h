@@ -22,13 +22,17 @@ void block_pool_close(struct block_pool *pool);
 
 /* FREE -> OPEN with one reference; BLOCK_NONE if there is no payload for it. */
 block_id block_pool_take(struct block_pool *pool);
-/* OPEN -> SEALED */
-void block_pool_seal(struct block_pool *pool, block_id id);
-/* SEALED with a single reference -> OPEN */
+/* OPEN -> SEALED, as the block of `node`. */
+void block_pool_seal(struct block_pool *pool, block_id id, uint32_t node);
+/* SEALED with a single reference -> OPEN, no node's any more. */
 void block_pool_reopen(struct block_pool *pool, block_id id);
-/* Drops one reference; the last one frees block and payload. */
+/* One more reference to a SEALED block, or IDLE -> SEALED. */
+void block_pool_ref(struct block_pool *pool, block_id id);
+/* Drops one reference; with the last an OPEN block and its payload are FREE, a SEALED one is IDLE. */
 void block_pool_unref(struct block_pool *pool, block_id id);
-/* Invariants 1 and 2 as far as they concern the pool itself. */
+/* IDLE -> FREE, with its payload. */
+void block_pool_evict(struct block_pool *pool, block_id id);
+/* Invariants 1, 2 and 6 as far as they concern the pool itself. */
 bool block_pool_check(const struct block_pool *pool);
 
 #endif

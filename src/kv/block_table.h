@@ -14,28 +14,11 @@ struct block_table {
     uint32_t first, n, capacity;
 };
 
-/* False, and nothing changed, if the pool has no block. The caller keeps n below capacity. */
-static inline bool block_table_push(struct block_table *table, struct block_pool *pool) {
-    block_id id = block_pool_take(pool);
-    if (id == BLOCK_NONE) return false;
-    table->blocks[table->n] = id;
-    table->payloads[table->n++] = pool->blocks[id].payload;
-    return true;
-}
-
-/* Drops entries from the end until n_left remain; with none left the table begins at position 0 again. */
-static inline void block_table_shrink(struct block_table *table, struct block_pool *pool, uint32_t n_left) {
-    while (table->n > n_left && table->n > table->first) block_pool_unref(pool, table->blocks[--table->n]);
-    if (n_left == 0) table->n = table->first = 0;
-}
-
-/* Gives back the entries below `first`. */
-static inline void block_table_pass(struct block_table *table, struct block_pool *pool, uint32_t first) {
-    for (; table->first < first; table->first++) {
-        block_pool_unref(pool, table->blocks[table->first]);
-        table->blocks[table->first] = BLOCK_NONE;
-        table->payloads[table->first] = PAYLOAD_NONE;
-    }
+/* Names a block at entry i; the reference is the caller's business. BLOCK_NONE empties the entry. */
+static inline void block_table_set(struct block_table *table, const struct block_pool *pool, uint32_t i,
+                                   block_id id) {
+    table->blocks[i] = id;
+    table->payloads[i] = id == BLOCK_NONE ? PAYLOAD_NONE : pool->blocks[id].payload;
 }
 
 #endif

@@ -5,36 +5,8 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "kv/block_table.h"
-
-struct kv_cache {
-    struct kv_layout layout;
-    struct kv_opts opts;
-    struct slab_arena arena;
-    struct block_pool pools[KV_MAX_GROUPS];
-    uint32_t blocks_per_table;
-    struct block_table *tables; /* (max_sequences, n_groups) */
-    block_id *table_blocks;     /* the tables' storage: (max_sequences, n_groups, blocks_per_table) */
-    uint64_t *table_payloads;
-    uint32_t *seq_tokens;  /* (max_sequences, 2) computed and reserved, for kv_check; 0 when unused */
-    uint32_t *free_tables; /* a stack of the indices that no sequence holds */
-    uint32_t n_free_tables;
-};
-
-static uint32_t blocks_for(uint32_t n_tokens) {
-    return n_tokens / BLOCK_TOKENS + (n_tokens % BLOCK_TOKENS != 0);
-}
-
-static struct block_table *table_of(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group) {
-    return &kv->tables[(size_t)(seq->table - 1) * kv->layout.n_groups + group];
-}
-
-uint64_t kv_bytes_for(const struct kv_layout *layout, uint32_t n_tokens, uint32_t n_step) {
-    uint64_t bytes = 0;
-    for (unsigned g = 0; g < layout->n_groups; g++)
-        bytes += kv_group_blocks(&layout->groups[g], n_tokens, n_step) * layout->groups[g].block_bytes;
-    return bytes;
-}
+#include "kv/kv_state.h"
+#include "kv/kv_usage.h"
 
 static int open_tables(struct kv_cache *kv) {
     size_t n_sequences = kv->opts.max_sequences, n_tables = n_sequences * kv->layout.n_groups;
@@ -42,9 +14,9 @@ static int open_tables(struct kv_cache *kv) {
     kv->tables = mem_alloc(n_tables, sizeof *kv->tables);
     kv->table_blocks = mem_alloc(n_tables * kv->blocks_per_table, sizeof *kv->table_blocks);
     kv->table_payloads = mem_alloc(n_tables * kv->blocks_per_table, sizeof *kv->table_payloads);
-    kv->seq_tokens = mem_alloc(n_sequences * 2, sizeof *kv->seq_tokens);
+    kv->noted = mem_alloc(n_sequences, sizeof *kv->noted);
     kv->free_tables = mem_alloc(n_sequences, sizeof *kv->free_tables);
-    if (!kv->tables || !kv->table_blocks || !kv->table_payloads || !kv->seq_tokens || !kv->free_tables)
+    if (!kv->tables || !kv->table_blocks || !kv->table_payloads || !kv->noted || !kv->free_tables)
         return ERR_NO_MEMORY;
     for (size_t i = 0; i < n_tables; i++)
         kv->tables[i] = (struct block_table){
@@ -57,13 +29,38 @@ static int open_tables(struct kv_cache *kv) {
     return 0;
 }
 
+/* As many nodes as can ever be needed. With full attention each node has a block there. Without, a node lives
+ * on for those below it when its window blocks have gone, so running sequences may need one a block. */
+static uint64_t count_nodes(const struct kv_cache *kv) {
+    uint64_t n_fewest = UINT64_MAX, n_all = (uint64_t)kv->opts.max_sequences * kv->blocks_per_table;
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        uint64_t n = kv->pools[g].n_blocks;
+        n_all += n;
+        if (!is_window(kv, g) && n < n_fewest) n_fewest = n;
+    }
+    return n_fewest < UINT64_MAX ? n_fewest : n_all;
+}
+
+static int open_tree(struct kv_cache *kv) {
+    uint64_t n_nodes = count_nodes(kv);
+    TRY(prefix_tree_open(&kv->tree, &kv->layout, n_nodes < UINT32_MAX ? (uint32_t)n_nodes : UINT32_MAX));
+    kv->policy = &evict_lru;
+    TRY(kv->policy->create(&kv->policy_state, kv->tree.n_nodes * (1 + kv->layout.n_groups)));
+    kv->n_counts = kv->tree.n_nodes > kv->arena.n_slabs ? kv->tree.n_nodes : kv->arena.n_slabs;
+    for (unsigned g = 0; g < kv->layout.n_groups; g++)
+        if (kv->pools[g].n_blocks > kv->n_counts) kv->n_counts = kv->pools[g].n_blocks;
+    kv->counts = mem_alloc(kv->n_counts, sizeof *kv->counts);
+    return kv->counts != NULL ? 0 : ERR_NO_MEMORY;
+}
+
 static int open_parts(struct kv_cache *kv) {
     size_t payload_bytes[KV_MAX_GROUPS];
     unsigned n_groups = kv->layout.n_groups;
     for (unsigned g = 0; g < n_groups; g++) payload_bytes[g] = kv->layout.groups[g].block_bytes;
     TRY(slab_arena_open(&kv->arena, kv->opts.memory_bytes, payload_bytes, n_groups));
     for (unsigned g = 0; g < n_groups; g++) TRY(block_pool_open(&kv->pools[g], &kv->arena, g));
-    return open_tables(kv);
+    TRY(open_tables(kv));
+    return open_tree(kv);
 }
 
 int kv_open(struct kv_cache **out, const struct kv_layout *layout, const struct kv_opts *opts) {
@@ -88,18 +85,31 @@ void kv_close(struct kv_cache *kv) {
     if (kv == NULL) return;
     for (unsigned g = 0; g < kv->layout.n_groups; g++) block_pool_close(&kv->pools[g]);
     slab_arena_close(&kv->arena);
+    prefix_tree_close(&kv->tree);
+    if (kv->policy != NULL) kv->policy->destroy(kv->policy_state);
+    mem_free(kv->counts);
     mem_free(kv->tables);
     mem_free(kv->table_blocks);
     mem_free(kv->table_payloads);
-    mem_free(kv->seq_tokens);
+    mem_free(kv->noted);
     mem_free(kv->free_tables);
     mem_free(kv);
 }
 
-/* What kv_check knows of a sequence beside its tables. */
-static void note_tokens(struct kv_cache *kv, const struct kv_seq *seq) {
-    kv->seq_tokens[2 * (size_t)(seq->table - 1)] = seq->n_computed;
-    kv->seq_tokens[2 * (size_t)(seq->table - 1) + 1] = seq->n_reserved;
+/* ---- sequences ---- */
+
+static void note(struct kv_cache *kv, const struct kv_seq *seq) { kv->noted[seq->table - 1] = *seq; }
+
+static bool take_table(struct kv_cache *kv, struct kv_seq *seq) {
+    if (kv->n_free_tables == 0) return false;
+    seq->table = kv->free_tables[--kv->n_free_tables] + 1;
+    return true;
+}
+
+static void give_table(struct kv_cache *kv, struct kv_seq *seq) {
+    kv->noted[seq->table - 1] = (struct kv_seq){0};
+    kv->free_tables[kv->n_free_tables++] = seq->table - 1;
+    seq->table = 0;
 }
 
 static int refuse(const struct kv_cache *kv, uint64_t n_tokens) {
@@ -111,16 +121,20 @@ static int refuse(const struct kv_cache *kv, uint64_t n_tokens) {
                usage.held_bytes, usage.arena_bytes);
 }
 
-/* Extends every group's table to n_blocks, or leaves all as they were. */
+/* Extends every group's table to n_blocks, evicting what must go, or leaves all as they were. */
 static bool extend_tables(struct kv_cache *kv, const struct kv_seq *seq, uint32_t n_blocks) {
-    uint32_t n_before = table_of(kv, seq, 0)->n;
+    uint64_t n_new[SLAB_MAX_CLASSES] = {0};
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        uint32_t n = table_of(kv, seq, g)->n;
+        n_new[g] = n_blocks > n ? n_blocks - n : 0;
+    }
+    if (!kv_idle_make_room(kv, n_new)) return false;
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         struct block_table *table = table_of(kv, seq, g);
         while (table->n < n_blocks) {
-            if (block_table_push(table, &kv->pools[g])) continue;
-            for (unsigned undo = 0; undo <= g; undo++)
-                block_table_shrink(table_of(kv, seq, undo), &kv->pools[undo], n_before);
-            return false;
+            block_id id = block_pool_take(&kv->pools[g]);
+            ASSERT(id != BLOCK_NONE);
+            block_table_set(table, &kv->pools[g], table->n++, id);
         }
     }
     return true;
@@ -132,159 +146,223 @@ int kv_reserve(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_new) {
         return ERR(TOO_LARGE, "%" PRIu64 " tokens are more than the context of %" PRIu32, n_tokens,
                    kv->opts.max_tokens);
     bool is_fresh = seq->table == 0;
-    if (is_fresh) {
-        if (kv->n_free_tables == 0)
-            return ERR(FULL, "all %" PRIu32 " sequences of the KV cache are in use", kv->opts.max_sequences);
-        seq->table = kv->free_tables[--kv->n_free_tables] + 1;
-    }
+    if (is_fresh && !take_table(kv, seq))
+        return ERR(FULL, "all %" PRIu32 " sequences of the KV cache are in use", kv->opts.max_sequences);
     if (!extend_tables(kv, seq, blocks_for((uint32_t)n_tokens))) {
-        if (is_fresh) {
-            kv->free_tables[kv->n_free_tables++] = seq->table - 1;
-            seq->table = 0;
-        }
+        if (is_fresh) give_table(kv, seq);
         return refuse(kv, n_tokens);
     }
     if (n_tokens > seq->n_reserved) seq->n_reserved = (uint32_t)n_tokens;
-    note_tokens(kv, seq);
+    note(kv, seq);
     return 0;
 }
 
-/* The first block that a token at n_tokens, and so any later one, sees. */
-static uint32_t first_seen_block(const struct kv_cache *kv, unsigned group, uint32_t n_tokens) {
-    return kv_window_begin(kv->layout.groups[group].window, n_tokens) / BLOCK_TOKENS;
+/* Makes `node` the sequence's last full block. */
+static void move_to(struct kv_cache *kv, struct kv_seq *seq, uint32_t node) {
+    kv_idle_enter(kv, node); /* first, so that it never has nobody */
+    kv_idle_leave(kv, seq->node);
+    seq->node = node;
 }
 
-void kv_commit(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_done) {
+/* References the node's block of a group from entry i of the sequence's table. */
+static void attach(struct kv_cache *kv, const struct kv_seq *seq, unsigned group, uint32_t i, uint32_t node) {
+    block_id id = kv->tree.nodes[node].blocks[group];
+    ASSERT(id != BLOCK_NONE);
+    kv_idle_ref(kv, group, id);
+    block_table_set(table_of(kv, seq, group), &kv->pools[group], i, id);
+}
+
+/* The deepest node on the path of these tokens that a sequence can go on from; *n_blocks is its depth. */
+static uint32_t find_longest(const struct kv_cache *kv, const int32_t *tokens, uint32_t max_blocks,
+                             uint64_t salt, uint32_t *n_blocks) {
+    uint32_t node = NODE_ROOT, longest = NODE_ROOT;
+    uint32_t first_held[KV_MAX_GROUPS] = {0}; /* from here on the window group's blocks are all resident */
+    *n_blocks = 0;
+    for (uint32_t depth = 1; depth <= max_blocks; depth++, tokens += BLOCK_TOKENS) {
+        node =
+            prefix_tree_find(&kv->tree, prefix_tree_key(&kv->tree, node, salt, tokens), node, salt, tokens);
+        if (node == NODE_ROOT) break;
+        bool is_hit = true;
+        for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+            if (kv->tree.nodes[node].blocks[g] == BLOCK_NONE) first_held[g] = depth;
+            is_hit &= first_held[g] <= first_seen_block(kv, g, depth * BLOCK_TOKENS);
+        }
+        if (!is_hit) continue;
+        longest = node;
+        *n_blocks = depth;
+    }
+    return longest;
+}
+
+uint32_t kv_match(struct kv_cache *kv, struct kv_seq *seq, const int32_t *tokens, uint32_t n, uint64_t salt) {
+    ASSERT(seq->table == 0);
+    seq->salt = salt;
+    uint32_t n_blocks, node = find_longest(kv, tokens, n > 0 ? (n - 1) / BLOCK_TOKENS : 0, salt, &n_blocks);
+    if (n_blocks == 0 || !take_table(kv, seq)) return 0;
+    move_to(kv, seq, node);
+    seq->n_computed = seq->n_reserved = n_blocks * BLOCK_TOKENS;
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        struct block_table *table = table_of(kv, seq, g);
+        table->first = first_seen_block(kv, g, seq->n_computed);
+        table->n = n_blocks;
+        for (uint32_t i = 0; i < table->first; i++) block_table_set(table, &kv->pools[g], i, BLOCK_NONE);
+    }
+    for (uint32_t i = n_blocks; i-- > 0; node = kv->tree.nodes[node].parent)
+        for (unsigned g = 0; g < kv->layout.n_groups; g++)
+            if (i >= table_of(kv, seq, g)->first) attach(kv, seq, g, i, node);
+    note(kv, seq);
+    return seq->n_computed;
+}
+
+/* Entry i is full: it becomes the node's block, or is exchanged for the one that the node has. */
+static void seal(struct kv_cache *kv, struct kv_seq *seq, uint32_t i, const int32_t *tokens) {
+    struct prefix_tree *tree = &kv->tree;
+    struct block_key key = prefix_tree_key(tree, seq->node, seq->salt, tokens);
+    uint32_t node = prefix_tree_find(tree, key, seq->node, seq->salt, tokens);
+    while (node == NODE_ROOT) {
+        node = prefix_tree_add(tree, key, seq->node, seq->salt, tokens);
+        if (node == NODE_ROOT && kv_idle_evict(kv) == 0) UNREACHABLE("running sequences need fewer nodes");
+    }
+    move_to(kv, seq, node);
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        block_id *resident = &tree->nodes[node].blocks[g], own = table_of(kv, seq, g)->blocks[i];
+        if (*resident == BLOCK_NONE) {
+            *resident = own;
+            block_pool_seal(&kv->pools[g], own, node);
+        } else {
+            attach(kv, seq, g, i, node);
+            block_pool_unref(&kv->pools[g], own);
+        }
+    }
+}
+
+/* Gives back, at the front of window groups, what no token from n_computed on sees. */
+static void pass_blocks(struct kv_cache *kv, const struct kv_seq *seq) {
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        struct block_table *table = table_of(kv, seq, g);
+        for (uint32_t end = first_seen_block(kv, g, seq->n_computed); table->first < end; table->first++) {
+            kv_idle_unref(kv, g, table->blocks[table->first], true, ++kv->n_uses);
+            block_table_set(table, &kv->pools[g], table->first, BLOCK_NONE);
+        }
+    }
+}
+
+void kv_commit(struct kv_cache *kv, struct kv_seq *seq, const int32_t *tokens, uint32_t n_done) {
     ASSERT(seq->table != 0 && n_done <= seq->n_reserved - seq->n_computed);
     uint32_t first_full = seq->n_computed / BLOCK_TOKENS;
     seq->n_computed += n_done;
-    uint32_t end_full = seq->n_computed / BLOCK_TOKENS;
+    for (uint32_t i = first_full; i < seq->n_computed / BLOCK_TOKENS; i++)
+        seal(kv, seq, i, tokens + (size_t)i * BLOCK_TOKENS);
+    pass_blocks(kv, seq);
+    note(kv, seq);
+}
+
+/* Drops the entries from n_left on, last block first, and goes back to the node of the last that stays. */
+static void drop_blocks(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_left) {
+    uint32_t node = seq->node, n_full = seq->n_computed / BLOCK_TOKENS;
+    for (uint32_t i = table_of(kv, seq, 0)->n; i-- > n_left;) {
+        uint64_t used = ++kv->n_uses;
+        for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+            struct block_table *table = table_of(kv, seq, g);
+            if (i >= table->first) kv_idle_unref(kv, g, table->blocks[i], false, used);
+        }
+        if (i >= n_full) continue;
+        kv->tree.nodes[node].used = used;
+        node = kv->tree.nodes[node].parent;
+    }
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        struct block_table *table = table_of(kv, seq, g);
+        if (table->n > n_left) table->n = n_left;
+        if (table->first > table->n) table->first = table->n;
+    }
+    if (node != seq->node) move_to(kv, seq, node);
+}
+
+/* ---- truncation ---- */
+
+/* Whether the sequence's last full block can be cut: nobody else has it, nothing follows it, and no group has
+ * passed it. */
+static bool can_reopen(const struct kv_cache *kv, const struct kv_seq *seq) {
+    const struct prefix_node *node = &kv->tree.nodes[seq->node];
+    if (node->n_sequences != 1 || node->first_child != NODE_ROOT) return false;
     for (unsigned g = 0; g < kv->layout.n_groups; g++)
-        for (uint32_t i = first_full; i < end_full; i++)
-            block_pool_seal(&kv->pools[g], table_of(kv, seq, g)->blocks[i]);
-    for (unsigned g = 0; g < kv->layout.n_groups; g++)
-        block_table_pass(table_of(kv, seq, g), &kv->pools[g], first_seen_block(kv, g, seq->n_computed));
-    note_tokens(kv, seq);
+        if (table_of(kv, seq, g)->first >= seq->n_computed / BLOCK_TOKENS) return false;
+    return true;
+}
+
+/* Takes the key from the last full block; it is OPEN again. */
+static void reopen(struct kv_cache *kv, struct kv_seq *seq) {
+    uint32_t node = seq->node, last = seq->n_computed / BLOCK_TOKENS - 1;
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        kv->tree.nodes[node].blocks[g] = BLOCK_NONE;
+        block_pool_reopen(&kv->pools[g], table_of(kv, seq, g)->blocks[last]);
+    }
+    move_to(kv, seq, kv->tree.nodes[node].parent); /* without blocks and children it goes */
+}
+
+/* The ancestor of the sequence's node that is n_blocks deep. */
+static uint32_t node_at(const struct kv_cache *kv, const struct kv_seq *seq, uint32_t n_blocks) {
+    uint32_t node = seq->node;
+    for (uint32_t depth = seq->n_computed / BLOCK_TOKENS; depth > n_blocks; depth--)
+        node = kv->tree.nodes[node].parent;
+    return node;
+}
+
+/* Of the full blocks that a token at n_tokens sees, one past the last that is neither in its table nor
+ * resident; 0 if there is none: then the sequence can be cut there. */
+static uint32_t end_of_gap(const struct kv_cache *kv, const struct kv_seq *seq, uint32_t n_tokens) {
+    uint32_t end = 0, n_blocks = n_tokens / BLOCK_TOKENS, above = node_at(kv, seq, n_blocks);
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        uint32_t first = first_seen_block(kv, g, n_tokens), node = above;
+        for (uint32_t i = n_blocks; i-- > first; node = kv->tree.nodes[node].parent) {
+            if (i >= table_of(kv, seq, g)->first || kv->tree.nodes[node].blocks[g] != BLOCK_NONE) continue;
+            if (i + 1 > end) end = i + 1;
+            break;
+        }
+    }
+    return end;
+}
+
+/* The most of n_tokens that can be kept. */
+static uint32_t cut_at(const struct kv_cache *kv, const struct kv_seq *seq, uint32_t n_tokens) {
+    uint32_t n_full = seq->n_computed / BLOCK_TOKENS, n_blocks = n_tokens / BLOCK_TOKENS;
+    bool is_exact =
+        n_tokens % BLOCK_TOKENS == 0 || n_blocks == n_full || (n_blocks + 1 == n_full && can_reopen(kv, seq));
+    if (!is_exact) n_tokens = n_blocks * BLOCK_TOKENS;
+    /* Where a block of a window is missing, so it is for all cuts down to that block. */
+    for (uint32_t end; (end = end_of_gap(kv, seq, n_tokens)) > 0;) n_tokens = (end - 1) * BLOCK_TOKENS;
+    return n_tokens;
+}
+
+/* Takes back passed blocks that the token at n_computed sees. */
+static void regain_blocks(struct kv_cache *kv, const struct kv_seq *seq) {
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        struct block_table *table = table_of(kv, seq, g);
+        uint32_t first = first_seen_block(kv, g, seq->n_computed);
+        if (first >= table->first) continue;
+        uint32_t node = node_at(kv, seq, table->first);
+        for (uint32_t i = table->first; i-- > first; node = kv->tree.nodes[node].parent)
+            attach(kv, seq, g, i, node);
+        table->first = first;
+    }
 }
 
 uint32_t kv_truncate(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_tokens) {
     if (seq->table == 0) return 0;
-    if (n_tokens > seq->n_computed) n_tokens = seq->n_computed;
-    for (unsigned g = 0; g < kv->layout.n_groups; g++)
-        if (first_seen_block(kv, g, n_tokens) < table_of(kv, seq, g)->first) n_tokens = 0;
-    bool cuts_sealed =
-        n_tokens % BLOCK_TOKENS != 0 && n_tokens / BLOCK_TOKENS < seq->n_computed / BLOCK_TOKENS;
-    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
-        struct block_table *table = table_of(kv, seq, g);
-        block_table_shrink(table, &kv->pools[g], blocks_for(n_tokens));
-        if (cuts_sealed) block_pool_reopen(&kv->pools[g], table->blocks[table->n - 1]);
-    }
+    n_tokens = cut_at(kv, seq, n_tokens < seq->n_computed ? n_tokens : seq->n_computed);
+    drop_blocks(kv, seq, blocks_for(n_tokens));
+    if (seq->n_computed / BLOCK_TOKENS > n_tokens / BLOCK_TOKENS && n_tokens % BLOCK_TOKENS != 0)
+        reopen(kv, seq);
     seq->n_computed = seq->n_reserved = n_tokens;
-    note_tokens(kv, seq);
+    regain_blocks(kv, seq);
+    note(kv, seq);
     return n_tokens;
 }
 
 void kv_release(struct kv_cache *kv, struct kv_seq *seq) {
-    if (seq->table == 0) return;
-    for (unsigned g = 0; g < kv->layout.n_groups; g++)
-        block_table_shrink(table_of(kv, seq, g), &kv->pools[g], 0);
-    seq->n_computed = seq->n_reserved = 0;
-    note_tokens(kv, seq);
-    kv->free_tables[kv->n_free_tables++] = seq->table - 1;
-    seq->table = 0;
-}
-
-const uint64_t *kv_payloads(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group,
-                            uint32_t *n) {
-    *n = 0;
-    if (seq->table == 0) return NULL;
-    const struct block_table *table = table_of(kv, seq, group);
-    *n = table->n;
-    return table->payloads;
-}
-
-uint64_t kv_group_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group) {
-    if (seq->table == 0) return 0;
-    const struct block_table *table = table_of(kv, seq, group);
-    return (uint64_t)(table->n - table->first) * kv->layout.groups[group].block_bytes;
-}
-
-uint64_t kv_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq) {
-    uint64_t bytes = 0;
-    for (unsigned g = 0; g < kv->layout.n_groups; g++) bytes += kv_group_held_bytes(kv, seq, g);
-    return bytes;
-}
-
-/* The longest sequence, in tokens, whose blocks find payloads in n_slabs free slabs and, for group g, room[g]
- * payloads of slabs already cut. The groups draw on the same free slabs. */
-static uint64_t tokens_that_fit(const struct kv_cache *kv, uint32_t n_slabs, const uint64_t *room) {
-    const struct slab_class *classes = kv->arena.classes;
-    uint64_t fit = 0, too_many = UINT32_MAX / BLOCK_TOKENS + 1; /* blocks */
-    while (too_many - fit > 1) {
-        uint64_t n_blocks = fit + (too_many - fit) / 2, n_needed = 0;
-        for (unsigned g = 0; g < kv->layout.n_groups; g++) {
-            uint64_t n =
-                kv_group_blocks(&kv->layout.groups[g], n_blocks * BLOCK_TOKENS, kv->opts.step_tokens);
-            uint64_t missing = n > room[g] ? n - room[g] : 0;
-            n_needed += (missing + classes[g].payloads_per_slab - 1) / classes[g].payloads_per_slab;
-        }
-        if (n_needed <= n_slabs)
-            fit = n_blocks;
-        else
-            too_many = n_blocks;
+    if (seq->table != 0) {
+        drop_blocks(kv, seq, 0);
+        give_table(kv, seq);
     }
-    return fit == UINT32_MAX / BLOCK_TOKENS ? UINT32_MAX : fit * BLOCK_TOKENS;
-}
-
-struct kv_usage kv_usage(const struct kv_cache *kv) {
-    struct kv_usage usage = {.arena_bytes = kv->arena.bytes,
-                             .waste_bytes = slab_arena_waste_bytes(&kv->arena)};
-    uint64_t room[KV_MAX_GROUPS], none[KV_MAX_GROUPS] = {0};
-    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
-        const struct block_pool *pool = &kv->pools[g];
-        uint32_t n_held = pool->n_blocks - pool->n_in_state[BLOCK_FREE];
-        usage.held_bytes += (uint64_t)n_held * kv->layout.groups[g].block_bytes;
-        usage.n_open += pool->n_in_state[BLOCK_OPEN];
-        usage.n_sealed += pool->n_in_state[BLOCK_SEALED];
-        room[g] = slab_arena_room(&kv->arena, g) -
-                  (uint64_t)kv->arena.n_free_slabs * kv->arena.classes[g].payloads_per_slab;
-    }
-    usage.free_tokens = tokens_that_fit(kv, kv->arena.n_free_slabs, room);
-    usage.capacity_tokens = tokens_that_fit(kv, kv->arena.n_slabs, none);
-    return usage;
-}
-
-/* Invariants 2 to 5 for one table. */
-static bool check_table(const struct kv_cache *kv, size_t sequence, unsigned group) {
-    const struct block_table *table = &kv->tables[sequence * kv->layout.n_groups + group];
-    uint32_t n_computed = kv->seq_tokens[2 * sequence], n_reserved = kv->seq_tokens[2 * sequence + 1];
-    if (n_computed > n_reserved || table->n != blocks_for(n_reserved)) return false;
-    if (table->first > kv_window_begin(kv->layout.groups[group].window, n_computed) / BLOCK_TOKENS)
-        return false;
-    for (uint32_t i = 0; i < table->first; i++)
-        if (table->blocks[i] != BLOCK_NONE || table->payloads[i] != PAYLOAD_NONE) return false;
-    for (uint32_t i = table->first; i < table->n; i++) {
-        const struct block *block = &kv->pools[group].blocks[table->blocks[i]];
-        bool is_full = (i + 1) * BLOCK_TOKENS <= n_computed;
-        if (block->state != (is_full ? BLOCK_SEALED : BLOCK_OPEN)) return false;
-        if (block->payload != table->payloads[i]) return false;
-    }
-    return true;
-}
-
-bool kv_check(const struct kv_cache *kv) {
-    if (!slab_arena_check(&kv->arena)) return false;
-    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
-        uint64_t n_entries = 0, n_references = 0;
-        if (!block_pool_check(&kv->pools[g])) return false;
-        for (block_id id = 0; id < kv->pools[g].n_blocks; id++)
-            n_references += kv->pools[g].blocks[id].n_references;
-        for (size_t s = 0; s < kv->opts.max_sequences; s++) {
-            if (!check_table(kv, s, g)) return false;
-            const struct block_table *table = &kv->tables[s * kv->layout.n_groups + g];
-            n_entries += table->n - table->first;
-        }
-        if (n_entries != n_references) return false;
-    }
-    return true;
+    *seq = (struct kv_seq){0};
 }

@@ -1,9 +1,11 @@
 /* The KV cache: where every sequence's keys and values lie, as bookkeeping on integers.
  *
- * It hands out slots before a step computes them (kv_reserve), learns which were computed (kv_commit), and
- * takes them back (kv_truncate, kv_release). It never touches the bytes: a payload is an offset that the
- * engine adds to the address of its own mapping. One thread owns a cache. Nothing is allocated between
- * kv_open and kv_close. */
+ * It finds what is cached of a new sequence's tokens (kv_match), hands out slots before a step computes them
+ * (kv_reserve), learns which were computed and of what tokens (kv_commit), and takes them back (kv_truncate,
+ * kv_release). Full blocks are shared by all sequences that begin with the same tokens and have the same
+ * salt, and stay when nobody has them any more, as IDLE ones, until their memory is wanted. It never touches
+ * the bytes: a payload is an offset that the engine adds to the address of its own mapping. One thread owns a
+ * cache. Nothing is allocated between kv_open and kv_close. */
 #ifndef CABINET_KV_KV_CACHE_H
 #define CABINET_KV_KV_CACHE_H
 
@@ -27,46 +29,41 @@ struct kv_seq {
     uint32_t table;      /* 1 + index of its block tables; 0 while it holds none */
     uint32_t n_computed; /* tokens whose K and V are stored */
     uint32_t n_reserved; /* tokens that have a slot; >= n_computed */
-};
-
-struct kv_usage {
-    uint64_t arena_bytes; /* what the cache may use */
-    uint64_t held_bytes;  /* payloads of blocks that are not FREE */
-    uint64_t waste_bytes; /* what the slabs in use leave unused (fragmentation) */
-    /* Longest sequence that what is free, or the whole arena, could hold beside the others, in whole blocks;
-     * UINT32_MAX if windows end its growth before memory does. */
-    uint64_t free_tokens, capacity_tokens;
-    uint32_t n_open, n_sealed;
+    uint32_t node;       /* of the prefix tree, for its last full block; 0 before that */
+    uint64_t salt;       /* only sequences of the same salt share; kv_match sets it */
 };
 
 /* INVALID for a bound of zero; FULL with the number needed if not one block fits; NO_MEMORY. */
 int kv_open(struct kv_cache **kv, const struct kv_layout *layout, const struct kv_opts *opts);
 void kv_close(struct kv_cache *kv);
 
-/* Gives slots to the n_new tokens after the computed ones. FULL, with a message that gives the bytes needed
- * and left, if the pool has too few blocks or all tables are taken; TOO_LARGE past max_tokens. On failure
- * nothing has changed. */
+/* Gives a fresh sequence the longest cached beginning of `tokens`, (n), in whole blocks and at most n - 1
+ * tokens, so that one is left to compute; returns its length. 0 if nothing is cached or all tables are taken:
+ * the sequence stays fresh. Its blocks will be shared under `salt`, found or not; without a call that is 0.
+ */
+uint32_t kv_match(struct kv_cache *kv, struct kv_seq *seq, const int32_t *tokens, uint32_t n, uint64_t salt);
+/* Gives slots to the n_new tokens after the computed ones, at the cost of IDLE blocks if need be. FULL, with
+ * a message that gives the bytes needed and left, if that is not enough or all tables are taken; TOO_LARGE
+ * past max_tokens. On failure nothing has changed, and nothing was evicted. */
 int kv_reserve(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_new);
-/* The first n_done reserved tokens are computed; blocks that are full now are sealed, and in window groups
- * those that no later token sees are given back. */
-void kv_commit(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_done);
-/* Forgets the tokens from n_tokens on, and reservations. Returns the tokens kept: n_tokens (at most
- * n_computed), a row codec's block that is cut becoming OPEN again; or 0 where a window group has passed
- * tokens that the next one would see. */
+/* The first n_done reserved tokens are computed. `tokens` are the sequence's from position 0 on, at least
+ * those computed. Blocks that are full now are sealed for all to share; where one of the same prefix is there
+ * already, the sequence takes that one and its payload. In window groups those that no later token sees are
+ * given back. */
+void kv_commit(struct kv_cache *kv, struct kv_seq *seq, const int32_t *tokens, uint32_t n_done);
+/* Forgets the tokens from n_tokens on, and reservations. Returns the tokens kept, at most n_computed:
+ * n_tokens if the cut is at a block's border, in the OPEN block, or in the last full one (a row codec's) if
+ * that is nobody else's and nothing follows it: it is OPEN again. Else the border below; and lower still
+ * where a block is gone that the next token would see in a window. */
 uint32_t kv_truncate(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_tokens);
-/* Gives everything back, last block first; the sequence is fresh again. */
+/* Gives everything back, last block first; the sequence is fresh again, without a salt. */
 void kv_release(struct kv_cache *kv, struct kv_seq *seq);
+/* Frees IDLE blocks by policy until that is `bytes` of payloads or none is left; returns what it was. */
+uint64_t kv_evict(struct kv_cache *kv, uint64_t bytes);
 
 /* Payload offsets of a sequence's blocks in one group, in order of position; *n of them, PAYLOAD_NONE for the
  * passed ones. Borrowed until the next call on this sequence. */
 const uint64_t *kv_payloads(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group, uint32_t *n);
-
-/* Bytes of the payloads that a sequence holds. */
-uint64_t kv_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq);
-uint64_t kv_group_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group);
-/* Most bytes that one sequence of n_tokens takes, all groups, while it grows by up to n_step at once. */
-uint64_t kv_bytes_for(const struct kv_layout *layout, uint32_t n_tokens, uint32_t n_step);
-struct kv_usage kv_usage(const struct kv_cache *kv);
 
 /* Every invariant of block.h that can be seen from inside. For tests and /debug: walks everything. */
 bool kv_check(const struct kv_cache *kv);

@@ -113,11 +113,14 @@ static bool cut_slab(struct slab_arena *arena, uint32_t class_index) {
     arena->first_free_slab = slab->next;
     arena->n_free_slabs--;
     *slab = (struct slab){.class_index = class_index};
+    arena->classes[class_index].n_slabs++;
     uint32_t n = arena->classes[class_index].payloads_per_slab, *next = next_free_of(arena, index);
     for (uint32_t i = 0; i < n; i++) next[i] = i + 1 < n ? i + 1 : SLAB_NONE;
     list_with_room(arena, index);
     return true;
 }
+
+static bool is_idle(const struct slab *slab) { return slab->n_used > 0 && slab->n_idle == slab->n_used; }
 
 uint64_t slab_arena_take(struct slab_arena *arena, uint32_t class_index) {
     struct slab_class *class = &arena->classes[class_index];
@@ -125,6 +128,7 @@ uint64_t slab_arena_take(struct slab_arena *arena, uint32_t class_index) {
     uint32_t index = class->first_with_room;
     struct slab *slab = &arena->slabs[index];
     uint32_t payload = slab->first_free;
+    class->n_idle_slabs -= is_idle(slab);
     slab->first_free = next_free_of(arena, index)[payload];
     slab->n_used++;
     class->n_used++;
@@ -141,11 +145,14 @@ void slab_arena_give(struct slab_arena *arena, uint32_t class_index, uint64_t of
     bool was_full = slab->first_free == SLAB_NONE;
     next_free_of(arena, index)[payload] = slab->first_free;
     slab->first_free = payload;
+    class->n_idle_slabs -= is_idle(slab);
     slab->n_used--;
     class->n_used--;
+    class->n_idle_slabs += is_idle(slab);
     if (was_full) list_with_room(arena, index);
     if (slab->n_used > 0) return;
     unlist_with_room(arena, index);
+    class->n_slabs--;
     *slab = (struct slab){.class_index = SLAB_FREE, .next = arena->first_free_slab};
     arena->first_free_slab = index;
     arena->n_free_slabs++;
@@ -155,12 +162,41 @@ uint64_t slab_arena_capacity(const struct slab_arena *arena, uint32_t class_inde
     return (uint64_t)arena->n_slabs * arena->classes[class_index].payloads_per_slab;
 }
 
-uint64_t slab_arena_room(const struct slab_arena *arena, uint32_t class_index) {
-    const struct slab_class *class = &arena->classes[class_index];
-    uint64_t room = (uint64_t)arena->n_free_slabs * class->payloads_per_slab;
-    for (uint32_t i = class->first_with_room; i != SLAB_NONE; i = arena->slabs[i].next)
-        room += class->payloads_per_slab - arena->slabs[i].n_used;
+void slab_arena_set_idle(struct slab_arena *arena, uint32_t class_index, uint64_t offset, bool idle) {
+    struct slab_class *class = &arena->classes[class_index];
+    struct slab *slab = &arena->slabs[offset / arena->slab_bytes];
+    ASSERT(slab->class_index == class_index);
+    class->n_idle_slabs -= is_idle(slab);
+    slab->n_idle += idle ? 1 : -1u;
+    class->n_idle += idle ? 1 : -UINT64_C(1);
+    class->n_idle_slabs += is_idle(slab);
+}
+
+struct slab_room slab_arena_rooms(const struct slab_arena *arena, bool with_idle) {
+    struct slab_room room = {.n_slabs = arena->n_free_slabs};
+    for (uint32_t i = 0; i < arena->n_classes; i++) {
+        const struct slab_class *class = &arena->classes[i];
+        uint32_t n_emptied = with_idle ? class->n_idle_slabs : 0;
+        uint64_t n_stay = class->n_used - (with_idle ? class->n_idle : 0);
+        room.n_slabs += n_emptied;
+        room.n_payloads[i] = (uint64_t)(class->n_slabs - n_emptied) * class->payloads_per_slab - n_stay;
+    }
     return room;
+}
+
+bool slab_arena_fits(const struct slab_arena *arena, const struct slab_room *room, const uint64_t *n) {
+    uint64_t n_slabs = 0;
+    for (uint32_t i = 0; i < arena->n_classes; i++) {
+        uint32_t per_slab = arena->classes[i].payloads_per_slab;
+        uint64_t n_missing = n[i] > room->n_payloads[i] ? n[i] - room->n_payloads[i] : 0;
+        n_slabs += (n_missing + per_slab - 1) / per_slab;
+    }
+    return n_slabs <= room->n_slabs;
+}
+
+uint64_t slab_arena_room(const struct slab_arena *arena, uint32_t class_index) {
+    struct slab_room room = slab_arena_rooms(arena, false);
+    return room.n_slabs * arena->classes[class_index].payloads_per_slab + room.n_payloads[class_index];
 }
 
 uint64_t slab_arena_waste_bytes(const struct slab_arena *arena) {
@@ -178,27 +214,35 @@ static uint32_t count_free(const struct slab_arena *arena, uint32_t index, uint3
     return n;
 }
 
-bool slab_arena_check(const struct slab_arena *arena) {
-    uint64_t n_used[SLAB_MAX_CLASSES] = {0};
-    uint32_t n_free_slabs = 0, n_with_room[SLAB_MAX_CLASSES] = {0};
+/* The counts that a class keeps of its slabs. */
+static bool check_class(const struct slab_arena *arena, uint32_t class_index) {
+    const struct slab_class *class = &arena->classes[class_index];
+    uint64_t n_used = 0, n_idle = 0;
+    uint32_t n_slabs = 0, n_idle_slabs = 0, n_with_room = 0, n_listed = 0;
     for (uint32_t i = 0; i < arena->n_slabs; i++) {
         const struct slab *slab = &arena->slabs[i];
-        if (slab->class_index == SLAB_FREE) {
-            n_free_slabs++;
-            continue;
-        }
-        if (slab->class_index >= arena->n_classes || slab->n_used == 0) return false;
-        uint32_t per_slab = arena->classes[slab->class_index].payloads_per_slab;
-        if (slab->n_used + count_free(arena, i, per_slab) != per_slab) return false;
-        n_used[slab->class_index] += slab->n_used;
-        n_with_room[slab->class_index] += slab->n_used < per_slab;
+        if (slab->class_index != class_index) continue;
+        if (slab->n_used == 0 || slab->n_idle > slab->n_used) return false;
+        if (slab->n_used + count_free(arena, i, class->payloads_per_slab) != class->payloads_per_slab)
+            return false;
+        n_slabs++;
+        n_used += slab->n_used;
+        n_idle += slab->n_idle;
+        n_idle_slabs += is_idle(slab);
+        n_with_room += slab->n_used < class->payloads_per_slab;
     }
-    if (n_free_slabs != arena->n_free_slabs) return false;
+    for (uint32_t s = class->first_with_room; s != SLAB_NONE; s = arena->slabs[s].next)
+        if (arena->slabs[s].class_index != class_index || ++n_listed > arena->n_slabs) return false;
+    return n_listed == n_with_room && n_slabs == class->n_slabs && n_used == class->n_used &&
+           n_idle == class->n_idle && n_idle_slabs == class->n_idle_slabs;
+}
+
+bool slab_arena_check(const struct slab_arena *arena) {
+    uint32_t n_slabs = arena->n_free_slabs, n_free = 0;
     for (uint32_t i = 0; i < arena->n_classes; i++) {
-        uint32_t listed = 0;
-        for (uint32_t s = arena->classes[i].first_with_room; s != SLAB_NONE; s = arena->slabs[s].next)
-            if (arena->slabs[s].class_index != i || ++listed > arena->n_slabs) return false;
-        if (listed != n_with_room[i] || n_used[i] != arena->classes[i].n_used) return false;
+        if (!check_class(arena, i)) return false;
+        n_slabs += arena->classes[i].n_slabs;
     }
-    return true;
+    for (uint32_t i = 0; i < arena->n_slabs; i++) n_free += arena->slabs[i].class_index == SLAB_FREE;
+    return n_slabs == arena->n_slabs && n_free == arena->n_free_slabs;
 }

@@ -1,5 +1,6 @@
 #include "model/prompt.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -7,13 +8,11 @@
 
 enum { MARK_BYTES = 3, N_MARKS = 32 };
 
-/* U+FDD0 .. U+FDEF in UTF-8, the last byte counting. */
-static bool find_mark(const struct chat_message *messages, size_t n_messages, char mark[MARK_BYTES + 1]) {
+/* U+FDD0 .. U+FDEF in UTF-8, the last byte counting: one that neither text has. */
+static bool find_mark(const char *messages, const char *tools, char mark[MARK_BYTES + 1]) {
     for (int i = 0; i < N_MARKS; i++) {
-        size_t n_free = 0;
         memcpy(mark, (const char[]){'\xef', '\xb7', (char)(0x90 + i), '\0'}, MARK_BYTES + 1);
-        while (n_free < n_messages && strstr(messages[n_free].content, mark) == NULL) n_free++;
-        if (n_free == n_messages) return true;
+        if (strstr(messages, mark) == NULL && strstr(tools, mark) == NULL) return true;
     }
     return false;
 }
@@ -56,37 +55,123 @@ static int take_marks(char *text, size_t *length, const char *mark, size_t **gua
     return 0;
 }
 
+static json_t *marked_json(const struct tokenizer *tokenizer, const json_t *value, const char *mark);
+
+/* An object's names are texts of the client's too. */
+static json_t *marked_object(const struct tokenizer *tokenizer, const json_t *object, const char *mark) {
+    json_t *copy = json_object();
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, name, value) {
+        char *marked_name = marked_copy(tokenizer, name, mark);
+        json_t *marked = marked_json(tokenizer, value, mark);
+        bool is_set =
+            marked_name != NULL && marked != NULL && json_object_set(copy, marked_name, marked) == 0;
+        mem_free(marked_name);
+        json_decref(marked);
+        if (is_set) continue;
+        json_decref(copy);
+        return NULL;
+    }
+    return copy;
+}
+
+/* A copy with all texts marked; NULL if there is no memory. The depth is that of what was parsed. */
+static json_t *marked_json(const struct tokenizer *tokenizer, const json_t *value, const char *mark) {
+    if (json_is_object(value)) return marked_object(tokenizer, value, mark);
+    if (json_is_string(value)) {
+        char *text = marked_copy(tokenizer, json_string_value(value), mark);
+        json_t *copy = text == NULL ? NULL : json_string(text);
+        mem_free(text);
+        return copy;
+    }
+    if (!json_is_array(value)) return json_incref((json_t *)(uintptr_t)value);
+    json_t *copy = json_array();
+    for (size_t i = 0; copy != NULL && i < json_array_size(value); i++) {
+        json_t *marked = marked_json(tokenizer, json_array_get(value, i), mark);
+        if (json_array_append_new(copy, marked) == 0) continue;
+        json_decref(copy);
+        copy = NULL;
+    }
+    return copy;
+}
+
+/* Cuts `text` behind the final message, as Hugging Face's continue_final_message does: behind the last place
+ * where its content stands, with the white space at its end if the template kept it. */
+static int cut_behind_final(const json_t *messages, const char *text, size_t *length) {
+    static const char space[] = " \t\n\r\f\v";
+    const json_t *last = json_array_get(messages, json_array_size(messages) - 1);
+    const char *content = json_string_value(json_object_get(last, "content"));
+    if (content == NULL) return ERR(INVALID, "the final message has no text to continue");
+    content += strspn(content, space);
+    size_t n_kept = strlen(content), n = n_kept;
+    while (n > 0 && strchr(space, content[n - 1]) != NULL) n--;
+    const char *found = NULL;
+    for (const char *at = text; (at = memmem(at, *length - (size_t)(at - text), content, n)) != NULL; at++) {
+        found = at;
+        if (at == text + *length) break;
+    }
+    if (found == NULL)
+        return ERR(INVALID,
+                   "the chat template does not show the final message as it is, so that it cannot be "
+                   "continued");
+    bool is_kept = *length - (size_t)(found - text) >= n_kept && memcmp(found, content, n_kept) == 0;
+    *length = (size_t)(found - text) + (is_kept ? n_kept : n);
+    return 0;
+}
+
 static int encode_marked(const struct chat_template *chat, const struct tokenizer *tokenizer,
-                         const struct chat_message *messages, size_t n_messages, bool add_generation_prompt,
-                         int64_t now, const char *mark, struct token_list *list) {
+                         const json_t *messages, const json_t *tools, const struct prompt_opts *opts,
+                         const char *mark, struct token_list *list) {
     char *rendered;
     size_t n_rendered, *guards = NULL, n_guards;
-    TRY(chat_template_render(chat, messages, n_messages, add_generation_prompt, now, &rendered, &n_rendered));
+    bool prompts = opts->add_generation_prompt && !opts->continue_final_message;
+    TRY(chat_template_render(chat, messages, tools, prompts, opts->now, &rendered, &n_rendered));
     size_t length = n_rendered;
-    int result = take_marks(rendered, &length, mark, &guards, &n_guards);
+    int result = opts->continue_final_message ? cut_behind_final(messages, rendered, &length) : 0;
+    if (result == 0) result = take_marks(rendered, &length, mark, &guards, &n_guards);
     if (result == 0) result = tokenizer_encode_guarded(tokenizer, rendered, length, guards, n_guards, list);
     mem_free(guards);
     chat_template_text_free(rendered, n_rendered);
     return result;
 }
 
+static int choose_mark(const json_t *messages, const json_t *tools, char mark[MARK_BYTES + 1]) {
+    char *messages_text = json_dumps(messages, JSON_COMPACT);
+    char *tools_text = tools == NULL ? NULL : json_dumps(tools, JSON_COMPACT);
+    int result = 0;
+    if (messages_text == NULL || (tools != NULL && tools_text == NULL))
+        result = ERR(NO_MEMORY, "no memory for the conversation");
+    else if (!find_mark(messages_text, tools_text == NULL ? "" : tools_text, mark))
+        result =
+            ERR(INVALID, "the messages use all 32 noncharacters between U+FDD0 and U+FDEF; leave one out");
+    free(messages_text); /* jansson's allocations */
+    free(tools_text);
+    return result;
+}
+
+int prompt_encode_json(const struct chat_template *chat, const struct tokenizer *tokenizer,
+                       const json_t *messages, const json_t *tools, const struct prompt_opts *opts,
+                       struct token_list *list) {
+    char mark[MARK_BYTES + 1];
+    TRY(choose_mark(messages, tools, mark));
+    json_t *marked = marked_json(tokenizer, messages, mark);
+    json_t *marked_tools = tools == NULL ? NULL : marked_json(tokenizer, tools, mark);
+    int result = marked == NULL || (tools != NULL && marked_tools == NULL)
+                     ? ERR(NO_MEMORY, "no memory for the conversation")
+                     : encode_marked(chat, tokenizer, marked, marked_tools, opts, mark, list);
+    json_decref(marked);
+    json_decref(marked_tools);
+    return result;
+}
+
 int prompt_encode(const struct chat_template *chat, const struct tokenizer *tokenizer,
                   const struct chat_message *messages, size_t n_messages, bool add_generation_prompt,
                   int64_t now, struct token_list *list) {
-    char mark[MARK_BYTES + 1];
-    if (!find_mark(messages, n_messages, mark))
-        return ERR(INVALID, "the messages use all 32 noncharacters between U+FDD0 and U+FDEF; leave one out");
-    struct chat_message *marked = mem_alloc(n_messages, sizeof *marked);
-    if (marked == NULL) return ERR_NO_MEMORY;
-    int result = 0;
-    for (size_t i = 0; result == 0 && i < n_messages; i++) {
-        marked[i] =
-            (struct chat_message){messages[i].role, marked_copy(tokenizer, messages[i].content, mark)};
-        if (marked[i].content == NULL) result = ERR_NO_MEMORY;
-    }
-    if (result == 0)
-        result = encode_marked(chat, tokenizer, marked, n_messages, add_generation_prompt, now, mark, list);
-    for (size_t i = 0; i < n_messages; i++) mem_free((void *)(uintptr_t)marked[i].content);
-    mem_free(marked);
+    const struct prompt_opts opts = {.add_generation_prompt = add_generation_prompt, .now = now};
+    json_t *plain = chat_messages_json(messages, n_messages);
+    if (plain == NULL) return ERR_INVALID;
+    int result = prompt_encode_json(chat, tokenizer, plain, NULL, &opts, list);
+    json_decref(plain);
     return result;
 }

@@ -14,9 +14,19 @@
 #include "model/chat_template.h"
 #include "model/tokenizer.h"
 
-/* Appends the ids of the conversation; `now` as for chat_template_render. INVALID as chat_template_render and
- * tokenizer_encode say, or for messages that use every noncharacter between U+FDD0 and U+FDEF. On failure the
- * list is as before. */
+struct prompt_opts {
+    bool add_generation_prompt;  /* an answer is to follow */
+    bool continue_final_message; /* the last message is to be gone on with: nothing stands behind its text */
+    int64_t now;                 /* as for chat_template_render, as are messages and tools below */
+};
+
+/* Appends the ids of the conversation. INVALID as chat_template_render and tokenizer_encode say, for messages
+ * that use every noncharacter between U+FDD0 and U+FDEF, or for a final message to continue that the template
+ * does not show. On failure the list is as before. */
+int prompt_encode_json(const struct chat_template *chat, const struct tokenizer *tokenizer,
+                       const json_t *messages, const json_t *tools, const struct prompt_opts *opts,
+                       struct token_list *list);
+/* The same for plain messages without tools. */
 int prompt_encode(const struct chat_template *chat, const struct tokenizer *tokenizer,
                   const struct chat_message *messages, size_t n_messages, bool add_generation_prompt,
                   int64_t now, struct token_list *list);

@@ -5,7 +5,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "model/utf8.h"
+#include "base/utf8.h"
 
 static const char mark[] = "\xe2\x96\x81";
 enum { MARK_BYTES = sizeof mark - 1 };

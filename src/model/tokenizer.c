@@ -4,10 +4,10 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "model/quote.h"
 #include "model/special_set.h"
 #include "model/tokenizer_model.h"
-#include "model/utf8.h"
 
 #define X(name) extern const struct tokenizer_model tokenizer_##name;
 TOKENIZER_LIST(X)

@@ -5,8 +5,8 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "model/quote.h"
-#include "model/utf8.h"
 
 /* `tag` is the other half of the hash, so that most wrong places are passed without looking at their piece.
  */

@@ -26,7 +26,7 @@ enum ask_tool_choice { ASK_TOOLS_NONE, ASK_TOOLS_AUTO, ASK_TOOLS_REQUIRED, ASK_T
 /* A prompt of /v1/completions: text, or ids that the client made. */
 struct ask_prompt {
     char *text;    /* NULL when ids are given; may hold no NUL */
-    token_id *ids; /* (n_ids) not yet held against a vocabulary */
+    token_id *ids; /* (n_ids) each < ask_limits.n_vocab */
     uint32_t n_ids;
 };
 
@@ -34,7 +34,7 @@ struct ask_limits {
     uint32_t max_choices; /* n, best_of, and prompts times n */
     uint32_t max_stops;   /* strings, each of at most 256 bytes */
     uint32_t max_top_logprobs;
-    uint32_t n_vocab; /* for logit_bias */
+    uint32_t n_vocab; /* for logit_bias and prompts of ids */
 };
 
 struct ask {
@@ -46,6 +46,8 @@ struct ask {
      * tool_call_id, name. Roles: system (also from developer), user, assistant, tool. */
     json_t *messages;
     bool continues_final_message; /* the last message, an assistant's, is to be gone on with */
+    bool adds_generation_prompt;  /* the template begins an answer; never with the above */
+    bool repeats_final_message;   /* chat's echo, with continues_final_message: its text comes first */
     json_t *tools;                /* [{"type": "function", "function": {...}}], or NULL */
     enum ask_tool_choice tool_choice;
     char *tool_name; /* with ASK_TOOLS_NAMED */
@@ -55,7 +57,7 @@ struct ask {
     bool echo; /* completions: the prompt first */
     /* the answer */
     uint32_t n, best_of; /* answers a prompt: wanted, generated */
-    uint32_t max_tokens; /* UINT32_MAX: until the context ends */
+    uint32_t max_tokens; /* UINT32_MAX: until the context ends; 0 only with echo: nothing is generated */
     uint32_t min_tokens;
     bool ignores_end;
     bool is_streamed, includes_usage;
@@ -64,11 +66,13 @@ struct ask {
     char **stops; /* (n_stops) */
     uint32_t n_stops;
     enum ask_format format;
-    char *schema;                 /* JSON text, with ASK_JSON_SCHEMA */
+    char *schema;                 /* JSON text of an object, with ASK_JSON_SCHEMA */
+    char *schema_name;            /* "" */
     struct sampler_opts sampling; /* biases point to `biases` */
     struct logit_bias *biases;
     bool has_seed;
-    int32_t priority; /* lower goes first, as in vLLM */
+    int32_t priority;                /* lower goes first, as in vLLM */
+    json_t *instructions, *metadata; /* of responses, which repeats them; NULL where not given */
 };
 
 /* Reads a body. 0 and *ask (ask_free), or negative with *error filled: an HTTP status and what OpenAI's error

@@ -19,9 +19,18 @@ int output_text_open(struct output_text **output, const struct tokenizer *tokeni
                      uint32_t n_stops);
 void output_text_close(struct output_text *output);
 /* Adds a token; appends what became certain to `out` (NULL: nowhere). True once a stop string is complete:
- * the text ends before it, and later tokens are not looked at. */
+ * the text ends before it, and later tokens are not looked at. The first to be complete counts; of several
+ * that end at the same byte, the longest. */
 bool output_text_add(struct output_text *output, token_id token, struct text *out);
 /* The end without a stop string: what was held back is text after all. */
 void output_text_end(struct output_text *output, struct text *out);
+/* What is held back is text after all, while tokens may yet come: no stop string goes on across this point.
+ */
+void output_text_release(struct output_text *output, struct text *out);
+
+/* What is held back now: its length, and the bytes, valid until the next call. */
+size_t output_text_held(const struct output_text *output, const char **held);
+/* The index of the stop string that ended the text, or -1. */
+int output_text_stopped_by(const struct output_text *output);
 
 #endif

@@ -8,15 +8,11 @@
 #define CABINET_SERVER_REPLY_H
 
 #include "base/text.h"
+#include "model/logprobs.h"
 #include "model/tokenizer.h"
 #include "server/ask.h"
 
 struct reply;
-
-struct token_logprob {
-    token_id token;
-    float logprob; /* natural logarithm of the probability, before sampling options change it */
-};
 
 struct reply_token {
     token_id token;
@@ -32,12 +28,14 @@ struct reply_usage {
     uint32_t reasoning_tokens;
 };
 
+/* A cancelled answer is told as one that got too long: clients know no other word for an unfinished one. */
 enum reply_finish { REPLY_STOP, REPLY_LENGTH, REPLY_CANCELLED };
 
 struct reply_opts {
     const struct ask *ask;             /* borrowed until reply_close, as is the tokenizer */
     const struct tokenizer *tokenizer; /* */
     const char *model;                 /* the served model's name; copied */
+    const char *fingerprint;           /* of server and model, for system_fingerprint; copied; may be NULL */
     uint64_t id;        /* makes "chatcmpl-...", "cmpl-...", "resp_...", "msg_..." and call ids */
     int64_t created_s;  /* since 1970 */
     bool parses_tools;  /* the answer's text may hold tool calls, in this form: */
@@ -55,6 +53,8 @@ void reply_start(struct reply *reply, const struct reply_usage *usage, struct te
 /* With ask->echo: the prompt's tokens, before the choice's own. */
 void reply_prompt_token(struct reply *reply, uint32_t choice, const struct reply_token *token,
                         struct text *out);
+/* One of the choice's own; its logprob counts if the ask wants logprobs or best_of > n. What comes behind a
+ * complete stop string is ignored. */
 void reply_token(struct reply *reply, uint32_t choice, const struct reply_token *token, struct text *out);
 void reply_finish(struct reply *reply, uint32_t choice, enum reply_finish finish, struct text *out);
 /* Every choice has finished. With best_of > n the n of the highest mean logprob are given. */

@@ -137,18 +137,22 @@ class Inspect(Keys):
 
 
 class Bench(Keys):
+    KINDS = {"machine": dict, "kv_codec": str, "rounds": int, "rows": list}
+    MACHINE = {"read_bytes_per_second": float, "int8_ops_per_second": float, "bf16_flops": float, "f32_flops": float,
+               "read_buffer_bytes": int, "threads": int, "kernels": str}
+    ROW = {"test": str, "depth": int, "batch": int, "tokens_per_second": float, "tokens_per_second_min": float,
+           "tokens_per_second_max": float, "limit_tokens_per_second": float, "fraction": float}
+
     def test_keys(self):
         report = self.json("bench", MODEL, "-p", "16", "-n", "4", "-d", "0,40", "-b", "1,2", "-r", "2", "--json", "--kv", "f32")
-        self.check(report, {"machine": dict, "kv_codec": str, "rounds": int, "rows": list})
-        self.check(report["machine"], {"read_bytes_per_second": float, "int8_ops_per_second": float, "bf16_flops": float,
-                                       "f32_flops": float, "read_buffer_bytes": int, "threads": int, "kernels": str})
+        self.check(report, self.KINDS)
+        self.check(report["machine"], self.MACHINE)
         self.assertEqual((report["kv_codec"], report["rounds"]), ("f32", 2))
         rows = [(row["test"], row["depth"], row["batch"]) for row in report["rows"]]
         decodes = [("decode", depth, batch) for depth in (0, 40) for batch in (1, 2)]
         self.assertEqual(sorted(rows), sorted([("prefill", 0, 1), ("prefill", 40, 1), *decodes]))
         for row in report["rows"]:
-            self.check(row, {"test": str, "depth": int, "batch": int, "tokens_per_second": float, "tokens_per_second_min": float,
-                             "tokens_per_second_max": float, "limit_tokens_per_second": float, "fraction": float})
+            self.check(row, self.ROW)
             self.assertGreater(row["fraction"], 0)
             self.assertLessEqual(row["tokens_per_second_min"], row["tokens_per_second"])
             self.assertLessEqual(row["tokens_per_second"], row["tokens_per_second_max"])
@@ -178,7 +182,9 @@ class Perplexity(Keys):
 class Documented(unittest.TestCase):
     def test_every_key_is_in_the_document(self):
         document = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "json.md").read_text()
-        for key in [*Run.KINDS, *Inspect.KINDS, *Perplexity.KINDS, *Perplexity.COMPARED]:
+        rows = [key for key in Bench.ROW if key in document]  # named in one list
+        self.assertEqual(rows, [*Bench.ROW])
+        for key in [*Run.KINDS, *Inspect.KINDS, *Bench.KINDS, *Bench.MACHINE, *Perplexity.KINDS, *Perplexity.COMPARED]:
             self.assertIn(f"`{key}`", document)
 
 

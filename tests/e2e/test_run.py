@@ -1,8 +1,10 @@
 """cabinet run: one answer, the same one for the same seed, from a prompt in any place; the bill; short model names."""
 
+import re
+import subprocess
 import unittest
 
-from cabinet import MODEL, TINY, CabinetTest, run
+from cabinet import CABINET, MODEL, TINY, CabinetTest, run
 
 BILL = (r"\AKV bill: prompt (\d+) tokens \((\d+) reused\), output (\d+); TTFT \d+ ms, prefill \d+ tokens/s, decode [\d.]+ "
         r"tokens/s; KV held [\d.]+ \w+, [\d,]+ B/token, \d+ % of the last token's reads\n\Z")
@@ -29,6 +31,21 @@ class OneAnswer(CabinetTest):
         self.assertEqual(first, self.ids("-p", "hi", "--seed", "7", "--threads", "1"))
         self.assertEqual(first, self.ids("-p", "hi", "--seed", "7", "--kv-memory", "1M"))
         self.assertNotEqual(first, self.ids("-p", "hi", "--seed", "8"))
+
+    def test_memory_in_percent_of_what_is_free(self):
+        self.assertEqual(self.ids("-p", "hi", "--seed", "7"), self.ids("-p", "hi", "--seed", "7", "--kv-memory", "0.5%"))
+        error = self.refused("run", MODEL, "-p", "hi", "--kv-memory", "102400%", says=["free"])
+        asked, free = (float(n) * 1024 ** "BKMGT".index(unit) for n, unit in re.findall(r"([\d.]+) ([BKMGT])", error))
+        self.assertTrue(800 < asked / free < 1250, error)  # what is free is looked up twice
+
+    def test_output_that_cannot_be_written(self):
+        for arguments in (["run", MODEL, "-p", "hi", "-n", "3"], ["run", MODEL, "-p", "hi", "-n", "3", "--json"], ["inspect", MODEL],
+                          ["help"]):
+            with open("/dev/full", "wb") as full, self.subTest(arguments=arguments):
+                process = subprocess.run([CABINET, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=full,
+                                         stderr=subprocess.PIPE, timeout=60, check=False)
+                self.assertEqual(process.returncode, 1)
+                self.assertIn(b"cabinet: standard output could not be written\n", process.stderr)
 
     def test_without_a_seed_answers_differ(self):
         self.assertNotEqual(self.ids("-p", "hi"), self.ids("-p", "hi"))

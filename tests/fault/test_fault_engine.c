@@ -32,9 +32,10 @@ struct generation {
     uint64_t time;
 };
 
-static void keep_token(void *user, token_id token) {
+static bool keep_token(void *user, const struct token_report *report) {
     struct generation *generation = user;
-    generation->output[generation->n_output++] = token;
+    generation->output[generation->n_output++] = report->token;
+    return false;
 }
 
 /* Opens what is not open yet. */

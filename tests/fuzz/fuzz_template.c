@@ -11,6 +11,8 @@
 #include "base/err.h"
 #include "model/chat_template.h"
 
+#include "../support/render_messages.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
 static const struct chat_message talk[] = {
@@ -31,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     for (size_t n_messages = 1; n_messages <= 4; n_messages += 3) {
         char *text;
         size_t text_length;
-        code = chat_template_render(chat, talk, n_messages, n_messages == 4, 0, &text, &text_length);
+        code = render_messages(chat, talk, n_messages, n_messages == 4, 0, &text, &text_length);
         if (code < 0) {
             check_error(code);
             continue;

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/utf8.h"
 #include "model/tokenizer.h"
-#include "model/utf8.h"
 
 #include "../unit/tiny_sentencepiece.h"
 #include "../unit/tiny_vocabulary.h"

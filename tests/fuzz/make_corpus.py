@@ -188,8 +188,59 @@ def split_seeds():
     }
 
 
+def ask(api, **fields):
+    """What fuzz_ask.c reads: the API's digit, the body."""
+    return b"0123"[api:api + 1] + json.dumps(fields).encode()
+
+
+def ask_seeds():
+    chat, completions, responses, messages = range(4)
+    hi = [{"role": "user", "content": "hi"}]
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    function = {"name": "f", "description": "d", "parameters": schema}
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    deep = 200
+    return {
+        "chat": ask(chat, messages=hi),
+        "chat-options": ask(chat, model="m", messages=hi, stream=True, stream_options={"include_usage": True}, max_tokens=5,
+                            max_completion_tokens=6, temperature=0.5, top_p=0.9, top_k=40, min_p=0.1, n=2, stop=["a", "b"],
+                            seed=1, presence_penalty=1, frequency_penalty=-1, repetition_penalty=1.1,
+                            logit_bias={"1": 2}, logprobs=True, top_logprobs=3, user="u", ignore_eos=True, min_tokens=1,
+                            priority=2, response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}),
+        "chat-tools": ask(chat, tools=[{"type": "function", "function": function}], parallel_tool_calls=False,
+                          tool_choice={"type": "function", "function": {"name": "f"}},
+                          messages=[{"role": "developer", "content": [{"type": "text", "text": "be"}]}, *hi,
+                                    {"role": "assistant", "content": None, "tool_calls": [call]},
+                                    {"role": "tool", "tool_call_id": "c1", "content": "r"}]),
+        "chat-continue": ask(chat, messages=[*hi, {"role": "assistant", "content": "so"}], echo=True,
+                             continue_final_message=True, add_generation_prompt=False),
+        "chat-image": ask(chat, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": ""}}]}]),
+        "completions": ask(completions, prompt="x", echo=True, max_tokens=0, logprobs=2, best_of=2, suffix=None),
+        "completions-many": ask(completions, prompt=["a", [1, 2], "b"], n=2),
+        "completions-ids": ask(completions, prompt=[1, 2, 999]),
+        "responses": ask(responses, input="x", instructions="be", text={"format": {"type": "json_object"}},
+                         metadata={"k": "v"}, store=True, include=["message.output_text.logprobs"], top_logprobs=1),
+        "responses-items": ask(responses, tools=[{"type": "function", **function}], tool_choice="required",
+                               input=[{"role": "user", "content": [{"type": "input_text", "text": "a"}]},
+                                      {"type": "reasoning"}, {"type": "function_call", "call_id": "c", "name": "f",
+                                                              "arguments": "{}"},
+                                      {"type": "function_call_output", "call_id": "c", "output": "r"}]),
+        "messages": ask(messages, max_tokens=1, messages=hi, system=[{"type": "text", "text": "s"}], stop_sequences=["x"],
+                        metadata={"user_id": "u"}),
+        "messages-tools": ask(messages, max_tokens=1, tools=[{"name": "f", "input_schema": schema}],
+                              tool_choice={"type": "any", "disable_parallel_tool_use": True},
+                              messages=[*hi, {"role": "assistant", "content": [
+                                  {"type": "thinking", "thinking": ""}, {"type": "text", "text": "t"},
+                                  {"type": "tool_use", "id": "c", "name": "f", "input": {}}, {"type": "text", "text": "u"}]},
+                                  {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "r"}]}]),
+        "deep": b'0{"x":' + b"[" * deep, "deep-objects": b"0" + b'{"":' * deep, "nul": b'0{"x":"\\u0000"}',
+        "not-utf8": b'0{"x":"\xff\xfe"}', "large": b'1{"prompt":[1e999]}', "larger": b'1{"prompt":[99999999999999999999]}',
+        "behind": b'2{"input":"x"} x', "twice": b'3{"max_tokens":1,"max_tokens":"x"}', "array": b"0[]", "nothing": b"0",
+    }
+
+
 def main():
-    corpora = {"gguf": gguf_seeds, "listing": listing_seeds, "split": split_seeds}
+    corpora = {"gguf": gguf_seeds, "listing": listing_seeds, "split": split_seeds, "ask": ask_seeds}
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
     for target, seeds in corpora.items():
         os.makedirs(os.path.join(root, target), exist_ok=True)

@@ -17,10 +17,10 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "engine/engine.h"
 #include "gguf_mutate.h"
 #include "model/prompt.h"
-#include "model/utf8.h"
 
 enum {
     N_WORKERS = 2, /* as many as run_workers tells apart */
@@ -72,11 +72,12 @@ struct run {
     struct tokenizer_stream stream;
 };
 
-static void show_token(void *user, token_id token) {
+static bool show_token(void *user, const struct token_report *report) {
     struct run *run = user;
     char text[TOKENIZER_STEP_MAX];
-    size_t length = tokenizer_decode_step(run->model.tokenizer, &run->stream, token, text);
+    size_t length = tokenizer_decode_step(run->model.tokenizer, &run->stream, report->token, text);
     if (length > sizeof text || utf8_valid_prefix(text, length) != length) fail_case("text that is no UTF-8");
+    return false;
 }
 
 /* A conversation's first turn, through the chat template where there is one. */

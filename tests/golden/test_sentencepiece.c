@@ -11,8 +11,8 @@
 
 #include "base/cursor.h"
 #include "base/err.h"
+#include "base/utf8.h"
 #include "model/tokenizer.h"
-#include "model/utf8.h"
 
 enum { TEXT_MAX = 1 << 16, GOLDEN_MAX = 1 << 17 };
 

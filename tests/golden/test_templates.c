@@ -21,6 +21,8 @@
 #include "base/mem.h"
 #include "model/chat_template.h"
 
+#include "../support/render_messages.h"
+
 enum { N_TEMPLATES = 70, MESSAGES_MAX = 8, SOURCE_MAX = 1 << 16, ENTRY_MAX = 100 };
 
 /* Python cannot run these without tools: it refuses to loop over None, minijinja takes that for an empty
@@ -69,8 +71,8 @@ static struct outcome render(const char *source, size_t length, const struct con
     outcome.code = chat_template_open(&chat, source, length, "<s>", "</s>");
     if (outcome.code == 0)
         outcome.code =
-            chat_template_render(chat, conversation->messages, conversation->n_messages, prompt,
-                                 json_integer_value(json_object_get(golden, "now")), &text, &outcome.length);
+            render_messages(chat, conversation->messages, conversation->n_messages, prompt,
+                            json_integer_value(json_object_get(golden, "now")), &text, &outcome.length);
     if (outcome.code < 0) outcome.length = strlen(err_message());
     outcome.text = mem_strndup(outcome.code < 0 ? err_message() : text, outcome.length);
     assert_non_null(outcome.text);

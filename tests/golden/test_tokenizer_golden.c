@@ -15,9 +15,9 @@
 
 #include "base/cursor.h"
 #include "base/err.h"
+#include "base/utf8.h"
 #include "model/byte_alphabet.h"
 #include "model/tokenizer.h"
-#include "model/utf8.h"
 
 enum { TEXT_MAX = 1 << 16, GOLDEN_MAX = 1 << 20 };
 

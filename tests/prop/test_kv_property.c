@@ -1,43 +1,23 @@
 /* Random operations against the KV cache and against a deliberately naive one, with blocks of 3 tokens, at
- * most 7 slabs and two groups, of which any may have a window, so that every corner is near: full pools, cut
- * blocks, passed blocks, slabs that change their class.
+ * most 7 slabs, two groups, of which any may have a window, keys of 4 bits and texts that often begin alike,
+ * so that every corner is near: full pools, cut blocks, passed blocks, slabs that change their class, keys
+ * that collide, evictions.
  *
  *     test_kv_property [OPERATIONS [SEED]]
  *
  * After each operation kv_check must hold and everything that the cache says must be what the naive cache
- * says. The naive one keeps, for every byte of the arena, who owns it, and for every slot, which token was
- * stored there: two owners of a byte, or a token that is no longer where it was stored, end the run. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+ * says. The naive one keeps a list of all prefixes that are cached, for every byte of the arena the block
+ * that owns it, and for every slot what was stored there: the salt and all tokens up to this one. Two owners
+ * of a byte, or a slot that holds anything else than its sequence's tokens, end the run. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/rng.h"
-#include "kv/kv_cache.h"
-
-_Static_assert(BLOCK_TOKENS == 3, "this program is to be built with tiny blocks");
-
-enum {
-    N_GROUPS = 2,
-    MAX_SLABS = 7,
-    MAX_SEQUENCES = 5,
-    MAX_TOKENS = 40,
-    MAX_BLOCKS = MAX_TOKENS / BLOCK_TOKENS + 1,
-    MAX_ARENA_BYTES = 4096,
-    OPERATIONS_PER_CACHE = 500,
-    MAX_WINDOW = 12,
-    MAX_STEP = 8,
-    FAR = (MAX_WINDOW + MAX_STEP) / BLOCK_TOKENS + 4, /* blocks; a window group never holds more */
-    NOBODY = 0,
-};
+#include "kv/kv_usage.h"
+#include "naive_kv.h"
 
 static uint64_t seed = 1, n_operations = 1000000;
 
@@ -45,134 +25,42 @@ static uint64_t seed = 1, n_operations = 1000000;
 static uint64_t stream, n_drawn;
 static uint32_t below(uint32_t n) { return (uint32_t)(rng_u64(stream, n_drawn++) % n); }
 
-struct naive_sequence {
-    struct kv_seq kv;     /* what the cache under test is given */
-    struct kv_seq before; /* a copy of it */
-    bool has_tables;
-    uint32_t n_computed, n_reserved, n_blocks;
-    uint32_t n_passed[N_GROUPS]; /* blocks at the front that are gone */
-    uint64_t payloads[N_GROUPS][MAX_BLOCKS];
-    uint32_t tokens[MAX_TOKENS]; /* what was stored, (n_computed) */
-};
-
-struct world {
-    struct kv_cache *cache;
-    struct kv_layout layout;
-    struct kv_opts opts;
-    uint32_t block_bytes[N_GROUPS], window[N_GROUPS], slab_bytes, n_slabs;
-    uint32_t most_held[N_GROUPS][FAR + 1];              /* blocks of a sequence of so many blocks, at worst */
-    struct naive_sequence sequences[MAX_SEQUENCES + 1]; /* one more than the cache has tables for */
-    uint8_t owner[MAX_ARENA_BYTES];                     /* 1 + sequence * N_GROUPS + group, or NOBODY */
-    uint32_t content[MAX_ARENA_BYTES];                  /* at payload + slot: the token stored there */
-    uint64_t n_allocations, number, operation;
-    uint32_t next_token;
-};
-
-static struct world world;
-
-#define CHECK(condition)                                                                                     \
-    do {                                                                                                     \
-        if (!(condition))                                                                                    \
-            fail_msg("seed %llu, cache %llu, operation %llu, line %d: %s", (unsigned long long)seed,         \
-                     (unsigned long long)world.number, (unsigned long long)world.operation, __LINE__,        \
-                     #condition);                                                                            \
-    } while (0)
-
-static uint32_t blocks_of(uint32_t n_tokens) { return (n_tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS; }
-
-/* Whether a token at `position` or any later one sees a slot of block b: its last one is passed last. */
-static bool is_seen(unsigned group, uint32_t position, uint32_t b) {
-    return world.window[group] == 0 || (b + 1) * BLOCK_TOKENS - 1 + world.window[group] > position;
-}
-
-/* ---- what must be, from the map of owners alone ---- */
-
-/* The group whose payloads lie in a slab, or -1; *n_used of them. */
-static int group_of_slab(uint32_t slab, uint32_t *n_used) {
-    *n_used = 0;
-    int group = -1;
-    for (uint32_t i = 0; i < MAX_SEQUENCES + 1; i++)
-        for (int g = 0; g < N_GROUPS; g++)
-            for (uint32_t b = world.sequences[i].n_passed[g]; b < world.sequences[i].n_blocks; b++) {
-                if (world.sequences[i].payloads[g][b] / world.slab_bytes != slab) continue;
-                CHECK(group < 0 || group == g);
-                group = g;
-                ++*n_used;
-            }
-    return group;
-}
-
-/* How many slabs are free, and how many payloads of each group fit into the others. */
-static uint32_t free_slabs(uint32_t room[N_GROUPS]) {
-    uint32_t n_free = 0, n_used;
-    for (int g = 0; g < N_GROUPS; g++) room[g] = 0;
-    for (uint32_t slab = 0; slab < world.n_slabs; slab++) {
-        int group = group_of_slab(slab, &n_used);
-        if (group < 0)
-            n_free++;
-        else
-            room[group] += world.slab_bytes / world.block_bytes[group] - n_used;
-    }
-    return n_free;
-}
-
-/* Whether group g can get n[g] more payloads, for each. */
-static bool can_take(uint32_t n_free, const uint32_t room[N_GROUPS], const uint32_t n[N_GROUPS]) {
-    uint32_t n_slabs = 0;
-    for (int g = 0; g < N_GROUPS; g++) {
-        uint32_t per_slab = world.slab_bytes / world.block_bytes[g],
-                 missing = n[g] > room[g] ? n[g] - room[g] : 0;
-        n_slabs += (missing + per_slab - 1) / per_slab;
-    }
-    return n_slabs <= n_free;
-}
-
-/* Blocks that a sequence holds at worst while it grows to n_tokens, step_tokens at a time. */
-static uint32_t count_most_held(unsigned group, uint32_t n_tokens) {
-    uint32_t most = 0;
-    for (uint32_t begin = 0; begin < n_tokens; begin++) {
-        uint32_t end = begin + world.opts.step_tokens, n = 0;
-        for (uint32_t b = 0; b < blocks_of(end < n_tokens ? end : n_tokens); b++)
-            n += is_seen(group, begin, b);
-        if (n > most) most = n;
-    }
-    return most;
-}
-
-static uint32_t most_tokens(uint32_t n_free, const uint32_t room[N_GROUPS]) {
-    for (uint32_t n = 0;; n++) {
-        uint32_t n_blocks[N_GROUPS];
-        bool is_bounded = n == FAR;
-        for (unsigned g = 0; g < N_GROUPS; g++) {
-            bool is_full = world.window[g] == 0;
-            n_blocks[g] = is_full ? n + 1 : world.most_held[g][n + 1 < FAR ? n + 1 : FAR];
-            is_bounded &= !is_full;
-        }
-        if (!can_take(n_free, room, n_blocks)) return n * BLOCK_TOKENS;
-        if (is_bounded) return UINT32_MAX;
-    }
-}
-
 /* ---- comparing ---- */
+
+/* What a slot holds that belongs to position i. */
+static uint64_t meaning(const struct naive_sequence *s, uint32_t i) {
+    uint64_t hash = s->salt + 1;
+    for (uint32_t k = 0; k <= i; k++)
+        hash = (hash ^ (uint64_t)(s->tokens[k] + 7)) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash;
+}
 
 static void check_sequence(uint32_t index) {
     struct naive_sequence *s = &world.sequences[index];
-    uint64_t bytes = 0;
-    CHECK(s->kv.n_computed == s->n_computed && s->kv.n_reserved == s->n_reserved);
+    uint64_t bytes = 0, shared_bytes = 0, meanings[MAX_TOKENS];
+    uint32_t n_shared = 0;
+    CHECK(s->kv.n_computed == s->n_computed && s->kv.n_reserved == s->n_reserved && s->kv.salt == s->salt);
     CHECK((s->kv.table != 0) == s->has_tables);
+    for (uint32_t i = 0; i < s->n_computed; i++) meanings[i] = meaning(s, i);
     for (unsigned g = 0; g < N_GROUPS; g++) {
         uint32_t n;
         const uint64_t *payloads = kv_payloads(world.cache, &s->kv, g, &n);
         CHECK(n == s->n_blocks);
-        for (uint32_t b = 0; b < n; b++)
-            CHECK(payloads[b] == (b < s->n_passed[g] ? UINT64_MAX : s->payloads[g][b]));
+        for (uint32_t b = 0; b < n; b++) {
+            CHECK(payloads[b] == (b < s->n_passed[g] ? NONE : s->payloads[g][b]));
+            if (b < s->n_passed[g] || world.blocks[payloads[b]].n_holders == 1) continue;
+            n_shared++;
+            shared_bytes += world.block_bytes[g];
+        }
         uint64_t group_bytes = (n - s->n_passed[g]) * world.block_bytes[g];
         CHECK(kv_group_held_bytes(world.cache, &s->kv, g) == group_bytes);
         bytes += group_bytes;
         for (uint32_t i = s->n_passed[g] * BLOCK_TOKENS; i < s->n_computed; i++)
-            CHECK(world.content[s->payloads[g][i / BLOCK_TOKENS] + i % BLOCK_TOKENS] == s->tokens[i]);
+            CHECK(world.content[s->payloads[g][i / BLOCK_TOKENS] + i % BLOCK_TOKENS] == meanings[i]);
     }
     CHECK(kv_held_bytes(world.cache, &s->kv) == bytes);
+    struct kv_sharing shared = kv_shared(world.cache, &s->kv);
+    CHECK(shared.n_blocks == n_shared && shared.bytes == shared_bytes);
     if (world.window[0] == 0 && world.window[1] == 0)
         CHECK(bytes == kv_bytes_for(&world.layout, s->n_reserved, 1));
 }
@@ -180,79 +68,95 @@ static void check_sequence(uint32_t index) {
 static void check_everything(void) {
     CHECK(kv_check(world.cache));
     CHECK(mem_count() == world.n_allocations);
-    uint32_t n_sealed = 0, n_blocks = 0, room[N_GROUPS], none[N_GROUPS] = {0};
-    uint64_t held = 0;
-    for (uint32_t i = 0; i < MAX_SEQUENCES + 1; i++) {
-        check_sequence(i);
-        for (unsigned g = 0; g < N_GROUPS; g++) {
-            n_sealed += world.sequences[i].n_computed / BLOCK_TOKENS - world.sequences[i].n_passed[g];
-            n_blocks += world.sequences[i].n_blocks - world.sequences[i].n_passed[g];
-        }
+    uint32_t n_sealed = 0, n_open = 0, n_idle = 0, room[N_GROUPS], none[N_GROUPS] = {0};
+    uint64_t held = 0, idle = 0;
+    for (uint32_t i = 0; i < MAX_SEQUENCES + 1; i++) check_sequence(i);
+    for (size_t i = 0; i < world.n_slabs * world.slab_bytes; i++) {
+        if (world.owner[i] == NOBODY) continue;
+        const struct naive_block *block = &world.blocks[world.owner[i] - 1];
+        *(naive_is_idle(block) ? &idle : &held) += 1;
+        if (i == world.owner[i] - 1u)
+            *(naive_is_idle(block) ? &n_idle : block->is_keyed ? &n_sealed : &n_open) += 1;
     }
-    for (size_t i = 0; i < MAX_ARENA_BYTES; i++) held += world.owner[i] != NOBODY;
-    uint32_t n_free = free_slabs(room);
     struct kv_usage usage = kv_usage(world.cache);
     CHECK(usage.arena_bytes == world.opts.memory_bytes);
-    CHECK(usage.held_bytes == held);
-    CHECK(usage.waste_bytes == (uint64_t)(world.n_slabs - n_free) * world.slab_bytes - held);
-    CHECK(usage.n_sealed == n_sealed && usage.n_open == n_blocks - n_sealed);
-    CHECK(usage.free_tokens == most_tokens(n_free, room));
-    CHECK(usage.capacity_tokens == most_tokens(world.n_slabs, none));
+    CHECK(usage.held_bytes == held && usage.idle_bytes == idle);
+    CHECK(usage.n_sealed == n_sealed && usage.n_open == n_open && usage.n_idle == n_idle);
+    uint32_t n_free = naive_free_slabs(true, room);
+    CHECK(usage.waste_bytes == (uint64_t)(world.n_slabs - n_free) * world.slab_bytes - held - idle);
+    n_free = naive_free_slabs(false, room);
+    CHECK(usage.free_tokens == naive_most_tokens(n_free, room));
+    CHECK(usage.capacity_tokens == naive_most_tokens(world.n_slabs, none));
 }
 
 /* ---- operations ---- */
 
-/* Takes over the blocks that the cache gave; none of their bytes may have an owner. */
-static void own_new_blocks(uint32_t index, uint32_t n_blocks) {
-    struct naive_sequence *s = &world.sequences[index];
-    for (unsigned g = 0; g < N_GROUPS; g++) {
-        uint32_t n;
-        const uint64_t *payloads = kv_payloads(world.cache, &s->kv, g, &n);
-        CHECK(n == n_blocks);
-        for (uint32_t b = s->n_blocks; b < n_blocks; b++) {
-            s->payloads[g][b] = payloads[b];
-            CHECK(payloads[b] + world.block_bytes[g] <= world.opts.memory_bytes);
-            for (uint32_t i = 0; i < world.block_bytes[g]; i++) {
-                CHECK(world.owner[payloads[b] + i] == NOBODY);
-                world.owner[payloads[b] + i] = (uint8_t)(1 + index * N_GROUPS + g);
-            }
-        }
+static uint32_t count_holders(void) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < MAX_SEQUENCES + 1; i++) n += world.sequences[i].has_tables;
+    return n;
+}
+
+/* What a sequence will say from position `from` on: one of few texts, sometimes with a slip. */
+static void plan_text(struct naive_sequence *s, uint32_t from) {
+    const int32_t *text = world.texts[below(N_TEXTS)];
+    for (uint32_t i = from; i < MAX_TOKENS; i++) s->tokens[i] = text[i];
+    if (from < MAX_TOKENS && below(3) == 0) s->tokens[from + below(MAX_TOKENS - from)] ^= 1;
+}
+
+/* Whether a sequence of these tokens could go on after n_blocks cached ones. */
+static bool is_hit(uint64_t salt, const int32_t *tokens, uint32_t n_blocks) {
+    for (uint32_t b = 0; b < n_blocks; b++) {
+        const struct naive_prefix *prefix = naive_find_prefix(salt, tokens, b + 1);
+        if (prefix == NULL) return false;
+        for (unsigned g = 0; g < N_GROUPS; g++)
+            if (naive_is_seen(g, n_blocks * BLOCK_TOKENS, b) && prefix->payloads[g] == NONE) return false;
     }
+    return true;
+}
+
+/* The table's entry names the block of the prefix that ends with it. */
+static void take_cached(struct naive_sequence *s, unsigned group, uint32_t b) {
+    s->payloads[group][b] = naive_prefix_of(s, b + 1)->payloads[group];
+    world.blocks[s->payloads[group][b]].n_holders++;
+}
+
+static void match(uint32_t index) {
+    struct naive_sequence *s = &world.sequences[index];
+    if (s->has_tables) return;
+    plan_text(s, 0);
+    s->salt = below(N_SALTS);
+    uint32_t n = below(world.opts.max_tokens + 1), n_blocks = n == 0 ? 0 : (n - 1) / BLOCK_TOKENS;
+    while (!is_hit(s->salt, s->tokens, n_blocks)) n_blocks--;
+    if (count_holders() == world.opts.max_sequences) n_blocks = 0;
+    CHECK(kv_match(world.cache, &s->kv, s->tokens, n, s->salt) == n_blocks * BLOCK_TOKENS);
+    if (n_blocks == 0) return;
+    s->has_tables = true;
     s->n_blocks = n_blocks;
-}
-
-static void disown_block(uint32_t index, unsigned group, uint32_t b) {
-    uint64_t payload = world.sequences[index].payloads[group][b];
-    for (uint32_t i = 0; i < world.block_bytes[group]; i++) {
-        CHECK(world.owner[payload + i] == 1 + index * N_GROUPS + group);
-        world.owner[payload + i] = NOBODY;
-    }
-}
-
-static void disown_blocks(uint32_t index, uint32_t n_left) {
-    struct naive_sequence *s = &world.sequences[index];
+    s->n_computed = s->n_reserved = n_blocks * BLOCK_TOKENS;
     for (unsigned g = 0; g < N_GROUPS; g++) {
-        for (uint32_t b = n_left > s->n_passed[g] ? n_left : s->n_passed[g]; b < s->n_blocks; b++)
-            disown_block(index, g, b);
-        if (n_left == 0) s->n_passed[g] = 0;
+        while (!naive_is_seen(g, s->n_computed, s->n_passed[g])) s->n_passed[g]++;
+        for (uint32_t b = s->n_passed[g]; b < n_blocks; b++) take_cached(s, g, b);
     }
-    if (n_left < s->n_blocks) s->n_blocks = n_left;
 }
 
-static int expected_reserve(const struct naive_sequence *s, uint32_t n_tokens) {
+/* Makes room as the cache should, or says why it should not. */
+static int expect_reserve(const struct naive_sequence *s, uint32_t n_tokens) {
     if (n_tokens > world.opts.max_tokens) return ERR_TOO_LARGE;
-    uint32_t n_holders = 0, room[N_GROUPS];
-    for (uint32_t i = 0; i < MAX_SEQUENCES + 1; i++) n_holders += world.sequences[i].has_tables;
-    if (!s->has_tables && n_holders == world.opts.max_sequences) return ERR_FULL;
-    uint32_t n_free = free_slabs(room), n_blocks = blocks_of(n_tokens), n_new[N_GROUPS];
+    if (!s->has_tables && count_holders() == world.opts.max_sequences) return ERR_FULL;
+    uint32_t n_blocks = blocks_of(n_tokens), n_new[N_GROUPS], room[N_GROUPS];
     for (unsigned g = 0; g < N_GROUPS; g++) n_new[g] = n_blocks > s->n_blocks ? n_blocks - s->n_blocks : 0;
-    return n_blocks <= s->n_blocks || can_take(n_free, room, n_new) ? 0 : ERR_FULL;
+    uint32_t n_free = naive_free_slabs(false, room);
+    if (!naive_can_take(n_free, room, n_new)) return ERR_FULL;
+    while (n_free = naive_free_slabs(true, room), !naive_can_take(n_free, room, n_new))
+        CHECK(naive_evict_one() > 0);
+    return 0;
 }
 
 static void reserve(uint32_t index, uint32_t n_new) {
     struct naive_sequence *s = &world.sequences[index];
     uint32_t n_tokens = s->n_computed + n_new;
-    int expected = expected_reserve(s, n_tokens);
+    int expected = expect_reserve(s, n_tokens);
     s->before = s->kv;
     CHECK(kv_reserve(world.cache, &s->kv, n_new) == expected);
     if (expected < 0) {
@@ -261,62 +165,164 @@ static void reserve(uint32_t index, uint32_t n_new) {
     }
     s->has_tables = true;
     if (n_tokens > s->n_reserved) s->n_reserved = n_tokens;
-    own_new_blocks(index, blocks_of(s->n_reserved));
+    uint32_t n_blocks = blocks_of(s->n_reserved);
+    for (unsigned g = 0; g < N_GROUPS; g++) {
+        uint32_t n;
+        const uint64_t *payloads = kv_payloads(world.cache, &s->kv, g, &n);
+        CHECK(n == n_blocks);
+        for (uint32_t b = s->n_blocks; b < n_blocks; b++) naive_own_block(g, s->payloads[g][b] = payloads[b]);
+    }
+    s->n_blocks = n_blocks;
+}
+
+/* Block b of a sequence has become full. */
+static void key_block(struct naive_sequence *s, uint32_t b) {
+    struct naive_prefix *prefix = naive_prefix_of(s, b + 1);
+    if (prefix == NULL) {
+        while (naive_count_prefixes() == world.max_prefixes) CHECK(naive_evict_one() > 0);
+        prefix = naive_add_prefix(s->salt, s->tokens, b + 1);
+    }
+    for (unsigned g = 0; g < N_GROUPS; g++) {
+        uint64_t own = s->payloads[g][b];
+        if (prefix->payloads[g] == NONE) {
+            prefix->payloads[g] = own;
+            world.blocks[own].is_keyed = true;
+        } else {
+            take_cached(s, g, b);
+            naive_leave_block(own, false, 0);
+        }
+    }
 }
 
 static void commit(uint32_t index) {
     struct naive_sequence *s = &world.sequences[index];
     if (!s->has_tables) return;
-    uint32_t n_done = below(s->n_reserved - s->n_computed + 1);
-    for (uint32_t i = s->n_computed; i < s->n_computed + n_done; i++) {
-        s->tokens[i] = ++world.next_token;
-        for (unsigned g = 0; g < N_GROUPS; g++)
-            world.content[s->payloads[g][i / BLOCK_TOKENS] + i % BLOCK_TOKENS] = s->tokens[i];
+    uint32_t n_done = below(s->n_reserved - s->n_computed + 1), n_full = s->n_computed / BLOCK_TOKENS;
+    for (uint32_t i = s->n_computed; i < s->n_computed + n_done; i++)
+        for (unsigned g = 0; g < N_GROUPS; g++) {
+            uint64_t payload = s->payloads[g][i / BLOCK_TOKENS];
+            CHECK(world.blocks[payload].n_holders == 1 && !world.blocks[payload].is_keyed);
+            world.content[payload + i % BLOCK_TOKENS] = meaning(s, i);
+        }
+    kv_commit(world.cache, &s->kv, s->tokens, n_done);
+    uint32_t n_computed = s->n_computed + n_done;
+    for (uint32_t b = n_full; b < n_computed / BLOCK_TOKENS; b++) {
+        key_block(s, b);
+        s->n_computed = (b + 1) * BLOCK_TOKENS;
     }
-    s->n_computed += n_done;
-    kv_commit(world.cache, &s->kv, n_done);
+    s->n_computed = n_computed;
     for (unsigned g = 0; g < N_GROUPS; g++)
-        while (!is_seen(g, s->n_computed, s->n_passed[g])) disown_block(index, g, s->n_passed[g]++);
+        for (; !naive_is_seen(g, s->n_computed, s->n_passed[g]); s->n_passed[g]++)
+            naive_leave_block(s->payloads[g][s->n_passed[g]], true, ++world.n_uses);
+    naive_clean();
+}
+
+/* Whether a sequence can be cut to n_tokens with every slot where it is. */
+static bool can_keep(const struct naive_sequence *s, uint32_t n_tokens) {
+    uint32_t n_full = s->n_computed / BLOCK_TOKENS, cut = n_tokens / BLOCK_TOKENS;
+    if (n_tokens % BLOCK_TOKENS != 0 && cut < n_full) {
+        if (cut + 1 < n_full) return false; /* a block follows */
+        struct naive_sequence without = *s;
+        const struct naive_prefix *last = naive_prefix_of(s, n_full);
+        for (unsigned g = 0; g < N_GROUPS; g++)
+            if (s->n_passed[g] > cut || world.blocks[s->payloads[g][cut]].n_holders > 1) return false;
+        world.sequences[s - world.sequences].n_computed = 0; /* as if it did not end there */
+        bool is_own = naive_is_leaf(last);
+        world.sequences[s - world.sequences] = without;
+        if (!is_own) return false;
+    }
+    for (unsigned g = 0; g < N_GROUPS; g++)
+        for (uint32_t b = 0; b < blocks_of(n_tokens); b++)
+            if (naive_is_seen(g, n_tokens, b) && b < s->n_passed[g] &&
+                naive_prefix_of(s, b + 1)->payloads[g] == NONE)
+                return false;
+    return true;
+}
+
+static void drop_blocks(struct naive_sequence *s, uint32_t n_left) {
+    for (uint32_t b = s->n_blocks; b-- > n_left;) {
+        uint64_t used = ++world.n_uses;
+        if (b < s->n_computed / BLOCK_TOKENS) naive_prefix_of(s, b + 1)->used = used;
+        for (unsigned g = 0; g < N_GROUPS; g++)
+            if (b >= s->n_passed[g]) naive_leave_block(s->payloads[g][b], false, used);
+    }
+    if (n_left < s->n_blocks) s->n_blocks = n_left;
 }
 
 static void truncate_to(uint32_t index, uint32_t n_tokens) {
     struct naive_sequence *s = &world.sequences[index];
     uint32_t n_kept = n_tokens < s->n_computed ? n_tokens : s->n_computed;
-    for (unsigned g = 0; g < N_GROUPS; g++)
-        if (s->n_passed[g] > 0 && is_seen(g, n_kept, s->n_passed[g] - 1)) n_kept = 0;
+    while (!can_keep(s, n_kept)) n_kept--;
     CHECK(kv_truncate(world.cache, &s->kv, n_tokens) == n_kept);
+    drop_blocks(s, blocks_of(n_kept));
+    if (n_kept % BLOCK_TOKENS != 0 && n_kept / BLOCK_TOKENS < s->n_computed / BLOCK_TOKENS) {
+        struct naive_prefix *last = naive_prefix_of(s, s->n_blocks);
+        for (unsigned g = 0; g < N_GROUPS; g++) world.blocks[last->payloads[g]].is_keyed = false;
+        *last = (struct naive_prefix){0};
+    }
     s->n_computed = s->n_reserved = n_kept;
-    disown_blocks(index, blocks_of(n_kept));
+    for (unsigned g = 0; g < N_GROUPS; g++) {
+        if (s->n_passed[g] > s->n_blocks) s->n_passed[g] = s->n_blocks;
+        while (s->n_passed[g] > 0 && naive_is_seen(g, n_kept, s->n_passed[g] - 1))
+            take_cached(s, g, --s->n_passed[g]);
+    }
+    naive_clean();
+    if (below(2) == 0) plan_text(s, n_kept);
 }
 
 static void release(uint32_t index) {
-    kv_release(world.cache, &world.sequences[index].kv);
-    disown_blocks(index, 0);
-    world.sequences[index] = (struct naive_sequence){0};
+    struct naive_sequence *s = &world.sequences[index];
+    kv_release(world.cache, &s->kv);
+    drop_blocks(s, 0);
+    *s = (struct naive_sequence){0};
+    plan_text(s, 0);
+    naive_clean();
+}
+
+static void evict(uint64_t bytes) {
+    uint64_t freed = 0, more = 1;
+    while (freed < bytes && (more = naive_evict_one()) > 0) freed += more;
+    CHECK(kv_evict(world.cache, bytes) == freed);
 }
 
 static void operate(void) {
     uint32_t index = below(MAX_SEQUENCES + 1), n_computed = world.sequences[index].n_computed,
              kind = below(100);
-    if (kind < 35)
+    if (kind < 30)
         reserve(index, below(5));
-    else if (kind < 40)
+    else if (kind < 35)
         reserve(index, below(MAX_TOKENS));
-    else if (kind < 80)
+    else if (kind < 70)
         commit(index);
-    else if (kind < 86)
+    else if (kind < 75)
         truncate_to(index, below(n_computed + 2));
-    else if (kind < 92) /* the usual cut: a few tokens off the end */
+    else if (kind < 80) /* the usual cut: a few tokens off the end */
         truncate_to(index, n_computed - below(n_computed < 4 ? n_computed + 1 : 5));
+    else if (kind < 89)
+        match(index);
+    else if (kind < 91)
+        evict(below(200));
     else
         release(index);
 }
 
 /* ---- caches of random shapes ---- */
 
+/* With full attention no more prefixes than blocks there; else as many as blocks and the sequences' together.
+ */
+static uint32_t count_max_prefixes(void) {
+    uint32_t n_fewest = UINT32_MAX, n_all = world.opts.max_sequences * blocks_of(world.opts.max_tokens);
+    for (unsigned g = 0; g < N_GROUPS; g++) {
+        uint32_t n = world.n_slabs * (world.slab_bytes / world.block_bytes[g]);
+        n_all += n;
+        if (world.window[g] == 0 && n < n_fewest) n_fewest = n;
+    }
+    return n_fewest < UINT32_MAX ? n_fewest : n_all;
+}
+
 static void open_cache(void) {
     uint64_t number = world.number;
-    world = (struct world){.number = number};
+    world = (struct world){.seed = seed, .number = number};
     world.layout.n_groups = N_GROUPS;
     for (unsigned g = 0; g < N_GROUPS; g++) {
         world.window[g] = world.layout.groups[g].window = below(2) * below(MAX_WINDOW + 1);
@@ -335,7 +341,12 @@ static void open_cache(void) {
     };
     for (unsigned g = 0; g < N_GROUPS; g++)
         for (uint32_t n = 0; n <= FAR; n++)
-            world.most_held[g][n] = world.window[g] == 0 ? n : count_most_held(g, n * BLOCK_TOKENS);
+            world.most_held[g][n] = world.window[g] == 0 ? n : naive_most_held(g, n * BLOCK_TOKENS);
+    for (int i = 0; i < N_TEXTS; i++)
+        for (uint32_t t = 0; t < MAX_TOKENS; t++)
+            world.texts[i][t] = t < 2 * BLOCK_TOKENS ? (int32_t)t : (int32_t)below(2);
+    for (uint32_t i = 0; i < MAX_SEQUENCES + 1; i++) plan_text(&world.sequences[i], 0);
+    world.max_prefixes = count_max_prefixes();
     assert_true(world.opts.memory_bytes <= MAX_ARENA_BYTES);
     assert_int_equal(kv_open(&world.cache, &world.layout, &world.opts), 0);
     world.n_allocations = mem_count();
@@ -344,8 +355,13 @@ static void open_cache(void) {
 static void close_cache(void) {
     for (uint32_t i = 0; i < MAX_SEQUENCES + 1; i++) release(i);
     check_everything();
+    while (naive_find_victim(&(unsigned){0}) != NULL) { /* in this order, down to the last */
+        evict(1);
+        check_everything();
+    }
     struct kv_usage usage = kv_usage(world.cache);
-    CHECK(usage.held_bytes == 0 && usage.waste_bytes == 0 && usage.free_tokens == usage.capacity_tokens);
+    CHECK(usage.held_bytes + usage.idle_bytes + usage.waste_bytes == 0 &&
+          usage.free_tokens == usage.capacity_tokens);
     kv_close(world.cache);
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "kv/kv_usage.h"
 
 static int open_parts(struct forward_run *run, const struct forward_opts *opts) {
     TRY(team_open(&run->team, opts->n_threads));
@@ -55,7 +56,7 @@ int forward_step(struct forward_run *run, const struct forward_part *parts, size
     const float *logits = run->workspace.logits;
     size_t n_vocab = run->model.description.n_vocab;
     for (size_t i = 0; i < n_parts; i++) {
-        kv_commit(run->kv, parts[i].seq, parts[i].n_rows);
+        kv_commit(run->kv, parts[i].seq, parts[i].tokens, parts[i].n_rows);
         memcpy(parts[i].logits, logits, parts[i].n_rows * n_vocab * sizeof *logits);
         logits += parts[i].n_rows * n_vocab;
     }

@@ -16,6 +16,8 @@
 
 #include "gguf_writer.h"
 
+#include "../support/render_messages.h"
+
 enum { N_BYTES = 256, MARKERS_MAX = 8, CONTROL = 3, NORMAL = 1 };
 
 /* A vocabulary of the bytes and of these tokens, all of one kind. */
@@ -130,7 +132,7 @@ static void each_says_what_its_models_expect(void **state) {
         assert_string_equal(template->name, formats[i].name);
         assert_int_equal(chat_template_open(&chat, template->source, strlen(template->source), "<s>", "</s>"),
                          0);
-        if (chat_template_render(chat, talk, 4, true, 0, &text, &length) < 0) fail_msg("%s", err_message());
+        if (render_messages(chat, talk, 4, true, 0, &text, &length) < 0) fail_msg("%s", err_message());
         assert_string_equal(text, formats[i].expected);
         chat_template_text_free(text, length);
         chat_template_close(chat);

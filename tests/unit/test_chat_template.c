@@ -13,6 +13,8 @@
 #include "base/fault.h"
 #include "model/chat_template.h"
 
+#include "../support/render_messages.h"
+
 static const struct chat_message hello[] = {{"user", "Hi \"you\" <b> \xc3\xa9"}};
 static const struct chat_message talk[] = {
     {"system", "Be brief."}, {"user", " one\n"}, {"assistant", "two"}, {"user", "three {{ x }}"}};
@@ -26,7 +28,7 @@ static int render(const char *source, const struct chat_message *messages, size_
     char *text = NULL;
     size_t length = 0;
     int code = chat_template_open(&chat, source, strlen(source), "<s>", "</s>");
-    if (code == 0) code = chat_template_render(chat, messages, n_messages, prompt, now, &text, &length);
+    if (code == 0) code = render_messages(chat, messages, n_messages, prompt, now, &text, &length);
     if (code == 0) assert_int_equal(strlen(text), length);
     (void)snprintf(result, sizeof result, "%s", code == 0 ? text : err_message());
     if (code == 0) chat_template_text_free(text, length);
@@ -79,7 +81,7 @@ static void a_template_renders_many_conversations(void **state) {
     for (size_t n_messages = 1; n_messages <= 4; n_messages++) {
         char *text;
         size_t length;
-        assert_int_equal(chat_template_render(chat, talk, n_messages, false, now, &text, &length), 0);
+        assert_int_equal(render_messages(chat, talk, n_messages, false, now, &text, &length), 0);
         assert_int_equal(text[length], 0);
         assert_memory_equal(text, "<|im_start|>system\nBe brief.", 28);
         chat_template_text_free(text, length);
@@ -228,10 +230,10 @@ static void a_template_out_of_bounds_does_not_run_again(void **state) {
     char *text;
     size_t length;
     assert_int_equal(chat_template_open(&chat, source, strlen(source), "", ""), 0);
-    assert_int_equal(chat_template_render(chat, &good, 1, true, now, &text, &length), 0);
+    assert_int_equal(render_messages(chat, &good, 1, true, now, &text, &length), 0);
     chat_template_text_free(text, length);
-    assert_int_equal(chat_template_render(chat, &bad, 1, true, now, &text, &length), ERR_INVALID);
-    assert_int_equal(chat_template_render(chat, &good, 1, true, now, &text, &length), ERR_INVALID);
+    assert_int_equal(render_messages(chat, &bad, 1, true, now, &text, &length), ERR_INVALID);
+    assert_int_equal(render_messages(chat, &good, 1, true, now, &text, &length), ERR_INVALID);
     assert_non_null(strstr(err_message(), "not run again"));
     chat_template_close(chat);
 }

@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "kv/kv_cache.h"
+#include "kv/kv_usage.h"
 
 enum { B = BLOCK_TOKENS, N_BLOCKS = 4, MAX_SEQUENCES = 3, MAX_TOKENS = 10 * B };
 
@@ -65,31 +65,39 @@ static void assert_tokens(const struct kv_seq *seq, uint32_t n_computed, uint32_
     assert_int_equal(kv_held_bytes(kv, seq), n_blocks * 1024);
 }
 
+/* A sequence with a salt of its own shares with nobody, whatever its tokens. */
+static struct kv_seq alone(void) {
+    static uint64_t n_alone;
+    return (struct kv_seq){.salt = ++n_alone};
+}
+
+static int32_t zeros[MAX_TOKENS];
+
 static void append(struct kv_seq *seq, uint32_t n) {
     assert_int_equal(kv_reserve(kv, seq, n), 0);
-    kv_commit(kv, seq, n);
+    kv_commit(kv, seq, zeros, n);
 }
 
 static void a_block_opens_is_sealed_and_comes_back(void **state) {
     (void)state;
-    struct kv_seq seq = {0};
+    struct kv_seq seq = alone();
     assert_usage(0, 0);
     assert_tokens(&seq, 0, 0, 0);
     assert_int_equal(kv_reserve(kv, &seq, 1), 0);
     assert_tokens(&seq, 0, 1, 1);
     assert_usage(1, 0);
-    kv_commit(kv, &seq, 1);
+    kv_commit(kv, &seq, zeros, 1);
     append(&seq, B - 2);
     assert_usage(1, 0);
     append(&seq, 1);
     assert_usage(0, 1);
     assert_int_equal(kv_reserve(kv, &seq, B + 1), 0);
     assert_usage(2, 1);
-    kv_commit(kv, &seq, B - 1); /* fewer than were reserved */
+    kv_commit(kv, &seq, zeros, B - 1); /* fewer than were reserved */
     assert_tokens(&seq, 2 * B - 1, 2 * B + 1, 3);
     assert_int_equal(kv_reserve(kv, &seq, 1), 0); /* has a slot already, and so has the one after it */
     assert_tokens(&seq, 2 * B - 1, 2 * B + 1, 3);
-    kv_commit(kv, &seq, 1);
+    kv_commit(kv, &seq, zeros, 1);
     assert_tokens(&seq, 2 * B, 2 * B + 1, 3);
     assert_usage(1, 2);
     kv_release(kv, &seq);
@@ -101,7 +109,7 @@ static void a_block_opens_is_sealed_and_comes_back(void **state) {
 
 static void a_refusal_changes_nothing_and_says_how_much(void **state) {
     (void)state;
-    struct kv_seq first = {0}, second = {0}, third = {0};
+    struct kv_seq first = alone(), second = alone(), third = alone();
     append(&first, 2 * B + 3);
     append(&second, 5);
     assert_usage(2, 2);
@@ -124,7 +132,7 @@ static void a_refusal_changes_nothing_and_says_how_much(void **state) {
 /* Half of what a reservation asks for is there: it must be given back. */
 static void a_reservation_is_whole_or_not_at_all(void **state) {
     (void)state;
-    struct kv_seq seq = {0};
+    struct kv_seq seq = alone();
     append(&seq, 2 * B);
     assert_int_equal(kv_reserve(kv, &seq, 3 * B), ERR_FULL);
     assert_tokens(&seq, 2 * B, 2 * B, 2);
@@ -135,7 +143,7 @@ static void a_reservation_is_whole_or_not_at_all(void **state) {
 
 static void a_context_has_its_bound(void **state) {
     (void)state;
-    struct kv_seq seq = {0};
+    struct kv_seq seq = alone();
     assert_int_equal(kv_reserve(kv, &seq, MAX_TOKENS + 1), ERR_TOO_LARGE);
     assert_non_null(strstr(err_message(), "320"));
     assert_non_null(strstr(err_message(), "321"));
@@ -147,7 +155,7 @@ static void a_context_has_its_bound(void **state) {
 
 static void tables_run_out_and_come_back(void **state) {
     (void)state;
-    struct kv_seq seqs[MAX_SEQUENCES + 1] = {0};
+    struct kv_seq seqs[MAX_SEQUENCES + 1] = {alone(), alone(), alone(), alone()};
     for (int i = 0; i < MAX_SEQUENCES; i++) append(&seqs[i], 1);
     assert_int_equal(kv_reserve(kv, &seqs[MAX_SEQUENCES], 1), ERR_FULL);
     assert_non_null(strstr(err_message(), "3 sequences"));
@@ -161,7 +169,7 @@ static void tables_run_out_and_come_back(void **state) {
 
 static void truncation_keeps_exactly_what_it_says(void **state) {
     (void)state;
-    struct kv_seq seq = {0};
+    struct kv_seq seq = alone();
     assert_int_equal(kv_truncate(kv, &seq, 5), 0);
     append(&seq, 2 * B + 10);
     uint32_t n;
@@ -198,11 +206,11 @@ static void groups_fill_together_or_not_at_all(void **state) {
     assert_int_equal(kv_open(&two, &layout, &opts), 0);
     assert_int_equal(kv_bytes_for(&layout, B + 1, 1), 4 * 1024);
     assert_int_equal(kv_usage(two).capacity_tokens, 2 * B); /* each token takes a slot in both groups */
-    struct kv_seq seq = {0};
+    struct kv_seq seq = alone();
     assert_int_equal(kv_reserve(two, &seq, 2 * B + 1), ERR_FULL);
     assert_int_equal(kv_usage(two).held_bytes, 0);
     assert_int_equal(kv_reserve(two, &seq, B), 0);
-    kv_commit(two, &seq, B);
+    kv_commit(two, &seq, zeros, B);
     assert_int_equal(kv_usage(two).free_tokens, B);
     assert_int_equal(kv_reserve(two, &seq, B + 1), ERR_FULL); /* the first group's blocks would fit */
     assert_true(kv_check(two));
@@ -224,7 +232,7 @@ static void a_window_gives_back_what_no_token_sees(void **state) {
     layout.groups[1].window = B; /* a token sees itself and the B - 1 before it */
     struct kv_opts opts = {.memory_bytes = 12 * 1024, .max_sequences = 1, .max_tokens = MAX_TOKENS};
     assert_int_equal(kv_open(&kv, &layout, &opts), 0);
-    struct kv_seq seq = {0};
+    struct kv_seq seq = alone();
     append(&seq, 2 * B - 1); /* the token at 2B - 1 sees B .. 2B - 1 */
     assert_int_equal(kv_group_held_bytes(kv, &seq, 0), 2 * 1024);
     assert_int_equal(kv_group_held_bytes(kv, &seq, 1), 1024);
@@ -236,6 +244,13 @@ static void a_window_gives_back_what_no_token_sees(void **state) {
     append(&seq, 1); /* the token at 2B + 1 sees B + 2 .. 2B + 1: two blocks */
     assert_int_equal(kv_group_held_bytes(kv, &seq, 1), 2 * 1024);
     assert_int_equal(kv_truncate(kv, &seq, 2 * B), 2 * B); /* the next token sees B + 1 on */
+    assert_int_equal(kv_usage(kv).idle_bytes, 1024);
+    assert_int_equal(kv_truncate(kv, &seq, 2 * B - 2),
+                     2 * B - 2); /* the next sees B - 1: the passed block is back */
+    assert_int_equal(kv_group_held_bytes(kv, &seq, 1), 2 * 1024);
+    assert_int_equal(kv_usage(kv).idle_bytes, 0);
+    append(&seq, 2);
+    assert_int_equal(kv_evict(kv, 1), 1024);
     assert_int_equal(kv_truncate(kv, &seq, 2 * B - 2), 0); /* the next would see B - 1, which is gone */
     assert_int_equal(kv_held_bytes(kv, &seq), 0);
     append(&seq, 5 * B);

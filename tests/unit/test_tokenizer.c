@@ -12,8 +12,8 @@
 
 #include "base/err.h"
 #include "base/rng.h"
+#include "base/utf8.h"
 #include "model/tokenizer.h"
-#include "model/utf8.h"
 
 #include "tiny_tokenizer.h"
 #include "tiny_vocabulary.h"

@@ -1,6 +1,6 @@
 /* UTF-8, checked strictly: no overlong forms, no surrogates, nothing past U+10FFFF (RFC 3629). */
-#ifndef CABINET_MODEL_UTF8_H
-#define CABINET_MODEL_UTF8_H
+#ifndef CABINET_BASE_UTF8_H
+#define CABINET_BASE_UTF8_H
 
 #include <stddef.h>
 #include <stdint.h>

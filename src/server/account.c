@@ -1,0 +1,127 @@
+#include "server/account.h"
+
+#include <string.h>
+
+#include "kv/kv_usage.h"
+#include "server/request_times.h"
+
+enum { STEPS_A_LOOK = 16 }; /* the cache's gauges are set every so many steps */
+
+/* The first choice to have tokens stands for the request's beginning, the last one for its end. */
+static struct request_times times_of(const struct generation *generation) {
+    struct request_times times = {.arrived_ns = generation->received_ns};
+    if (generation->error.status != 0) return times; /* what there is of choices may be half made */
+    for (uint32_t i = 0; i < generation->n_choices; i++) {
+        const struct choice *choice = &generation->choices[i];
+        const struct request *request = &choice->request;
+        times.n_output += request->n_output;
+        if (i % generation->ask->best_of == 0) {
+            times.n_prompt += (uint32_t)choice->prompt->n;
+            times.n_cached += request->n_cached;
+        }
+        if (request->started_ns != 0 &&
+            (times.first_step_ns == 0 || request->started_ns < times.first_step_ns))
+            times.first_step_ns = request->started_ns;
+        if (request->n_output == 0) continue;
+        if (times.first_token_ns == 0 || request->first_token_ns < times.first_token_ns)
+            times.first_token_ns = request->first_token_ns;
+        if (request->last_token_ns > times.last_token_ns) times.last_token_ns = request->last_token_ns;
+    }
+    return times;
+}
+
+static enum metric_finished_reason reason_of(const struct generation *generation) {
+    if (generation->error.status != 0 || atomic_load(&generation->failure_code) != 0)
+        return METRIC_finished_reason_error;
+    if (generation->cancelled_why != NULL) return METRIC_finished_reason_abort;
+    enum finish_reason finish = generation->n_choices == 0
+                                    ? FINISH_CANCELLED
+                                    : (enum finish_reason)atomic_load(&generation->choices[0].finish);
+    if (finish == FINISH_LENGTH || finish == FINISH_CONTEXT) return METRIC_finished_reason_length;
+    return finish == FINISH_CANCELLED ? METRIC_finished_reason_abort : METRIC_finished_reason_stop;
+}
+
+void account_finished(const struct generation *generation) {
+    static const char *const words[] = {"stop", "length", "cancelled", "error"};
+    const struct server *server = generation->server;
+    enum metric_finished_reason reason = reason_of(generation);
+    struct request_times times = times_of(generation);
+    struct log_field fields[6 + REQUEST_LOG_FIELDS];
+    char name[48];
+    size_t n = 0;
+    generation_name(generation, name);
+    fields[n++] = log_text("id", name);
+    fields[n++] = log_text("finish", words[reason]);
+    fields[n++] = log_text("why", generation->cancelled_why);
+    if (generation->error.status != 0) fields[n++] = log_count("status", (uint64_t)generation->error.status);
+    if (generation->caller.key != 0) fields[n++] = log_count("key", generation->caller.key);
+    n += request_log_fields(&times, fields + n);
+    log_event(server->opts.log, LOG_INFO, "request", n, fields);
+    if (generation->error.status != 0) return; /* it never was one */
+    metrics_note_request(server->metrics, &times, reason);
+    if (reason == METRIC_finished_reason_abort) metrics_add(server->metrics, METRIC_requests_cancelled, 1);
+    if (reason == METRIC_finished_reason_error) metrics_add(server->metrics, METRIC_engine_errors, 1);
+    if (generation->cancelled_why != NULL && strcmp(generation->cancelled_why, HTTP_STALLED) == 0)
+        metrics_add(server->metrics, METRIC_slow_readers, 1);
+}
+
+/* ---- steps ---- */
+
+static void set_cache_gauges(struct server *server, struct engine *engine) {
+    struct metrics *metrics = server->metrics;
+    const struct kv_layout *layout = engine_kv_layout(engine);
+    struct kv_usage usage = kv_usage(engine_kv(engine));
+    uint64_t used = usage.held_bytes + usage.idle_bytes + usage.waste_bytes;
+    uint64_t free_bytes = usage.arena_bytes > used ? usage.arena_bytes - used : 0;
+    metrics_set(metrics, METRIC_kv_cache_usage, (double)usage.held_bytes / (double)usage.arena_bytes);
+    metrics_set(metrics, METRIC_kv_capacity_bytes, (double)usage.arena_bytes);
+    metrics_set(metrics, METRIC_kv_capacity_tokens, (double)usage.capacity_tokens);
+    metrics_set(metrics, METRIC_kv_free_tokens, (double)usage.free_tokens);
+    metrics_set(metrics, METRIC_kv_bytes_per_token, (double)kv_layout_bytes_per_token(layout));
+    metrics_set_at(metrics, METRIC_kv_bytes, metric_series(METRIC_use_held, 0), (double)usage.held_bytes);
+    metrics_set_at(metrics, METRIC_kv_bytes, metric_series(METRIC_use_idle, 0), (double)usage.idle_bytes);
+    metrics_set_at(metrics, METRIC_kv_bytes, metric_series(METRIC_use_waste, 0), (double)usage.waste_bytes);
+    metrics_set_at(metrics, METRIC_kv_bytes, metric_series(METRIC_use_free, 0), (double)free_bytes);
+    double n[METRIC_group_COUNT][METRIC_state_COUNT] = {0};
+    for (unsigned g = 0; g < layout->n_groups; g++) {
+        struct kv_group_usage group = kv_group_usage(engine_kv(engine), g);
+        double *states = n[layout->groups[g].window == 0 ? METRIC_group_full : METRIC_group_window];
+        states[METRIC_state_open] += group.n_open;
+        states[METRIC_state_sealed] += group.n_sealed;
+        states[METRIC_state_idle] += group.n_idle;
+        states[METRIC_state_free] += group.n_free;
+    }
+    for (uint32_t g = 0; g < METRIC_group_COUNT; g++)
+        for (uint32_t s = 0; s < METRIC_state_COUNT; s++)
+            metrics_set_at(metrics, METRIC_kv_blocks, metric_series(s, g), n[g][s]);
+}
+
+void account_begin(struct server *server, struct engine *engine) { set_cache_gauges(server, engine); }
+
+static void note_seconds(struct metrics *metrics, enum metric_part part, uint64_t nanoseconds) {
+    metrics_observe_at(metrics, METRIC_step_seconds, metric_series(part, 0), (double)nanoseconds * 1e-9);
+}
+
+void account_step(struct server *server, struct engine *engine) {
+    struct metrics *metrics = server->metrics;
+    const struct engine_step_report *step = engine_latest_step(engine);
+    struct engine_load load = engine_load(engine);
+    atomic_fetch_add(&server->n_prefill_rows, step->n_prefill_rows);
+    atomic_fetch_add(&server->n_decode_rows, step->n_decode_rows);
+    metrics_set(metrics, METRIC_num_requests_running, load.n_running);
+    metrics_set(metrics, METRIC_num_requests_waiting, load.n_waiting);
+    metrics_add(metrics, METRIC_preemptions, (int64_t)(load.n_preemptions - server->n_preemptions));
+    server->n_preemptions = load.n_preemptions;
+    metrics_observe(metrics, METRIC_iteration_tokens, step->n_prefill_rows + step->n_decode_rows);
+    note_seconds(metrics, METRIC_part_forward, step->forward_ns);
+    note_seconds(metrics, METRIC_part_sampling, step->pick_ns);
+    uint64_t now_ns = clock_now_ns(&server->clock);
+    note_seconds(metrics, METRIC_part_other, now_ns - step->begin_ns - step->forward_ns - step->pick_ns);
+    bool is_idle = load.n_running + load.n_waiting == 0;
+    if (is_idle || server->n_steps++ % STEPS_A_LOOK == 0) set_cache_gauges(server, engine);
+}
+
+void account_status(void *user, uint32_t route, int status) {
+    struct server *server = user;
+    metrics_add_at(server->metrics, METRIC_http_requests, metric_series(route, metric_status(status)), 1);
+}

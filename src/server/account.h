@@ -1,0 +1,16 @@
+/* What is told of requests and steps: one line in the log, and the metrics (docs/metrics.md). */
+#ifndef CABINET_SERVER_ACCOUNT_H
+#define CABINET_SERVER_ACCOUNT_H
+
+#include "server/generation.h"
+
+/* Before the engine's thread runs: what the cache could hold. */
+void account_begin(struct server *server, struct engine *engine);
+/* The generation is over, for whatever reason. */
+void account_finished(const struct generation *generation);
+/* The engine's thread: a step is done. */
+void account_step(struct server *server, struct engine *engine);
+/* An HTTP reply: `server` as void pointer, the route's label, the status. */
+void account_status(void *server, uint32_t route, int status);
+
+#endif

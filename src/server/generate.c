@@ -1,0 +1,142 @@
+/* The engine's part of a generation: what runs on its thread. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "server/generation.h"
+#include "server/request_times.h"
+
+/* ---- callbacks of a choice's request ---- */
+
+/* What the engine's thread still has to do with a generation is counted; with the last of it the generation
+ * is the event thread's, and must not be touched here any more. */
+static void let_go(struct generation *generation) {
+    struct mailbox *mailbox = generation->server->mailbox;
+    bool is_last = --generation->n_left == 0;
+    mailbox_post_quietly(mailbox, is_last ? &generation->ended : &generation->news);
+}
+
+/* Answers to a prompt beside the first wait until it is in the cache. */
+static void post_rest(struct generation *generation) {
+    if (generation->n_unsubmitted == 0 || generation->is_rest_posted) return;
+    generation->is_rest_posted = true;
+    generation->n_left++;
+    service_post(generation->server->service, &generation->submit_rest);
+}
+
+static bool on_token(void *user, const struct token_report *report) {
+    struct choice *choice = user;
+    struct generation *generation = choice->generation;
+    uint32_t n = atomic_load_explicit(&choice->n_written, memory_order_relaxed);
+    choice->ring[n] = (struct ring_token){report->token, report->logprob};
+    if (choice->tops != NULL)
+        memcpy(choice->tops + (size_t)n * report->n_top, report->top, report->n_top * sizeof *report->top);
+    uint64_t now_ns = choice->request.last_token_ns;
+    if (n > 0) metrics_note_gap(generation->server->metrics, now_ns - choice->latest_token_ns);
+    choice->latest_token_ns = now_ns;
+    atomic_store_explicit(&choice->n_written, n + 1, memory_order_release);
+    mailbox_post_quietly(generation->server->mailbox, &generation->news);
+    if (n == 0) post_rest(generation);
+    return choice->stops != NULL && output_text_add(choice->stops, report->token, NULL);
+}
+
+/* The distribution at `position` tells the prompt's token behind it. */
+static void on_logits(void *user, uint32_t position, uint32_t n_rows, const float *logits) {
+    struct choice *choice = user;
+    const struct request *request = &choice->request;
+    uint32_t n_vocab = choice->generation->server->opts.model->description.n_vocab;
+    for (uint32_t i = position + 1; i <= position + n_rows && i < choice->prompt->n; i++) {
+        struct ring_token *token = &choice->prompt_ring[i];
+        token->logprob =
+            logprobs_of(logits + (size_t)(i - position - 1) * n_vocab, n_vocab, token->token,
+                        request->n_top_logprobs, choice->prompt_tops + (size_t)i * request->n_top_logprobs);
+    }
+}
+
+static void end_choice(struct choice *choice, enum finish_reason finish) {
+    struct generation *generation = choice->generation;
+    choice->has_ended = true;
+    atomic_store_explicit(&choice->finish, (int)finish, memory_order_release);
+    if (finish != FINISH_CANCELLED) post_rest(generation);
+    let_go(generation);
+}
+
+static void fail(struct generation *generation, int error) {
+    if (atomic_load(&generation->failure_code) != 0) return;
+    snprintf(generation->failure, sizeof generation->failure, "%s", err_message());
+    atomic_store(&generation->failure_code, error);
+}
+
+static void on_finish(void *user) {
+    struct choice *choice = user;
+    struct mailbox *mailbox = choice->generation->server->mailbox;
+    const struct request *request = &choice->request;
+    enum finish_reason finish = request->finish;
+    bool has_failed = finish == FINISH_FAILED; /* perhaps without a step, behind which the mailbox is woken */
+    /* The KV memory is full and nobody else has any of it: what there is, is the answer. */
+    if (finish == FINISH_FAILED && request->error == ERR_FULL && request->n_output > 0)
+        finish = FINISH_CONTEXT;
+    if (finish == FINISH_FAILED) fail(choice->generation, request->error);
+    end_choice(choice, finish);
+    if (has_failed) mailbox_wake(mailbox);
+}
+
+/* ---- tasks ---- */
+
+static void submit(struct engine *engine, struct choice *choice) {
+    const struct token_list *prompt = choice->prompt;
+    choice->is_submitted = true;
+    choice->generation->n_unsubmitted--;
+    choice->request.on_token = on_token;
+    choice->request.on_finish = on_finish;
+    if (choice->prompt_ring != NULL) {
+        for (size_t i = 0; i < prompt->n; i++)
+            choice->prompt_ring[i] = (struct ring_token){prompt->ids[i], NAN};
+        choice->request.on_logits = on_logits;
+    }
+    int result = engine_submit(engine, &choice->request, prompt->ids, (uint32_t)prompt->n);
+    if (result == 0) return;
+    fail(choice->generation, result);
+    end_choice(choice, FINISH_FAILED);
+}
+
+/* Each task counts itself while it runs, so that what it ends is not gone before it returns. */
+void generation_submit(struct engine *engine, void *user) {
+    struct generation *generation = user;
+    struct mailbox *mailbox = generation->server->mailbox;
+    generation->n_left++;
+    for (uint32_t i = 0; i < generation->n_choices; i += generation->ask->best_of)
+        submit(engine, &generation->choices[i]);
+    let_go(generation);
+    mailbox_wake(mailbox);
+}
+
+void generation_submit_rest(struct engine *engine, void *user) {
+    struct generation *generation = user;
+    struct mailbox *mailbox = generation->server->mailbox;
+    generation->is_rest_posted = false;
+    for (uint32_t i = 0; i < generation->n_choices; i++) {
+        struct choice *choice = &generation->choices[i];
+        const struct choice *first = &generation->choices[i - i % generation->ask->best_of];
+        bool may_go = atomic_load(&first->n_written) > 0 || first->has_ended;
+        if (may_go && !choice->is_submitted && !choice->has_ended) submit(engine, choice);
+    }
+    let_go(generation);
+    mailbox_wake(mailbox);
+}
+
+/* The event thread waits for this task once it has posted it, also when all has ended meanwhile. */
+void generation_cancel(struct engine *engine, void *user) {
+    struct generation *generation = user;
+    struct mailbox *mailbox = generation->server->mailbox;
+    for (uint32_t i = 0; i < generation->n_choices; i++) {
+        struct choice *choice = &generation->choices[i];
+        if (choice->has_ended) continue;
+        if (choice->is_submitted)
+            engine_cancel(engine, &choice->request);
+        else
+            end_choice(choice, FINISH_CANCELLED);
+    }
+    mailbox_post(mailbox, &generation->cancelled);
+}

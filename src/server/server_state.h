@@ -1,0 +1,57 @@
+/* Inside of server: what the event thread owns. */
+#ifndef CABINET_SERVER_SERVER_STATE_H
+#define CABINET_SERVER_SERVER_STATE_H
+
+#include <event2/event.h>
+
+#include "engine/service.h"
+#include "model/constraint.h"
+#include "server/mailbox.h"
+#include "server/metrics.h"
+#include "server/server.h"
+#include "server/tool_format.h"
+#include "server/worker.h"
+
+struct generation;
+
+/* A count per second, as far as anybody looked. */
+struct rate {
+    uint64_t count, at_ns;
+    double per_second;
+};
+
+struct server {
+    struct server_opts opts;
+    struct event_base *base;
+    struct http_server *http;
+    struct mailbox *mailbox;
+    struct worker *worker;
+    struct service *service;
+    struct clock clock;
+    struct metrics *metrics;
+    struct constraint_vocabulary *vocabulary; /* made by the worker when it is first needed */
+    enum tool_format tool_format;
+    bool are_tools_native; /* the template writes tools, in a form that is read back */
+    struct event *on_term, *on_interrupt, *drained; /* signals; the end of the patience with drain */
+    struct generation *first;                       /* under way */
+    uint32_t n_generations;
+    uint32_t n_pending; /* other replies that the worker or the engine's thread prepare */
+    size_t body_bytes;  /* of bodies that wait for the worker or are with it */
+    uint64_t n_ids;     /* given to generations so far */
+    uint64_t id_seed;
+    char fingerprint[40]; /* of the program and the model */
+    int64_t started_s;
+    bool is_draining;
+    struct rate prefill_rate, decode_rate;
+    _Atomic uint64_t n_prefill_rows, n_decode_rows; /* counted by the engine's thread, as are these: */
+    uint64_t n_steps, n_preemptions;
+};
+
+/* The model name that a client gave is this server's, or none. */
+bool server_has_model(const struct server *server, const char *name);
+/* Stops listening; ends when nothing is under way, or after drain_seconds. */
+void server_stop(struct server *server);
+/* A generation has gone: a draining server may be done. */
+void server_check_drained(struct server *server);
+
+#endif

@@ -1,0 +1,181 @@
+/* What is taken over from the cache is what would have been computed: logits of a request that finds a
+ * beginning of its prompt there are those of the same request alone, bit for bit; for a model (the argument)
+ * of full layers, and for one of windows. */
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "base/rng.h"
+#include "engine/engine.h"
+#include "kv/kv_usage.h"
+
+enum { MAX_TOKENS = 512, N_PROMPT = 230, N_OUTPUT = 24, MAX_LOGITS = 600, CHUNK = 48 };
+
+static const char *path;
+static struct team *team;
+static struct model model;
+static struct engine *engine;
+
+static uint64_t tick(void *state) { return ++*(uint64_t *)state; }
+static uint64_t time_now;
+
+struct run {
+    struct request request;
+    uint32_t n_steps;
+    float logits[N_OUTPUT][MAX_LOGITS]; /* of each output token's position */
+};
+
+static int open_all(void **state) {
+    (void)state;
+    struct engine_opts opts = {.kv_memory_bytes = 64 << 20,
+                               .codec = CODEC_f16,
+                               .max_sequences = 4,
+                               .n_cached = 8,
+                               .max_tokens = MAX_TOKENS,
+                               .chunk_tokens = CHUNK,
+                               .clock = {tick, &time_now}};
+    if (team_open(&team, 2) < 0 || model_open(&model, path, kernel_set_get(NULL), team) < 0 ||
+        engine_open(&engine, &model, team, &opts) < 0)
+        fail_msg("%s", err_message());
+    assert_true(model.description.n_vocab <= MAX_LOGITS);
+    return 0;
+}
+
+static int close_all(void **state) {
+    (void)state;
+    assert_true(kv_check(engine_kv(engine)));
+    engine_close(engine);
+    model_close(&model);
+    team_close(team);
+    return 0;
+}
+
+/* The first n_common tokens are those of every prompt, the others this number's own. */
+static void prompt_of(token_id *tokens, uint32_t n_common, uint64_t number, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++)
+        tokens[i] = (token_id)(rng_u64(i < n_common ? 0 : number, i) % model.description.n_vocab);
+}
+
+static void submit(struct run *run, const token_id *prompt, uint32_t n, uint64_t salt, bool skips_cache) {
+    memset(run, 0, sizeof *run);
+    run->request = (struct request){.max_output_tokens = N_OUTPUT,
+                                    .sampling = sampler_defaults(),
+                                    .ignores_end = true,
+                                    .releases_cache = true,
+                                    .skips_cache = skips_cache,
+                                    .salt = salt};
+    run->request.sampling.seed = 5;
+    assert_int_equal(engine_sequence_open(engine, &run->request.sequence), 0);
+    if (engine_submit(engine, &run->request, prompt, n) < 0) fail_msg("%s", err_message());
+}
+
+static int step(struct run *const *runs, size_t n) {
+    int n_rows = engine_step(engine);
+    assert_true(kv_check(engine_kv(engine)));
+    for (size_t i = 0; i < n; i++) {
+        const float *logits = engine_logits(engine, &runs[i]->request);
+        if (logits == NULL || n_rows == 0) continue;
+        memcpy(runs[i]->logits[runs[i]->n_steps++], logits, model.description.n_vocab * sizeof *logits);
+    }
+    return n_rows;
+}
+
+static void finish(struct run *run) {
+    while (run->request.finish == FINISH_NONE && step(&run, 1) > 0) continue;
+    assert_int_equal(run->request.finish, FINISH_LENGTH);
+    assert_int_equal(run->n_steps, N_OUTPUT);
+    engine_sequence_close(engine, run->request.sequence);
+}
+
+static void forget(void) { (void)kv_evict(engine_kv(engine), UINT64_MAX); }
+
+static struct run alone, other, again;
+
+static void same_bits(const struct run *a, const struct run *b) {
+    for (uint32_t i = 0; i < N_OUTPUT; i++)
+        if (memcmp(a->logits[i], b->logits[i], sizeof a->logits[i]) != 0)
+            fail_msg("logits of output token %" PRIu32 " differ", i);
+}
+
+static void a_hit_of_any_length_changes_nothing(void **state) {
+    (void)state;
+    token_id prompt[N_PROMPT], sibling[N_PROMPT];
+    for (uint32_t n_common = 0; n_common <= N_PROMPT; n_common += 23) {
+        forget();
+        prompt_of(prompt, n_common, 1, N_PROMPT);
+        prompt_of(sibling, n_common, 2, N_PROMPT);
+        submit(&alone, prompt, N_PROMPT, 0, true);
+        finish(&alone);
+        assert_int_equal(alone.request.n_cached, 0);
+        forget();
+        submit(&other, sibling, N_PROMPT, 0, false);
+        finish(&other);
+        submit(&again, prompt, N_PROMPT, 0, false);
+        finish(&again);
+        uint32_t most = n_common < N_PROMPT - 1 ? n_common : N_PROMPT - 1;
+        assert_true(again.request.n_cached <= most && again.request.n_cached % BLOCK_TOKENS == 0);
+        if (engine_kv_layout(engine)->n_groups == 1)
+            assert_int_equal(again.request.n_cached, most / BLOCK_TOKENS * BLOCK_TOKENS);
+        same_bits(&again, &alone);
+    }
+}
+
+static void the_same_again_hits_all_but_the_end(void **state) {
+    (void)state;
+    token_id prompt[N_PROMPT];
+    forget();
+    prompt_of(prompt, N_PROMPT, 1, N_PROMPT);
+    submit(&alone, prompt, N_PROMPT, 0, false);
+    finish(&alone);
+    submit(&again, prompt, N_PROMPT, 0, false);
+    finish(&again);
+    assert_int_equal(again.request.n_cached, (N_PROMPT - 1) / BLOCK_TOKENS * BLOCK_TOKENS);
+    same_bits(&again, &alone);
+    submit(&other, prompt, N_PROMPT, 7, false); /* another's salt finds nothing */
+    finish(&other);
+    assert_int_equal(other.request.n_cached, 0);
+    same_bits(&other, &alone);
+}
+
+/* A second request comes while the first is prefilled or answered, and takes over what is sealed of it. */
+static void running_sequences_share(void **state) {
+    (void)state;
+    token_id prompt[N_PROMPT], sibling[N_PROMPT];
+    prompt_of(prompt, 100, 1, N_PROMPT);
+    prompt_of(sibling, 100, 2, N_PROMPT);
+    for (uint32_t n_before = 1; n_before < 12; n_before += 2) {
+        forget();
+        submit(&alone, prompt, N_PROMPT, 0, true);
+        finish(&alone);
+        forget();
+        struct run *both[] = {&other, &again};
+        submit(&other, sibling, N_PROMPT, 0, false);
+        for (uint32_t i = 0; i < n_before; i++) (void)step(both, 1);
+        submit(&again, prompt, N_PROMPT, 0, false);
+        while (step(both, 2) > 0) continue;
+        assert_int_equal(again.request.finish, FINISH_LENGTH);
+        /* The second is let in when the first one's prompt leaves it rows, and so is sealed that far. */
+        if (engine_kv_layout(engine)->n_groups == 1) assert_int_equal(again.request.n_cached, 96);
+        same_bits(&again, &alone);
+        engine_sequence_close(engine, other.request.sequence);
+        engine_sequence_close(engine, again.request.sequence);
+    }
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2) return 2;
+    path = argv[1];
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_hit_of_any_length_changes_nothing),
+        cmocka_unit_test(the_same_again_hits_all_but_the_end),
+        cmocka_unit_test(running_sequences_share),
+    };
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}

@@ -1,0 +1,123 @@
+/* The deliberately naive cache that test_kv_property.c compares with: a list of all prefixes that are cached,
+ * for every byte of the arena the block that owns it, and for every slot what was stored there. */
+#ifndef CABINET_TESTS_PROP_NAIVE_KV_H
+#define CABINET_TESTS_PROP_NAIVE_KV_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "kv/kv_cache.h"
+
+_Static_assert(BLOCK_TOKENS == 3 && BLOCK_KEY_BITS == 4,
+               "this program is to be built with tiny blocks and keys");
+
+enum {
+    N_GROUPS = 2,
+    MAX_SLABS = 7,
+    MAX_SEQUENCES = 5,
+    MAX_TOKENS = 40,
+    MAX_BLOCKS = MAX_TOKENS / BLOCK_TOKENS + 1,
+    MAX_ARENA_BYTES = 4096,
+    MAX_PREFIXES = 256,
+    N_TEXTS = 3,
+    N_SALTS = 2,
+    OPERATIONS_PER_CACHE = 500,
+    MAX_WINDOW = 12,
+    MAX_STEP = 8,
+    FAR = (MAX_WINDOW + MAX_STEP) / BLOCK_TOKENS + 4, /* blocks; a window group never holds more */
+    NOBODY = 0,
+};
+
+#define NONE UINT64_MAX
+
+/* What is known of a block, kept at its payload's first byte. */
+struct naive_block {
+    bool is_used;
+    unsigned group;
+    uint32_t n_holders; /* table entries */
+    bool is_keyed;
+    bool is_passed; /* while nobody has it: the last to have it had gone on */
+    uint64_t used;  /* and when that was */
+};
+
+struct naive_prefix {
+    bool is_used;
+    uint64_t salt;
+    uint32_t n_blocks;
+    int32_t tokens[MAX_TOKENS];
+    uint64_t payloads[N_GROUPS]; /* of its last block, or NONE */
+    uint64_t used;
+};
+
+struct naive_sequence {
+    struct kv_seq kv;     /* what the cache under test is given */
+    struct kv_seq before; /* a copy of it */
+    bool has_tables;
+    uint64_t salt;
+    uint32_t n_computed, n_reserved, n_blocks;
+    uint32_t n_passed[N_GROUPS]; /* blocks at the front that are gone */
+    uint64_t payloads[N_GROUPS][MAX_BLOCKS];
+    int32_t tokens[MAX_TOKENS]; /* what is stored, (n_computed), and what will be */
+};
+
+struct world {
+    struct kv_cache *cache;
+    struct kv_layout layout;
+    struct kv_opts opts;
+    uint32_t block_bytes[N_GROUPS], window[N_GROUPS], slab_bytes, n_slabs, max_prefixes;
+    uint32_t most_held[N_GROUPS][FAR + 1];              /* blocks of a sequence of so many blocks, at worst */
+    struct naive_sequence sequences[MAX_SEQUENCES + 1]; /* one more than the cache has tables for */
+    struct naive_prefix prefixes[MAX_PREFIXES];
+    struct naive_block blocks[MAX_ARENA_BYTES]; /* at the payload's offset */
+    uint16_t owner[MAX_ARENA_BYTES];   /* 1 + payload of the block that the byte belongs to, or NOBODY */
+    uint64_t content[MAX_ARENA_BYTES]; /* at payload + slot: what is stored there */
+    int32_t texts[N_TEXTS][MAX_TOKENS];
+    uint64_t n_allocations, seed, number, operation, n_uses;
+};
+
+extern struct world world;
+
+#define CHECK(condition)                                                                                     \
+    do {                                                                                                     \
+        if (!(condition))                                                                                    \
+            fail_msg("seed %llu, cache %llu, operation %llu, line %d: %s", (unsigned long long)world.seed,   \
+                     (unsigned long long)world.number, (unsigned long long)world.operation, __LINE__,        \
+                     #condition);                                                                            \
+    } while (0)
+
+static inline uint32_t blocks_of(uint32_t n_tokens) { return (n_tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS; }
+
+/* Whether a token at `position` or any later one sees a slot of block b: its last one is passed last. */
+bool naive_is_seen(unsigned group, uint32_t position, uint32_t b);
+bool naive_is_idle(const struct naive_block *block);
+/* How many slabs are free, and how many payloads of each group fit into the others. */
+uint32_t naive_free_slabs(bool with_idle, uint32_t room[N_GROUPS]);
+/* Whether group g can get n[g] more payloads, for each. */
+bool naive_can_take(uint32_t n_free, const uint32_t room[N_GROUPS], const uint32_t n[N_GROUPS]);
+/* Blocks that a sequence holds at worst while it grows to n_tokens, step_tokens at a time. */
+uint32_t naive_most_held(unsigned group, uint32_t n_tokens);
+uint32_t naive_most_tokens(uint32_t n_free, const uint32_t room[N_GROUPS]);
+struct naive_prefix *naive_find_prefix(uint64_t salt, const int32_t *tokens, uint32_t n_blocks);
+struct naive_prefix *naive_prefix_of(const struct naive_sequence *s, uint32_t n_blocks);
+/* Nothing longer is cached, and no sequence's full blocks end there. */
+bool naive_is_leaf(const struct naive_prefix *prefix);
+/* Forgets prefixes that have no block left and hold nothing together. */
+void naive_clean(void);
+struct naive_prefix *naive_add_prefix(uint64_t salt, const int32_t *tokens, uint32_t n_blocks);
+uint32_t naive_count_prefixes(void);
+void naive_own_block(unsigned group, uint64_t payload);
+/* A table entry less. */
+void naive_leave_block(uint64_t payload, bool is_passed, uint64_t used);
+/* What goes first: passed window blocks, then leaves with all that they have and single window blocks, those
+ * used longest ago first, of one time the leaf. *part is 0 for a leaf, else 1 + group. NULL if nothing is
+ * idle. */
+struct naive_prefix *naive_find_victim(unsigned *part);
+/* Bytes freed; 0 if nothing is idle. */
+uint64_t naive_evict_one(void);
+
+#endif
