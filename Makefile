@@ -36,13 +36,15 @@ fuzz: ## only the fuzzers, 10 s each (longer: make fuzz SECONDS=60)
 	@$(PYTHON) tools/check.py fuzz --seconds $(SECONDS)
 SECONDS = 10
 
-soak: build ## fuzzers for 10 minutes each, damaged models, ten million random operations on the cache, 10,000 requests
+soak: build ## fuzzers for 10 minutes each, damaged models, ten million random operations on the cache, 10,000 requests, 1,000 answers held to schemas
 	$(SETUP) build check
 	@$(PYTHON) tools/check.py fuzz --seconds 600
 	$(BUILD) build-asan tests/fuzz/mutations
 	build-asan/tests/fuzz/mutations 50000 $$(date +%s) tests/golden/tiny/*.gguf
 	$(BUILD) build tests/prop/prop_kv
 	build/tests/prop/prop_kv 10000000 $$(date +%s)
+	$(FETCH) models clients --link build
+	CABINET_GENERATIONS=1000 meson test -C build --no-rebuild --timeout-multiplier 20 'e2e json schema' 'e2e json schema demo'
 	CABINET_LOAD_REQUESTS=10000 CABINET=$(CABINET) $(PYTHON) tests/e2e/test_server_load.py
 
 bench: build ## speed of the demo model beside this machine's limits

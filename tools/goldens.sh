@@ -31,4 +31,7 @@ run "$golden/make_trained.py" "$smollm2" "$golden/smollm2.logits" --by peer --ru
 run "$golden/make_trained.py" "$smollm2" "$golden/smollm2_exact.logits" --by exact
 run "$golden/make_trained.py" "$smollm2" "$golden/smollm2_peer_f32.logits" --by peer-f32
 run "$golden/make_trained.py" "$gemma" "$golden/gemma3_270m_exact.logits" --by exact --top 256 --rulers
+run "$golden/make_trained.py" "$gemma" "$golden/gemma3_270m_long.logits" --by exact --top 256 --long
+run "$golden/make_trained.py" "$gemma" "$golden/gemma3_270m_long.logits" --by peer-f32 --long --verify
+run "$golden/make_perplexity.py" "$golden/perplexity.json" "$smollm2" "$gemma"
 git status --short "$golden"

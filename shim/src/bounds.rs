@@ -4,7 +4,8 @@
 //! value: comparing or printing `x` after forty times `x = [x, x]` takes 2^40 steps, and a list inside itself ends
 //! only with the stack. All of these allocate at every step, so the allocator is where they can be stopped. It must
 //! not unwind and it must not fail (Rust would abort the process), but it need not return: a thread beyond its
-//! bounds reports, and sleeps for ever. What it held stays allocated, once for a template: see `Template::spent`.
+//! bounds reports, and sleeps for ever. What it held stays allocated: a template is not run again
+//! (`Template::spent`), and constraints come to an end after a few (`constraint::STUCK_MOST`).
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -16,12 +17,10 @@ use std::thread::{Builder, Thread, current, park};
 
 use crate::Failure;
 
-/// How deep recursion may go that allocates as it descends: ten times what real templates need.
-const RECURSION_BYTES: usize = 16 << 20;
 /// Recursion that allocates nothing gets a stack that it cannot exhaust: compiling an expression, whose length is
 /// bounded, and dropping nested values, which takes less stack for a level than the level took memory. The stack is
 /// address space; only what is touched becomes memory.
-const STACK_BYTES: usize = 128 << 20;
+const STACK_BYTES: usize = 112 << 20;
 const STACK_PER_BYTE: usize = 3;
 
 /// Time is counted, not measured, so that the same template passes on any machine: 1 for an allocation, and 1 more
@@ -31,6 +30,16 @@ const WORK_BYTES: usize = 64;
 const RUNNING: u8 = 0;
 const DONE: u8 = 1;
 const REASONS: [(u8, &str); 3] = [(2, "more memory"), (3, "more time"), (4, "deeper nesting")];
+
+/// What `bounded` lets its work have.
+pub(crate) struct Bounds {
+    /// Whose work it is, in a message and as the thread's name.
+    pub name: &'static str,
+    pub bytes: usize,
+    pub work: usize,
+    /// How deep recursion may go that allocates as it descends, in bytes of stack.
+    pub recursion_bytes: usize,
+}
 
 struct Signal {
     state: AtomicU8,
@@ -115,8 +124,7 @@ unsafe impl GlobalAlloc for Metered {
 
 /// What `work` returns, or a failure that says which bound it broke; then `spent` is set.
 pub(crate) fn bounded<T: Send + 'static>(
-    max_bytes: usize,
-    max_work: usize,
+    bounds: Bounds,
     spent: &mut bool,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
@@ -124,9 +132,9 @@ pub(crate) fn bounded<T: Send + 'static>(
     let shared = signal.clone();
     let body = move || {
         METER.with(|meter| {
-            meter.bytes_left.set(max_bytes);
-            meter.work_left.set(max_work);
-            meter.stack_floor.set(stack_address().saturating_sub(RECURSION_BYTES));
+            meter.bytes_left.set(bounds.bytes);
+            meter.work_left.set(bounds.work);
+            meter.stack_floor.set(stack_address().saturating_sub(bounds.recursion_bytes));
             meter.signal.set(Arc::as_ptr(&shared));
         });
         let result = catch_unwind(AssertUnwindSafe(work));
@@ -135,8 +143,8 @@ pub(crate) fn bounded<T: Send + 'static>(
         shared.caller.unpark();
         result
     };
-    let stack_bytes = STACK_BYTES + STACK_PER_BYTE * max_bytes;
-    let thread = Builder::new().name("template".into()).stack_size(stack_bytes).spawn(body);
+    let stack_bytes = bounds.recursion_bytes + STACK_BYTES + STACK_PER_BYTE * bounds.bytes;
+    let thread = Builder::new().name(bounds.name.into()).stack_size(stack_bytes).spawn(body);
     let thread = thread.map_err(|e| Failure::io(format!("no thread: {e}")))?;
     loop {
         match signal.state.load(Ordering::Acquire) {
@@ -148,7 +156,7 @@ pub(crate) fn bounded<T: Send + 'static>(
             reason => {
                 *spent = true;
                 let (_, text) = REASONS.into_iter().find(|known| known.0 == reason).unwrap_or((0, "more"));
-                return Err(Failure::refused(format!("the template asks for {text} than it may have")));
+                return Err(Failure::refused(format!("the {} asks for {text} than it may have", bounds.name)));
             }
         }
     }

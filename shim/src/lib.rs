@@ -14,6 +14,7 @@ mod generation;
 mod http;
 mod line_editor;
 mod python;
+mod schema_size;
 mod template;
 mod text_methods;
 mod to_json;

@@ -8,7 +8,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
-use crate::bounds::bounded;
+use crate::bounds::{Bounds, bounded};
 use crate::{Failure, clock, generation, guard, python, text_in, text_out, to_json};
 
 /// The engine charges 1 fuel an instruction, and 1 for each 64 bytes that it makes or reads. What a template may
@@ -18,6 +18,7 @@ const FUEL_PER_MESSAGE: usize = 10_000;
 const FUEL_PER_BYTE: usize = 16;
 const WORK_PER_FUEL: usize = 4;
 const MEMORY_BYTES: usize = 64 << 20;
+const RECURSION_BYTES: usize = 16 << 20; // ten times what real templates need
 const MEMORY_PER_BYTE: usize = 64;
 const SOURCE_BYTES: usize = 256 << 10;
 const NAME: &str = "chat template";
@@ -73,14 +74,24 @@ fn compile(source: &str, bos: &str, eos: &str) -> Result<Environment<'static>, E
     Ok(environment)
 }
 
+fn bounds(n_bytes: usize, fuel: usize) -> Bounds {
+    Bounds {
+        name: "template",
+        bytes: MEMORY_BYTES + MEMORY_PER_BYTE * n_bytes,
+        work: WORK_PER_FUEL * fuel,
+        recursion_bytes: RECURSION_BYTES,
+    }
+}
+
 fn open(source: &str, bos: &str, eos: &str) -> Result<Template, Failure> {
     if source.len() > SOURCE_BYTES {
         return Err(Failure::refused(format!("a source of {} bytes; {SOURCE_BYTES} are the most", source.len())));
     }
     let (source, bos, eos) = (source.to_string(), bos.to_string(), eos.to_string());
     let work = move || compile(&source, &bos, &eos).map_err(|e| Failure::refused(one_line(&e)));
-    let environment = bounded(MEMORY_BYTES, WORK_PER_FUEL * FUEL, &mut false, work)??;
-    let knows_tools = environment.get_template(NAME).is_ok_and(|t| t.undeclared_variables(false).contains("tools"));
+    let environment = bounded(bounds(0, FUEL), &mut false, work)??;
+    let knows_tools =
+        environment.get_template(NAME).is_ok_and(|t| t.undeclared_variables(false).contains("tools"));
     Ok(Template { environment, knows_tools, spent: AtomicBool::new(false) })
 }
 
@@ -113,9 +124,8 @@ fn render(
         let context = context! { messages, tools, add_generation_prompt };
         template.and_then(|template| template.render(context)).map_err(|e| Failure::refused(one_line(&e)))
     };
-    let (memory, work_units) = (MEMORY_BYTES + MEMORY_PER_BYTE * n_bytes, WORK_PER_FUEL * fuel);
     let mut spent = false;
-    let rendered = bounded(memory, work_units, &mut spent, work);
+    let rendered = bounded(bounds(n_bytes, fuel), &mut spent, work);
     template.spent.fetch_or(spent, Ordering::Relaxed);
     rendered?
 }

@@ -1,5 +1,6 @@
 #include "model/prompt.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,27 +97,30 @@ static json_t *marked_json(const struct tokenizer *tokenizer, const json_t *valu
     return copy;
 }
 
-/* Cuts `text` behind the final message, as Hugging Face's continue_final_message does: behind the last place
- * where its content stands, with the white space at its end if the template kept it. */
-static int cut_behind_final(const json_t *messages, const char *text, size_t *length) {
-    static const char space[] = " \t\n\r\f\v";
-    const json_t *last = json_array_get(messages, json_array_size(messages) - 1);
+/* Where the final message ends is told by two marks and a space behind its text, as Hugging Face's
+ * continue_final_message does with a word: the space shows whether the template keeps white space there. */
+static int mark_final(const char *mark, json_t *messages) {
+    json_t *last = json_array_get(messages, json_array_size(messages) - 1);
     const char *content = json_string_value(json_object_get(last, "content"));
     if (content == NULL) return ERR(INVALID, "the final message has no text to continue");
-    content += strspn(content, space);
-    size_t n_kept = strlen(content), n = n_kept;
-    while (n > 0 && strchr(space, content[n - 1]) != NULL) n--;
+    json_t *marked = json_sprintf("%s%s%s ", content, mark, mark);
+    if (json_object_set_new(last, "content", marked) < 0)
+        return ERR(NO_MEMORY, "no memory for the conversation");
+    return 0;
+}
+
+/* Cuts `text` behind the final message. */
+static int cut_behind_final(const char *mark, const char *text, size_t *length) {
+    char end[2 * MARK_BYTES + 1];
+    snprintf(end, sizeof end, "%s%s", mark, mark);
     const char *found = NULL;
-    for (const char *at = text; (at = memmem(at, *length - (size_t)(at - text), content, n)) != NULL; at++) {
-        found = at;
-        if (at == text + *length) break;
-    }
+    for (const char *at = text; (at = strstr(at, end)) != NULL; at += MARK_BYTES) found = at;
     if (found == NULL)
         return ERR(INVALID,
-                   "the chat template does not show the final message as it is, so that it cannot be "
-                   "continued");
-    bool is_kept = *length - (size_t)(found - text) >= n_kept && memcmp(found, content, n_kept) == 0;
-    *length = (size_t)(found - text) + (is_kept ? n_kept : n);
+                   "the chat template does not show the final message, so that it cannot be continued");
+    *length = (size_t)(found - text);
+    if (found[2 * MARK_BYTES] != ' ')
+        while (*length > 0 && strchr(" \t\n\r\f\v", text[*length - 1]) != NULL) (*length)--;
     return 0;
 }
 
@@ -128,7 +132,7 @@ static int encode_marked(const struct chat_template *chat, const struct tokenize
     bool prompts = opts->add_generation_prompt && !opts->continue_final_message;
     TRY(chat_template_render(chat, messages, tools, prompts, opts->now, &rendered, &n_rendered));
     size_t length = n_rendered;
-    int result = opts->continue_final_message ? cut_behind_final(messages, rendered, &length) : 0;
+    int result = opts->continue_final_message ? cut_behind_final(mark, rendered, &length) : 0;
     if (result == 0) result = take_marks(rendered, &length, mark, &guards, &n_guards);
     if (result == 0) result = tokenizer_encode_guarded(tokenizer, rendered, length, guards, n_guards, list);
     mem_free(guards);
@@ -159,7 +163,9 @@ int prompt_encode_json(const struct chat_template *chat, const struct tokenizer 
     json_t *marked_tools = tools == NULL ? NULL : marked_json(tokenizer, tools, mark);
     int result = marked == NULL || (tools != NULL && marked_tools == NULL)
                      ? ERR(NO_MEMORY, "no memory for the conversation")
-                     : encode_marked(chat, tokenizer, marked, marked_tools, opts, mark, list);
+                     : 0;
+    if (result == 0 && opts->continue_final_message) result = mark_final(mark, marked);
+    if (result == 0) result = encode_marked(chat, tokenizer, marked, marked_tools, opts, mark, list);
     json_decref(marked);
     json_decref(marked_tools);
     return result;

@@ -96,10 +96,18 @@ static void set_cache_gauges(struct server *server, struct engine *engine) {
             metrics_set_at(metrics, METRIC_kv_blocks, metric_series(s, g), n[g][s]);
 }
 
-void account_begin(struct server *server, struct engine *engine) { set_cache_gauges(server, engine); }
-
 static void note_seconds(struct metrics *metrics, enum metric_part part, uint64_t nanoseconds) {
     metrics_observe_at(metrics, METRIC_step_seconds, metric_series(part, 0), (double)nanoseconds * 1e-9);
+}
+
+static void set_load_gauges(struct metrics *metrics, struct engine_load load) {
+    metrics_set(metrics, METRIC_num_requests_running, load.n_running);
+    metrics_set(metrics, METRIC_num_requests_waiting, load.n_waiting);
+}
+
+void account_load(struct server *server, struct engine *engine) {
+    set_load_gauges(server->metrics, engine_load(engine));
+    set_cache_gauges(server, engine);
 }
 
 void account_step(struct server *server, struct engine *engine) {
@@ -108,8 +116,7 @@ void account_step(struct server *server, struct engine *engine) {
     struct engine_load load = engine_load(engine);
     atomic_fetch_add(&server->n_prefill_rows, step->n_prefill_rows);
     atomic_fetch_add(&server->n_decode_rows, step->n_decode_rows);
-    metrics_set(metrics, METRIC_num_requests_running, load.n_running);
-    metrics_set(metrics, METRIC_num_requests_waiting, load.n_waiting);
+    set_load_gauges(metrics, load);
     metrics_add(metrics, METRIC_preemptions, (int64_t)(load.n_preemptions - server->n_preemptions));
     server->n_preemptions = load.n_preemptions;
     metrics_observe(metrics, METRIC_iteration_tokens, step->n_prefill_rows + step->n_decode_rows);

@@ -4,8 +4,9 @@
 
 #include "server/generation.h"
 
-/* Before the engine's thread runs: what the cache could hold. */
-void account_begin(struct server *server, struct engine *engine);
+/* The gauges of load and cache: on the engine's thread when something has changed without a step, and before
+ * that thread runs. */
+void account_load(struct server *server, struct engine *engine);
 /* The generation is over, for whatever reason. */
 void account_finished(const struct generation *generation);
 /* The engine's thread: a step is done. */

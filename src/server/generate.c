@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "server/account.h"
 #include "server/generation.h"
 #include "server/request_times.h"
 
@@ -25,6 +26,18 @@ static void post_rest(struct generation *generation) {
     service_post(generation->server->service, &generation->submit_rest);
 }
 
+/* A prompt counts when it is computed: with the first token behind it. */
+static void count_token(const struct choice *choice, bool is_first) {
+    struct metrics *metrics = choice->generation->server->metrics;
+    metrics_add(metrics, METRIC_generation_tokens, 1);
+    if (!is_first) return;
+    int64_t n_prompt = (int64_t)choice->prompt->n, n_cached = choice->request.n_cached;
+    metrics_add(metrics, METRIC_prompt_tokens, n_prompt);
+    metrics_add(metrics, METRIC_prompt_tokens_cached, n_cached);
+    metrics_add(metrics, METRIC_prefix_cache_queries, n_prompt);
+    metrics_add(metrics, METRIC_prefix_cache_hits, n_cached);
+}
+
 static bool on_token(void *user, const struct token_report *report) {
     struct choice *choice = user;
     struct generation *generation = choice->generation;
@@ -35,6 +48,7 @@ static bool on_token(void *user, const struct token_report *report) {
     uint64_t now_ns = choice->request.last_token_ns;
     if (n > 0) metrics_note_gap(generation->server->metrics, now_ns - choice->latest_token_ns);
     choice->latest_token_ns = now_ns;
+    count_token(choice, n == 0);
     atomic_store_explicit(&choice->n_written, n + 1, memory_order_release);
     mailbox_post_quietly(generation->server->mailbox, &generation->news);
     if (n == 0) post_rest(generation);
@@ -138,5 +152,6 @@ void generation_cancel(struct engine *engine, void *user) {
         else
             end_choice(choice, FINISH_CANCELLED);
     }
+    account_load(generation->server, engine);
     mailbox_post(mailbox, &generation->cancelled);
 }

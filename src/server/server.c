@@ -96,7 +96,7 @@ static int open_parts(struct server *server) {
     TRY(metrics_open(&server->metrics, opts->model_name, opts->max_tokens));
     TRY(mailbox_open(&server->mailbox, server->base));
     TRY(worker_open(&server->worker, server->mailbox));
-    account_begin(server, opts->engine);
+    account_load(server, opts->engine);
     TRY(service_open(&server->service, opts->engine, after_step, server));
     struct http_opts http = opts->http;
     http.on_request = route_dispatch;

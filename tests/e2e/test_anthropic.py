@@ -104,7 +104,7 @@ class Messages(ServedTest):
         Draft202012Validator(schema).validate(block.input)
 
     def test_tools(self):
-        answer = self.message(n_tokens=400, tools=tools(), tool_choice={"type": "any"})
+        answer = self.message(n_tokens=400, tools=tools(), tool_choice={"type": "any"}, extra_body={"seed": 1})
         self.assertEqual(answer.stop_reason, "tool_use")
         self.assertEqual({block.type for block in answer.content}, {"tool_use"})
         for block in answer.content:
@@ -114,7 +114,8 @@ class Messages(ServedTest):
                              n_tokens=8, tools=tools(), extra_body={"ignore_eos": True})
         self.assertEqual(after.usage.output_tokens, 8)
         for name in ("get_time", "get_weather"):
-            named = self.message(n_tokens=400, tools=tools(), tool_choice={"type": "tool", "name": name, "disable_parallel_tool_use": True})
+            named = self.message(n_tokens=400, tools=tools(), extra_body={"seed": 1},
+                                 tool_choice={"type": "tool", "name": name, "disable_parallel_tool_use": True})
             self.assertEqual([block.name for block in named.content], [name])
             self.check_use(named.content[0])
 
@@ -157,18 +158,6 @@ class Messages(ServedTest):
             self.assertEqual(caught.exception.body["error"]["type"], "authentication_error")
             with client(server, "right") as right:
                 self.assertEqual(right.messages.create(model="tiny", messages=user("Hello"), max_tokens=5).role, "assistant")
-
-    def test_leaving_a_stream(self):
-        """Some requests at once, so that none of them can have ended by itself."""
-        with Server("--model-name", "tiny", "--max-sequences", "1", model=self.server.command[2]) as server, client(server) as one:
-            streams = [one.messages.create(model="tiny", messages=user("Hello"), max_tokens=4000, stream=True, extra_body={"ignore_eos": True})
-                       for _ in range(20)]
-            self.assertEqual(next(iter(streams[0])).type, "message_start")
-            for stream in streams:
-                stream.close()
-            server.settled()
-            self.assertGreaterEqual(len(re.findall("finish=cancelled", server.log_text())), 18)
-
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

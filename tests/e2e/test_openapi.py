@@ -66,7 +66,7 @@ class OpenAPI(ServedTest):
 
     def test_the_server_does_as_it_says(self):
         """A valid body may still be refused, for what holds between its fields: that is the one check left out."""
-        command = [sys.executable, "-m", "schemathesis.cli", "run", self.server.url + "/openapi.json", "--phases", "coverage,fuzzing",
+        command = [sys.executable, "-m", "schemathesis.cli", "run", self.server.url + "/openapi.json", "--phases", "examples,coverage,fuzzing",
                    "--exclude-checks", "positive_data_acceptance", "--max-examples", os.environ.get("CABINET_EXAMPLES", "30"),
                    "--seed", os.environ.get("CABINET_SEED", "1"), "--request-timeout", str(SECONDS), "--continue-on-failure",
                    "--generation-database", "none", "--no-color"]

@@ -10,16 +10,18 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 DATA = pathlib.Path(os.environ["CABINET_TEST_DATA"])
+DEMO_MODEL = DATA / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 sys.path.insert(0, str(HERE / "page"))
 import mock_server  # noqa: E402
+from serving import Server  # noqa: E402
 
 SECONDS = 240
 
 
-def run_node(url, scripts):
+def run_node(url, scripts, **more):
     """Runs test scripts of tests/e2e/page; the output is theirs."""
-    environment = {**os.environ, "CABINET_PAGE_URL": url, "CABINET_NODE_MODULES": str(DATA / "clients" / "node_modules")}
+    environment = {**os.environ, "CABINET_PAGE_URL": url, "CABINET_NODE_MODULES": str(DATA / "clients" / "node_modules"), **more}
     command = [DATA / "node" / "node" / "bin" / "node", "--test", "--test-concurrency=1", "--test-reporter=spec",
                *(HERE / "page" / script for script in scripts)]
     return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -27,15 +29,24 @@ def run_node(url, scripts):
 
 
 class Page(unittest.TestCase):
-    def test_page(self):
-        if "CABINET_PAGE_URL" in os.environ:
-            run = run_node(os.environ["CABINET_PAGE_URL"], ["page.test.mjs"])
-        else:
-            server = mock_server.Server(DATA / "web")
-            self.addCleanup(server.close)
-            run = run_node(server.url, ["modules.test.mjs", "page.test.mjs", "mock.test.mjs"])
+    def check(self, run):
         self.assertEqual(run.returncode, 0, run.stdout)
         self.assertRegex(run.stdout, r"ℹ pass [1-9]")
+
+    def test_mock_server(self):
+        server = mock_server.Server(DATA / "web")
+        self.addCleanup(server.close)
+        self.check(run_node(server.url, ["modules.test.mjs", "page.test.mjs", "mock.test.mjs"]))
+
+    def test_real_server(self):
+        """Or the one that CABINET_PAGE_URL names."""
+        if "CABINET_PAGE_URL" in os.environ:
+            self.check(run_node(os.environ["CABINET_PAGE_URL"], ["page.test.mjs"]))
+            return
+        with Server("--model-name", "demo", "--ctx", "4096", "--max-sequences", "8", model=DEMO_MODEL) as server:
+            self.check(run_node(server.url, ["page.test.mjs"], CABINET_PAGE_MOST_TOKENS="24", CABINET_PAGE_TIMEOUT_MS="60000"))
+            server.settled()
+            self.assertGreaterEqual(server.log_text().count("finish=cancelled"), 3)  # two by hand, one by a reload
 
 
 if __name__ == "__main__":

@@ -239,8 +239,50 @@ def ask_seeds():
     }
 
 
+def schema_seeds():
+    def schema(value):
+        return b"j" + json.dumps(value).encode()
+
+    text, number = {"type": "string"}, {"type": "integer"}
+    person = {"type": "object", "properties": {"name": {**text, "minLength": 1, "maxLength": 9},
+                                               "age": {**number, "minimum": 0, "exclusiveMaximum": 130},
+                                               "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 2}},
+              "required": ["name"], "additionalProperties": False}
+    tree = {"$ref": "#/$defs/t", "$defs": {"t": {"type": ["array", "null"], "items": {"$ref": "#/$defs/t"}}}}
+    loop = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b", **text}, "b": {"$ref": "#/$defs/a", **text}}}
+    circle = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}
+    chain = {f"{i}": {"properties": {"a": {"$ref": f"#/$defs/{i + 1}"}}} for i in range(300)}
+    merged = {"allOf": [{"properties": {"a": number}, "required": ["a"]}, {"anyOf": [{"properties": {"b": text}}, {}]}]}
+    powers = {"allOf": [{**text, "pattern": f"(a|b)*a(a|b){{{i + 10}}}"} for i in range(20)]}
+    hermes = (b'lstart: "<tool_call>\\n" call ("; " call)* "\\n</tool_call>"\ncall: %json ' +
+              json.dumps({**person, "x-guidance": {"whitespace_flexible": False}}).encode())
+    return {
+        "empty": b"j", "any": schema({}), "true": b"jtrue", "false": b"jfalse", "array": b"j[]", "cut": b'j{"type":',
+        "object": schema({"type": "object"}), "person": schema(person), "tree": schema(tree), "itself": schema({"$ref": "#"}),
+        "loop": schema(loop), "circle": schema(circle), "merged": schema(merged),
+        "chain": schema({"$ref": "#/$defs/0", "$defs": {**chain, "300": text}}),
+        "outside": schema({"$ref": "http://example.com/a"}), "file": schema({"$ref": "file:///etc/passwd"}),
+        "one-of": schema({"oneOf": [{"const": 1}, {"const": "a"}, {"type": "null"}]}), "not": schema({"not": {}}),
+        "formats": schema({"prefixItems": [{**text, "format": f} for f in ("date-time", "email", "ipv6", "uri", "uuid")],
+                           "minItems": 5, "items": False}),
+        "pattern": schema({**text, "pattern": "^[A-Z]{2}-\\d{3}\u20ac$"}), "look": schema({**text, "pattern": "(?=a)b"}),
+        "nested": schema({**text, "pattern": "((((a{1,100}){1,100}){1,100}){1,100}){1,100}"}),
+        "states": schema({**text, "pattern": "^(a|b)*a(a|b){300}$"}), "powers": schema(powers),
+        "names": schema({"patternProperties": {"^a": number, "^b": text}, "properties": {"ab": {"minimum": 3}}}),
+        "few": schema({"properties": {"a": {}, "b": {}}, "minProperties": 1, "additionalProperties": False}),
+        "many": schema({"minItems": 10**9, "items": {"maxLength": 10**9, **text}}), "multiple": schema({"multipleOf": 0.07}),
+        "range": schema({"type": "number", "minimum": -1e300, "maximum": 1e-300}), "wrong": schema({**text, "minLength": "é" * 70}),
+        "deep": b"j" + b'{"items":' * 200 + b"{}" + b"}" * 200, "guidance": schema({"x-guidance": {"lenient": 1}}),
+        "not-utf8": b'j{"title":"\xff"}', "hermes": hermes, "rules": b'lstart: a | "b" start\na: /[x-z]+/ a?\n',
+        "no-start": b"la: /b/", "left": b'lstart: start "a" | ""', "repeat": b'lstart: ("a"{1,100000}){1,100000}',
+        "token": b"lstart: <[257]> <[0-255]>", "special": b"lstart: <|im_end|>", "and": b"lstart: A\nA: /a+b?/ & ~/aa/",
+        "words": b'lstart: %regex {"substring_words": "a b c"}', "bytes": b'l%llguidance {"allow_invalid_utf8": true}\nstart: /./',
+        "regex": b"r[a-c]{2,4}|\\p{L}+", "slash": b"ra/b\\/c\n", "bad": b"r(", "nothing": b"r", "no-match": b"r[^\\s\\S]",
+    }
+
+
 def main():
-    corpora = {"gguf": gguf_seeds, "listing": listing_seeds, "split": split_seeds, "ask": ask_seeds}
+    corpora = {"gguf": gguf_seeds, "listing": listing_seeds, "split": split_seeds, "ask": ask_seeds, "schema": schema_seeds}
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
     for target, seeds in corpora.items():
         os.makedirs(os.path.join(root, target), exist_ok=True)

@@ -12,7 +12,7 @@
 
 enum { MAGIC_BYTES = 8, MAX_FILE_BYTES = 1 << 28, MAX_NARROW_VOCAB = 1 << 16, MAX_COMPACT_VOCAB = 1 << 18 };
 static const char magic_full[] = "CABLOGF1";
-static const char magic_compact[] = "CABLOGC1";
+static const char magic_compact[] = "CABLOGC2";
 
 static int read_whole(void **bytes, size_t *length, const char *path) {
     FILE *stream = fopen(path, "rb");
@@ -39,7 +39,7 @@ out:
 
 static bool has_wide_ids(const struct logits_file *file) { return file->n_vocab > MAX_NARROW_VOCAB; }
 
-/* The id at `index` of the whole (n_tokens, n_top) table. */
+/* The id at `index` of the whole (n_rows, n_top) table. */
 static uint32_t top_id(const struct logits_file *file, size_t index) {
     if (has_wide_ids(file)) return ((const uint32_t *)file->top_ids)[index];
     return ((const uint16_t *)file->top_ids)[index];
@@ -55,24 +55,26 @@ static int parse(struct logits_file *file, size_t length, const char *path) {
     file->n_tokens = cursor_u32(&cursor);
     file->n_vocab = cursor_u32(&cursor);
     file->n_top = compact ? cursor_u32(&cursor) : 0;
+    file->n_rows = compact ? cursor_u32(&cursor) : file->n_tokens;
     uint64_t n = file->n_tokens; /* bounded first, so that no product below overflows */
-    if (n > MAX_FILE_BYTES || file->n_vocab == 0 || file->n_vocab > MAX_FILE_BYTES ||
+    if (n > MAX_FILE_BYTES || file->n_rows > n || file->n_vocab == 0 || file->n_vocab > MAX_FILE_BYTES ||
         (compact && (file->n_top < 2 || file->n_top > file->n_vocab || file->n_vocab > MAX_COMPACT_VOCAB)))
         return ERR(CORRUPT, "%s: impossible sizes", path);
     file->tokens = cursor_take(&cursor, n * sizeof *file->tokens);
+    uint64_t n_rows = file->n_rows, n_listed = n_rows * file->n_top;
     if (full) {
-        file->logits = cursor_take(&cursor, n * file->n_vocab * sizeof *file->logits);
+        file->logits = cursor_take(&cursor, n_rows * file->n_vocab * sizeof *file->logits);
     } else {
-        file->log_rest = cursor_take(&cursor, n * sizeof *file->log_rest);
-        file->top_logprobs = cursor_take(&cursor, n * file->n_top * sizeof *file->top_logprobs);
-        file->top_ids = cursor_take(&cursor, n * file->n_top *
-                                                 (has_wide_ids(file) ? sizeof(uint32_t) : sizeof(uint16_t)));
+        file->log_rest = cursor_take(&cursor, n_rows * sizeof *file->log_rest);
+        file->top_logprobs = cursor_take(&cursor, n_listed * sizeof *file->top_logprobs);
+        file->top_ids =
+            cursor_take(&cursor, n_listed * (has_wide_ids(file) ? sizeof(uint32_t) : sizeof(uint16_t)));
     }
     if (cursor.failed || cursor_left(&cursor) != 0) return ERR(CORRUPT, "%s: wrong length", path);
     for (size_t i = 0; i < n; i++)
         if (file->tokens[i] < 0 || (uint32_t)file->tokens[i] >= file->n_vocab)
             return ERR(CORRUPT, "%s: token %zu is outside the vocabulary", path, i);
-    for (size_t i = 0; i < n * file->n_top; i++)
+    for (size_t i = 0; i < n_listed; i++)
         if (top_id(file, i) >= file->n_vocab)
             return ERR(CORRUPT, "%s: an id is outside the vocabulary", path);
     return 0;
@@ -121,13 +123,13 @@ static double compare_full(const float *golden, const float *tested, size_t n, d
 
 /* KL over the top tokens and one bucket for the others, whose tested mass is summed from their own logits:
  * one minus the top's mass would cancel. */
-static double compare_compact(const struct logits_file *file, size_t position, const float *tested,
+static double compare_compact(const struct logits_file *file, size_t row, const float *tested,
                               double *max_diff, double *sum_diff) {
     bool is_top[MAX_COMPACT_VOCAB] = {false};
-    const float *logprobs = file->top_logprobs + position * file->n_top;
+    const float *logprobs = file->top_logprobs + row * file->n_top;
     double norm = log_sum_exp(tested, file->n_vocab), kl = 0, rest = 0;
     for (size_t i = 0; i < file->n_top; i++) {
-        uint32_t id = top_id(file, position * file->n_top + i);
+        uint32_t id = top_id(file, row * file->n_top + i);
         double p = logprobs[i], q = tested[id] - norm;
         kl += exp(p) * (p - q);
         *max_diff = fmax(*max_diff, fabs(p - q));
@@ -136,26 +138,26 @@ static double compare_compact(const struct logits_file *file, size_t position, c
     }
     for (size_t i = 0; i < file->n_vocab; i++)
         if (!is_top[i]) rest += exp(tested[i] - norm);
-    double p_rest = file->log_rest[position];
+    double p_rest = file->log_rest[row];
     return kl + (p_rest > -HUGE_VAL ? exp(p_rest) * (p_rest - log(rest)) : 0);
 }
 
 /* How far the golden winner leads over `id`, which a compact file may not list: then, at least over its last
  * one. */
-static double golden_lead(const struct logits_file *file, size_t position, size_t id) {
+static double golden_lead(const struct logits_file *file, size_t row, size_t id) {
     if (file->n_top == 0) {
-        const float *golden = file->logits + position * file->n_vocab;
+        const float *golden = file->logits + row * file->n_vocab;
         return (double)golden[argmax(golden, file->n_vocab)] - golden[id];
     }
-    const float *logprobs = file->top_logprobs + position * file->n_top;
+    const float *logprobs = file->top_logprobs + row * file->n_top;
     size_t i = 0;
-    while (i + 1 < file->n_top && top_id(file, position * file->n_top + i) != id) i++;
+    while (i + 1 < file->n_top && top_id(file, row * file->n_top + i) != id) i++;
     return (double)logprobs[0] - logprobs[i];
 }
 
-int logits_compare_row(struct logits_compare *compare, const struct logits_file *file, size_t position,
+int logits_compare_row(struct logits_compare *compare, const struct logits_file *file, size_t row,
                        const float *logits) {
-    if (position >= file->n_tokens) return ERR(INVALID, "position %zu of %u", position, file->n_tokens);
+    if (row >= file->n_rows) return ERR(INVALID, "row %zu of %u", row, file->n_rows);
     compare->n++;
     size_t n_bad = 0;
     for (size_t i = 0; i < file->n_vocab; i++) n_bad += !isfinite(logits[i]);
@@ -167,10 +169,10 @@ int logits_compare_row(struct logits_compare *compare, const struct logits_file 
     }
     double sum_diff = 0, kl;
     if (file->n_top == 0)
-        kl = compare_full(file->logits + position * file->n_vocab, logits, file->n_vocab,
-                          &compare->max_abs_diff, &sum_diff);
+        kl = compare_full(file->logits + row * file->n_vocab, logits, file->n_vocab, &compare->max_abs_diff,
+                          &sum_diff);
     else
-        kl = compare_compact(file, position, logits, &compare->max_abs_diff, &sum_diff);
+        kl = compare_compact(file, row, logits, &compare->max_abs_diff, &sum_diff);
     compare->kl_max = fmax(compare->kl_max, kl);
     if (compare->n_not_finite == 0) { /* else the means stay infinite */
         double mean_diff = sum_diff / (double)(file->n_top == 0 ? file->n_vocab : file->n_top);
@@ -178,7 +180,7 @@ int logits_compare_row(struct logits_compare *compare, const struct logits_file 
         compare->mean_abs_diff += (mean_diff - compare->mean_abs_diff) / (double)compare->n;
     }
     size_t tested_best = argmax(logits, file->n_vocab);
-    double lead = golden_lead(file, position, tested_best);
+    double lead = golden_lead(file, row, tested_best);
     if (lead == 0) {
         compare->top1_equal++;
     } else {
@@ -189,7 +191,7 @@ int logits_compare_row(struct logits_compare *compare, const struct logits_file 
 }
 
 int logits_compare_all(struct logits_compare *compare, const struct logits_file *file, const float *logits) {
-    for (size_t i = 0; i < file->n_tokens; i++)
+    for (size_t i = 0; i < file->n_rows; i++)
         TRY(logits_compare_row(compare, file, i, logits + i * file->n_vocab));
     return 0;
 }

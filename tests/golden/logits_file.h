@@ -1,7 +1,7 @@
 /* Golden logits: the files of tests/golden, and how far tested logits are from them.
  *
  * Two formats, told apart by their magic and described in README.md: *full* files hold every logit, *compact*
- * files the n_top most probable next tokens of each position and the mass of all others. */
+ * files the n_top most probable next tokens of their last n_rows positions and the mass of all others. */
 #ifndef CABINET_TESTS_LOGITS_FILE_H
 #define CABINET_TESTS_LOGITS_FILE_H
 
@@ -12,11 +12,12 @@ struct logits_file {
     uint32_t n_tokens;
     uint32_t n_vocab;
     uint32_t n_top;            /* 0 in a full file */
-    const int32_t *tokens;     /* (n_tokens): the input; position i's logits predict what follows tokens[i] */
+    uint32_t n_rows;           /* the last n_rows positions have logits here; all in a full file */
+    const int32_t *tokens;     /* (n_tokens): the input; the last row predicts what follows the last token */
     const float *logits;       /* full: (n_tokens, n_vocab), else NULL */
-    const float *log_rest;     /* compact: (n_tokens), log of the mass outside the top, else NULL */
-    const float *top_logprobs; /* compact: (n_tokens, n_top), falling */
-    const void *top_ids;       /* compact: (n_tokens, n_top) of u16, of u32 if n_vocab > 65536 */
+    const float *log_rest;     /* compact: (n_rows), log of the mass outside the top, else NULL */
+    const float *top_logprobs; /* compact: (n_rows, n_top), falling */
+    const void *top_ids;       /* compact: (n_rows, n_top) of u16, of u32 if n_vocab > 65536 */
     void *bytes;               /* the file; everything above points into it */
 };
 
@@ -40,11 +41,11 @@ struct logits_compare {
     size_t n_not_finite; /* tested logits that are NaN or infinite */
 };
 
-/* Compares `logits` (n_vocab) with the file's `position`. In a compact file the KL is over n_top + 1 buckets,
- * the last of them all other tokens: a lower bound of the full KL. INVALID if there is no such position. */
-int logits_compare_row(struct logits_compare *compare, const struct logits_file *file, size_t position,
+/* Compares `logits` (n_vocab) with the file's `row`. In a compact file the KL is over n_top + 1 buckets, the
+ * last of them all other tokens: a lower bound of the full KL. INVALID if there is no such row. */
+int logits_compare_row(struct logits_compare *compare, const struct logits_file *file, size_t row,
                        const float *logits);
-/* The same for every position: `logits` is (n_tokens, n_vocab). */
+/* The same for every row: `logits` is (n_rows, n_vocab). */
 int logits_compare_all(struct logits_compare *compare, const struct logits_file *file, const float *logits);
 
 #endif

@@ -610,8 +610,9 @@ def verify(name):
         f32_path = pathlib.Path(temporary) / "f32.gguf"
         write_gguf({**v, "dtype": "f32"}, weights, f32_path)
         bad |= compare("same weights as f32, f32 cache, flash off", f32_bound, f32_path, kv="f32", flash=False)
-    bad |= compare("the file, f32 cache, flash off", 5e-2, path, kv="f32", flash=False)
-    bad |= compare("the file, f16 cache, flash on", 5e-2, path, kv="f16", flash=True)
+    file_bound = 3e-1 if v["dtype"] == "bf16" else 5e-2  # of BF16 weights llama.cpp rounds the activations too
+    bad |= compare("the file, f32 cache, flash off", file_bound, path, kv="f32", flash=False)
+    bad |= compare("the file, f16 cache, flash on", file_bound, path, kv="f16", flash=True)
     return bad
 
 

@@ -4,11 +4,12 @@
     python make_trained.py MODEL.gguf OUT.logits --by peer-f32    llama.cpp on the same weights, dequantised to f32
     python make_trained.py MODEL.gguf OUT.logits --by exact       mlx-lm in float32 on the same, dequantised
         [--top N]      how many tokens of each position the file holds (512)
+        [--long]       2,000 tokens, of which the last 128 positions are kept
         [--rulers]     then prints how far the other ways are from this one (below)
         [--verify]     writes nothing, compares with the file on disk
 
-The text below gives the first 128 tokens (with the model's BOS token, if its file says so). For each position the file
-holds the N most probable next tokens, their log-probabilities, and the logarithm of the mass of all others (format:
+The text below gives the first 128 tokens (with the model's BOS token, if its file says so); with --long, a text that a
+seed writes gives 2,000, so that the last ones are far beyond a window of 512. For each position the file holds the N most probable next tokens, their log-probabilities, and the logarithm of the mass of all others (format:
 README.md). A test computes KL(golden || tested) over these N + 1 buckets. Merging the tail into one bucket can only
 lower a KL divergence, so this is a lower bound; it is tight, because the tail holds little mass (its mean is printed)
 and contributes no more than that mass times the mean log-ratio within it. The printed "top + rest" and "all tokens"
@@ -26,14 +27,15 @@ The peer's setting is PEER below: f16 cache, flash attention, one batch of 128, 
 import argparse
 import ctypes
 import pathlib
+import random
 import struct
 import sys
 import tempfile
 
 import numpy as np
 
-N_TOKENS = 128
-MAGIC = b"CABLOGC1"
+N_ROWS, N_LONG = 128, 2000
+MAGIC = b"CABLOGC2"
 
 TEXT = """The lighthouse keeper wrote in his log every evening, even when nothing had happened. On Monday a grey seal slept \
 on the rocks below the tower; on Tuesday the wind turned north and the supply boat could not land. He counted the tins \
@@ -41,6 +43,21 @@ that were left: 14 of beans, 9 of milk, and 3 of coffee. "Enough for two weeks,"
 beans." The cat did not answer. In 1923 such a delay was ordinary, and nobody on the mainland worried before the tenth \
 day. That night he repaired the clockwork which turns the lamp, because a small brass gear had lost one of its teeth, \
 and while he worked he listened to the sea. By morning the storm was over, and the boat came back with letters."""
+
+
+def long_text():
+    """The log goes on: about 3,000 tokens of days that are alike, and differ in what must be remembered."""
+    draw = random.Random(512)
+    names, things = ["Ada", "Bruno", "Clara", "Dmitri", "Edda", "Farid"], ["lamp oil", "rope", "coffee", "candles", "flour"]
+    weather = ["fog until noon", "a gale from the north", "clear and cold", "rain all day", "a calm sea", "hail in the evening"]
+    lines, stock = [TEXT], {thing: draw.randrange(20, 90) for thing in things}
+    for day in range(1, 61):
+        thing, n = draw.choice(things), draw.randrange(1, 6)
+        stock[thing] += n if draw.random() < 0.5 else -n
+        lines.append(f"Day {day}. Weather: {draw.choice(weather)}. {draw.choice(names)} counted the {thing}: {stock[thing]} left. "
+                     f"{draw.choice(names)} had the watch from {draw.randrange(1, 12)} to {draw.randrange(13, 24)} o'clock, and saw "
+                     f"{draw.choice(['a seal', 'two ships', 'nothing', 'the mail boat', 'gulls', 'a whale'])}.")
+    return "\n".join(lines)
 
 
 # --- llama.cpp ------------------------------------------------------------------------------------------------------------
@@ -74,11 +91,13 @@ def llama_cpp_tokens(path, text, n_most):
     return np.array(tokens[:n], np.int32)[:n_most]
 
 
-def llama_cpp_logits(path, tokens, kv="f16", flash=True, batch=None, threads=2, yarn_betas=None):
-    """Logits at every position, (n_tokens, n_vocab) float32. `batch` tokens a call, None: all at once."""
+def llama_cpp_logits(path, tokens, n_rows=None, kv="f16", flash=True, batch=None, threads=2, yarn_betas=None):
+    """Logits at the last n_rows positions (None: at all), (n_rows, n_vocab) float32. `batch` tokens a call, None: all at
+    once."""
     api = quiet_llama_cpp()
     model = open_model(path)
     n, step = len(tokens), batch or len(tokens)
+    first = n - (n_rows or n)
     params = api.llama_context_default_params()
     params.n_ctx, params.n_batch, params.n_ubatch = max(256, n), n, n
     params.n_threads = params.n_threads_batch = threads
@@ -90,17 +109,18 @@ def llama_cpp_logits(path, tokens, kv="f16", flash=True, batch=None, threads=2, 
     if not context:
         raise SystemExit("llama.cpp cannot open a context")
     n_vocab = api.llama_vocab_n_tokens(api.llama_model_get_vocab(model))
-    logits = np.empty((n, n_vocab), np.float32)
+    logits = np.empty((n - first, n_vocab), np.float32)
     one = api.llama_batch_init(step, 0, 1)
     for start in range(0, n, step):
         one.n_tokens = min(step, n - start)
         for i in range(one.n_tokens):
-            one.token[i], one.pos[i], one.n_seq_id[i], one.logits[i] = int(tokens[start + i]), start + i, 1, 1
+            one.token[i], one.pos[i], one.n_seq_id[i] = int(tokens[start + i]), start + i, 1
+            one.logits[i] = start + i >= first
             one.seq_id[i][0] = 0
         if api.llama_decode(context, one) != 0:
             raise SystemExit("llama_decode failed")
-        for i in range(one.n_tokens):
-            logits[start + i] = np.ctypeslib.as_array(api.llama_get_logits_ith(context, i), (n_vocab,))
+        for i in range(max(0, first - start), one.n_tokens):
+            logits[start + i - first] = np.ctypeslib.as_array(api.llama_get_logits_ith(context, i), (n_vocab,))
     api.llama_batch_free(one)
     api.llama_free(context)
     api.llama_model_free(model)
@@ -136,11 +156,11 @@ def dequantized(tensor):
     return gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
 
 
-def peer_f32_logits(path, tokens):
+def peer_f32_logits(path, tokens, n_rows):
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder) / "f32.gguf"
         write_as_f32(path, copy)
-        return llama_cpp_logits(copy, tokens, kv="f32", flash=False)
+        return llama_cpp_logits(copy, tokens, n_rows, kv="f32", flash=False)
 
 
 # --- exact: mlx-lm ---------------------------------------------------------------------------------------------------------
@@ -211,7 +231,7 @@ def gemma3_model(reader):
     return model, {"input_embeddings": lambda ids: model.model.embed_tokens(ids) * correction}
 
 
-def exact_logits(path, tokens):
+def exact_logits(path, tokens, n_rows):
     """float32 throughout."""
     import gguf
     import mlx.core as mx
@@ -222,7 +242,8 @@ def exact_logits(path, tokens):
     model, inputs = makers[reader.get_field("general.architecture").contents()](reader)
     model.set_dtype(mx.float32)
     ids = mx.array(tokens)[None]
-    return np.array(model(ids, **{name: make(ids) for name, make in inputs.items()})[0])
+    hidden = model.model(ids, **{name: make(ids) for name, make in inputs.items()})[:, -n_rows:]
+    return np.array(model.model.embed_tokens.as_linear(hidden)[0])  # both are tied
 
 
 # --- the compact file -----------------------------------------------------------------------------------------------------
@@ -248,19 +269,19 @@ def id_type(n_vocab):
 
 
 def write_compact(path, tokens, n_vocab, ids, top, rest):
-    path.write_bytes(MAGIC + struct.pack("<III", len(tokens), n_vocab, ids.shape[1]) + tokens.astype("<i4").tobytes() +
+    path.write_bytes(MAGIC + struct.pack("<IIII", len(tokens), n_vocab, ids.shape[1], len(ids)) + tokens.astype("<i4").tobytes() +
                      rest.astype("<f4").tobytes() + top.astype("<f4").tobytes() + ids.astype(id_type(n_vocab)).tobytes())
 
 
 def read_compact(path):
     data = path.read_bytes()
-    n, n_vocab, n_top = struct.unpack_from("<III", data, 8)
-    assert data[:8] == MAGIC and len(data) == 20 + n * (8 + (4 + id_type(n_vocab).itemsize) * n_top)
-    at = 20
-    tokens = np.frombuffer(data, "<i4", n, at)
-    rest = np.frombuffer(data, "<f4", n, at + 4 * n)
-    top = np.frombuffer(data, "<f4", n * n_top, at + 8 * n).reshape(n, n_top)
-    ids = np.frombuffer(data, id_type(n_vocab), n * n_top, at + 8 * n + 4 * n * n_top).reshape(n, n_top)
+    n_tokens, n_vocab, n_top, n = struct.unpack_from("<IIII", data, 8)
+    at = 24 + 4 * n_tokens
+    assert data[:8] == MAGIC and len(data) == at + n * (4 + (4 + id_type(n_vocab).itemsize) * n_top)
+    tokens = np.frombuffer(data, "<i4", n_tokens, 24)
+    rest = np.frombuffer(data, "<f4", n, at)
+    top = np.frombuffer(data, "<f4", n * n_top, at + 4 * n).reshape(n, n_top)
+    ids = np.frombuffer(data, id_type(n_vocab), n * n_top, at + 4 * n + 4 * n * n_top).reshape(n, n_top)
     return tokens, n_vocab, ids, top, rest
 
 
@@ -286,7 +307,7 @@ PEER = dict(kv="f16", flash=True, batch=None, threads=2)
 OTHERS = {"llama.cpp": {}, "1 thread": {"threads": 1}, "batch 1": {"batch": 1}, "batch 32": {"batch": 32},
           "flash attention off": {"flash": False},
           "f32 cache, flash attention off": {"kv": "f32", "flash": False}}
-WAYS = {"peer": lambda path, tokens: llama_cpp_logits(path, tokens, **PEER), "peer-f32": peer_f32_logits,
+WAYS = {"peer": lambda path, tokens, n_rows: llama_cpp_logits(path, tokens, n_rows, **PEER), "peer-f32": peer_f32_logits,
         "exact": exact_logits}
 
 
@@ -295,22 +316,22 @@ def print_rulers(model, tokens, golden_logits, golden):
         full, part = kl_full(golden_logits, other), kl_compact(golden, other)
         best = other.argmax(1)
         lost = golden_logits.max(1) - np.take_along_axis(golden_logits, best[:, None], 1)[:, 0]
-        print(f"{name:32} {full.mean():20.2e} {full.max():9.1e} {part.mean():11.2e} {(lost == 0).sum():6}/{len(tokens)} "
+        print(f"{name:32} {full.mean():20.2e} {full.max():9.1e} {part.mean():11.2e} {(lost == 0).sum():6}/{N_ROWS} "
               f"{lost.max():9.2f}", flush=True)
 
     print(f"mean mass outside the top {golden[0].shape[1]}: {np.exp(golden[2].astype(np.float64)).mean():.4f}")
     print(f"{'golden against':32} {'KL mean, all tokens':>20} {'KL max':>9} {'top + rest':>11} {'same top 1':>10} {'lost lead':>9}")
     for name, change in OTHERS.items():
-        row(name, llama_cpp_logits(model, tokens, **{**PEER, **change}))
-    row("llama.cpp, dequantised to f32", peer_f32_logits(model, tokens))
-    row("exact (mlx-lm, float32)", exact_logits(model, tokens))
+        row(name, llama_cpp_logits(model, tokens, N_ROWS, **{**PEER, **change}))
+    row("llama.cpp, dequantised to f32", peer_f32_logits(model, tokens, N_ROWS))
+    row("exact (mlx-lm, float32)", exact_logits(model, tokens, N_ROWS))
 
 
 def verify(path, tokens, logits):
     on_disk, n_vocab, *golden = read_compact(path)
     kl = kl_compact(golden, logits)
     same = (golden[0][:, 0] == logits.argmax(1)).sum()
-    print(f"KL mean {kl.mean():.2e}, max {kl.max():.1e}; same top 1: {same}/{N_TOKENS}")
+    print(f"KL mean {kl.mean():.2e}, max {kl.max():.1e}; same top 1: {same}/{N_ROWS}")
     return (on_disk == tokens).all() and n_vocab == logits.shape[1] and kl.mean() < 1e-2
 
 
@@ -320,17 +341,19 @@ def main():
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--by", choices=WAYS, required=True)
     parser.add_argument("--top", type=int, default=512)
+    parser.add_argument("--long", action="store_true")
     parser.add_argument("--rulers", action="store_true")
     parser.add_argument("--verify", action="store_true")
     options = parser.parse_args()
-    tokens = llama_cpp_tokens(options.model, TEXT, N_TOKENS)
-    assert len(tokens) == N_TOKENS, "the text is too short"
-    logits = WAYS[options.by](options.model, tokens)
+    text, n_tokens = (long_text(), N_LONG) if options.long else (TEXT, N_ROWS)
+    tokens = llama_cpp_tokens(options.model, text, n_tokens)
+    assert len(tokens) == n_tokens, "the text is too short"
+    logits = WAYS[options.by](options.model, tokens, N_ROWS)
     if options.verify:
         sys.exit(0 if verify(options.out, tokens, logits) else "disagreement: see above")
     golden = compact(logits, options.top)
     write_compact(options.out, tokens, logits.shape[1], *golden)
-    loss = -log_probabilities(logits)[np.arange(N_TOKENS - 1), tokens[1:]].mean()
+    loss = -log_probabilities(logits[:-1])[np.arange(N_ROWS - 1), tokens[-N_ROWS + 1:]].mean()
     print(f"{options.out}: {options.out.stat().st_size} bytes; mean loss of the text itself {loss:.3f} nats")
     if options.rulers:
         print_rulers(options.model, tokens, logits, golden)

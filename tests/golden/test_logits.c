@@ -29,7 +29,7 @@ static const struct bound {
     /* The same where a set of kernels loses one top 1 of 128 by a little more. */
     {"near", 1e-3, 0, 0.1},
     /* The peer rounds activations more coarsely than this engine: it is 2.8e-3 from exact itself. */
-    {"peer", 6e-3, 0, 0.5},
+    {"peer", 5e-3, 0, 0.25},
 };
 
 static const struct bound *bound_named(const char *name) {
@@ -51,18 +51,20 @@ static void compare(const char *model, const char *golden, const struct bound *b
                                 .kernels = kernels,
                                 .n_threads = 2,
                                 .codec = file.n_top == 0 ? CODEC_f32 : CODEC_f16,
-                                .max_rows = file.n_tokens,
+                                .max_rows = file.n_rows,
                                 .max_sequences = 1,
                                 .max_tokens = file.n_tokens};
     if (forward_open(&run, &opts) < 0) fail_msg("%s: %s", model, err_message());
     assert_int_equal(run.model.description.n_vocab, file.n_vocab);
-    float *logits = malloc((size_t)file.n_tokens * file.n_vocab * sizeof *logits);
+    float *logits = malloc((size_t)file.n_rows * file.n_vocab * sizeof *logits);
     assert_non_null(logits);
-    assert_int_equal(forward_all(&run, file.tokens, file.n_tokens, file.n_tokens, logits), 0);
+    int result = forward_last(&run, file.tokens, file.n_tokens, file.n_rows, file.n_rows, logits);
+    assert_int_equal(result, 0);
     struct logits_compare compare = {.margin = bound->margin};
     assert_int_equal(logits_compare_all(&compare, &file, logits), 0);
-    printf("%-8s %-28s KL mean %.2e max %.2e, largest difference %.2e, top 1 %zu of %zu\n", kernels->name,
-           model, compare.kl_mean, compare.kl_max, compare.max_abs_diff, compare.top1_equal, compare.n);
+    printf("%-8s %-28s KL mean %.2e max %.2e, largest difference %.2e, top 1 %zu of %zu, lost lead %.2f\n",
+           kernels->name, model, compare.kl_mean, compare.kl_max, compare.max_abs_diff, compare.top1_equal,
+           compare.n, compare.worst_lead);
     assert_int_equal(compare.n_not_finite, 0);
     assert_int_equal(compare.top1_wrong_beyond_margin, 0);
     assert_true(compare.kl_mean < bound->kl_mean);

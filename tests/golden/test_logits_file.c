@@ -16,35 +16,35 @@
 static char **arguments;
 static int n_arguments;
 
-static uint32_t id_at(const struct logits_file *file, size_t position, size_t i) {
-    size_t index = position * file->n_top + i;
+static uint32_t id_at(const struct logits_file *file, size_t row, size_t i) {
+    size_t index = row * file->n_top + i;
     return file->n_vocab > 65536 ? ((const uint32_t *)file->top_ids)[index]
                                  : ((const uint16_t *)file->top_ids)[index];
 }
 
 /* The rest's mass goes to all other tokens alike. */
-static void put_back(float *logits, const struct logits_file *file, size_t position) {
-    float other = file->log_rest[position] - logf((float)(file->n_vocab - file->n_top));
+static void put_back(float *logits, const struct logits_file *file, size_t row) {
+    float other = file->log_rest[row] - logf((float)(file->n_vocab - file->n_top));
     for (size_t i = 0; i < file->n_vocab; i++) logits[i] = other;
     for (size_t i = 0; i < file->n_top; i++)
-        logits[id_at(file, position, i)] = file->top_logprobs[position * file->n_top + i];
+        logits[id_at(file, row, i)] = file->top_logprobs[row * file->n_top + i];
 }
 
 static void check_file(const char *path, uint32_t n_vocab, uint32_t last_best) {
     struct logits_file file;
     if (logits_file_read(&file, path) < 0) fail_msg("%s", err_message());
     assert_int_equal(file.n_vocab, n_vocab);
-    size_t last = file.n_tokens - 1;
+    size_t last = file.n_rows - 1;
     assert_int_equal(id_at(&file, last, 0), last_best);
     float *logits = malloc(n_vocab * sizeof *logits);
     assert_non_null(logits);
 
     struct logits_compare same = {0};
-    for (size_t i = 0; i < file.n_tokens; i++) {
+    for (size_t i = 0; i < file.n_rows; i++) {
         put_back(logits, &file, i);
         assert_int_equal(logits_compare_row(&same, &file, i, logits), 0);
     }
-    assert_int_equal(same.top1_equal, file.n_tokens);
+    assert_int_equal(same.top1_equal, file.n_rows);
     assert_true(fabs(same.kl_mean) < 1e-6);
     assert_true(same.max_abs_diff < 1e-4);
 

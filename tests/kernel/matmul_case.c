@@ -84,6 +84,7 @@ static float random_input(enum case_input kind, uint64_t seed, uint64_t i) {
     case INPUT_OUTLIER: return rng_u64(seed + 1, i) % 40 == 0 ? 1000 * value : value;
     case INPUT_ZERO: return i % 2 == 0 ? 0.0f : -0.0f;
     case INPUT_DENORMAL: return i / 32 % 2 == 0 ? value * 0x1p-130f : value * 0x1p-99f;
+    case INPUT_TINY: return value * 0x1p-122f;
     default: return value * 0x1p98f;
     }
 }

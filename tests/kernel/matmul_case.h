@@ -18,7 +18,15 @@ struct case_matrix case_matrix_new(enum weight_type type, size_t n_rows, size_t 
 void case_matrix_free(struct case_matrix *matrix);
 
 /* What kind of numbers the input rows hold. */
-enum case_input { INPUT_NORMAL, INPUT_OUTLIER, INPUT_ZERO, INPUT_DENORMAL, INPUT_HUGE, INPUT_COUNT };
+enum case_input {
+    INPUT_NORMAL,
+    INPUT_OUTLIER,
+    INPUT_ZERO,
+    INPUT_DENORMAL,
+    INPUT_TINY, /* normal numbers, whose products with weights are not */
+    INPUT_HUGE,
+    INPUT_COUNT
+};
 struct activations case_activations_new(size_t n_rows, size_t n_cols, enum case_input kind, uint64_t seed);
 void case_activations_free(struct activations *x);
 /* A copy whose forms are yet to be prepared and share nothing with x's; the f32 rows are shared. */

@@ -50,28 +50,38 @@ int forward_step(struct forward_run *run, const struct forward_part *parts, size
         struct batch_sequence *entry = batch_append(batch, part->tokens + first, part->n_rows, first, 0);
         for (unsigned g = 0; g < run->layout.n_groups; g++)
             entry->payloads[g] = kv_payloads(run->kv, part->seq, g, &n_blocks);
+        uint32_t row = batch->n_rows - part->n_rows;
+        while (part->logits != NULL && row < batch->n_rows) batch->wanted[batch->n_wanted++] = row++;
     }
-    for (uint32_t row = 0; row < batch->n_rows; row++) batch->wanted[batch->n_wanted++] = row;
     transformer_forward(&run->model, &run->layout, run->arena, &run->workspace, run->team, batch);
     const float *logits = run->workspace.logits;
     size_t n_vocab = run->model.description.n_vocab;
     for (size_t i = 0; i < n_parts; i++) {
         kv_commit(run->kv, parts[i].seq, parts[i].tokens, parts[i].n_rows);
+        if (parts[i].logits == NULL) continue;
         memcpy(parts[i].logits, logits, parts[i].n_rows * n_vocab * sizeof *logits);
         logits += parts[i].n_rows * n_vocab;
     }
     return kv_check(run->kv) ? 0 : ERR(INTERNAL, "kv_check failed after a step");
 }
 
-int forward_all(struct forward_run *run, const int32_t *tokens, uint32_t n_tokens, uint32_t chunk,
-                float *logits) {
+int forward_last(struct forward_run *run, const int32_t *tokens, uint32_t n_tokens, uint32_t chunk,
+                 uint32_t n_last, float *logits) {
     struct kv_seq seq = {0};
+    uint32_t first = n_tokens - n_last; /* a chunk ends before it: a step's rows are all wanted, or none */
     int result = 0;
     while (result == 0 && seq.n_computed < n_tokens) {
-        uint32_t n_rows = n_tokens - seq.n_computed < chunk ? n_tokens - seq.n_computed : chunk;
-        float *out = logits + (size_t)seq.n_computed * run->model.description.n_vocab;
-        result = forward_step(run, &(struct forward_part){&seq, tokens, n_rows, out}, 1);
+        uint32_t left = (seq.n_computed < first ? first : n_tokens) - seq.n_computed;
+        float *out = NULL;
+        if (seq.n_computed >= first)
+            out = logits + (size_t)(seq.n_computed - first) * run->model.description.n_vocab;
+        result = forward_step(run, &(struct forward_part){&seq, tokens, left < chunk ? left : chunk, out}, 1);
     }
     kv_release(run->kv, &seq);
     return result;
+}
+
+int forward_all(struct forward_run *run, const int32_t *tokens, uint32_t n_tokens, uint32_t chunk,
+                float *logits) {
+    return forward_last(run, tokens, n_tokens, chunk, n_tokens, logits);
 }

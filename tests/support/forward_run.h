@@ -29,7 +29,7 @@ struct forward_part {
     struct kv_seq *seq;
     const int32_t *tokens; /* the whole timeline */
     uint32_t n_rows;
-    float *logits; /* (n_rows, n_vocab) are written here */
+    float *logits; /* (n_rows, n_vocab) are written here; NULL: not wanted */
 };
 
 int forward_open(struct forward_run *run, const struct forward_opts *opts);
@@ -38,5 +38,8 @@ int forward_step(struct forward_run *run, const struct forward_part *parts, size
 /* One sequence alone from the start, in chunks of at most `chunk`; logits (n_tokens, n_vocab). */
 int forward_all(struct forward_run *run, const int32_t *tokens, uint32_t n_tokens, uint32_t chunk,
                 float *logits);
+/* The same, but only the last n_last rows are wanted: logits (n_last, n_vocab). */
+int forward_last(struct forward_run *run, const int32_t *tokens, uint32_t n_tokens, uint32_t chunk,
+                 uint32_t n_last, float *logits);
 
 #endif

@@ -99,6 +99,55 @@ static void context_is_that_of_transformers(void **state) {
     renders_as("a\n", "a");                                             /* Jinja2 drops the last newline */
 }
 
+/* Messages and tools as JSON, in the order that they were written. */
+static void tools_and_whole_messages_reach_the_template(void **state) {
+    (void)state;
+    static const char source[] = "{{ tools is none }}{% for t in tools or [] %}{{ t | tojson }}{% endfor %}"
+                                 "{% for m in messages %}{{ m | tojson }}{{ m.name is defined }}{% endfor %}";
+    static const char message[] = "{\"role\": \"tool\", \"tool_call_id\": \"z\", \"content\": [{\"b\": 1.5,"
+                                  " \"a\": [null, true, -3]}]}";
+    static const char tool[] =
+        "{\"type\": \"function\", \"function\": {\"name\": \"f\", \"description\": \"\"}}";
+    struct chat_template *chat;
+    assert_int_equal(chat_template_open(&chat, source, strlen(source), "", ""), 0);
+    assert_true(chat_template_knows_tools(chat));
+    json_t *messages = json_pack("[o]", json_loads(message, 0, NULL));
+    json_t *tools = json_pack("[o]", json_loads(tool, 0, NULL));
+    for (int with_tools = 0; with_tools < 2; with_tools++) {
+        char *text, expected[512];
+        size_t length;
+        if (chat_template_render(chat, messages, with_tools ? tools : NULL, false, now, &text, &length) < 0)
+            fail_msg("%s", err_message());
+        snprintf(expected, sizeof expected, "%s%s%sFalse", with_tools ? "False" : "True",
+                 with_tools ? tool : "", message);
+        assert_string_equal(text, expected);
+        chat_template_text_free(text, length);
+    }
+    json_decref(messages);
+    json_decref(tools);
+    chat_template_close(chat);
+}
+
+static void templates_without_tools_say_so(void **state) {
+    (void)state;
+    static const struct {
+        const char *source;
+        bool knows;
+    } cases[] = {{"{% if tools %}x{% endif %}", true},
+                 {"{{ tools_in_user_message }}", false},
+                 {"tools", false},
+                 {"{# tools #}{{ 'tools' }}{{ messages[0].tools }}", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct chat_template *chat;
+        assert_int_equal(chat_template_open(&chat, cases[i].source, strlen(cases[i].source), "", ""), 0);
+        assert_int_equal(chat_template_knows_tools(chat), cases[i].knows);
+        assert_string_equal(chat_template_source(chat), cases[i].source);
+        chat_template_close(chat);
+    }
+    assert_false(chat_template_knows_tools(NULL));
+    assert_string_equal(chat_template_source(NULL), "");
+}
+
 static void language_of_real_templates(void **state) {
     (void)state;
     renders_as("{% set ns = namespace(n=0) %}{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}"
@@ -261,6 +310,8 @@ int main(void) {
         cmocka_unit_test(chatml_of_several_turns),
         cmocka_unit_test(a_template_renders_many_conversations),
         cmocka_unit_test(context_is_that_of_transformers),
+        cmocka_unit_test(tools_and_whole_messages_reach_the_template),
+        cmocka_unit_test(templates_without_tools_say_so),
         cmocka_unit_test(language_of_real_templates),
         cmocka_unit_test(json_is_that_of_python),
         cmocka_unit_test(time_is_the_callers_and_local),

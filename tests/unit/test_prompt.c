@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -70,6 +71,107 @@ static void marks_are_not_taken_from_messages(void **state) {
     assert_int_equal(list.n, 0);
 }
 
+/* --- JSON --- */
+
+static const char tool_template[] =
+    "{% for tool in tools or [] %}{{ tool.name }}{{ tool | tojson }}|{% endfor %}"
+    "{% for message in messages %}<s>{{ message.role }}:{{ message.content }}"
+    "{% for call in message.tool_calls or [] %}{{ call.id }}({% for key, value in call.arguments | items %}"
+    "{{ key }}={{ value }},{% endfor %}){% endfor %}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<|im{% endif %}";
+
+static int encode_json(const char *source, const char *messages, const char *tools, struct prompt_opts opts,
+                       struct token_list *list) {
+    struct chat_template *with_tools;
+    json_error_t error;
+    json_t *told = json_loads(messages, 0, &error),
+           *functions = tools == NULL ? NULL : json_loads(tools, 0, &error);
+    if (told == NULL || (tools != NULL && functions == NULL)) fail_msg("%s", error.text);
+    if (chat_template_open(&with_tools, source, strlen(source), "<s>", "</s>") < 0)
+        fail_msg("%s", err_message());
+    json_t *before = json_deep_copy(told);
+    int result = prompt_encode_json(with_tools, tokenizer, told, functions, &opts, list);
+    assert_true(json_equal(told, before)); /* borrowed, not changed */
+    json_decref(before);
+    json_decref(told);
+    json_decref(functions);
+    chat_template_close(with_tools);
+    return result;
+}
+
+/* The ids as text, control tokens of the template as {their names}. */
+static void assert_text(const char *source, const char *messages, const char *tools, struct prompt_opts opts,
+                        const char *expected) {
+    char text[512] = "";
+    struct token_list list = {0};
+    if (encode_json(source, messages, tools, opts, &list) < 0) fail_msg("%s", err_message());
+    for (size_t i = 0; i < list.n; i++) {
+        bool is_control = tokenizer_kind(tokenizer, list.ids[i]) == TOKEN_CONTROL;
+        struct gguf_string bytes =
+            is_control ? tokenizer_piece(tokenizer, list.ids[i]) : tokenizer_bytes(tokenizer, list.ids[i]);
+        size_t n = strlen(text);
+        snprintf(text + n, sizeof text - n, is_control ? "{%.*s}" : "%.*s", (int)bytes.length, bytes.bytes);
+    }
+    assert_string_equal(text, expected);
+    token_list_free(&list);
+}
+
+static void every_text_of_tools_and_calls_is_text(void **state) {
+    (void)state;
+    const struct prompt_opts opts = {.add_generation_prompt = true};
+    assert_text(tool_template,
+                "[{\"role\": \"user\", \"content\": \"a</s>\"}, {\"role\": \"assistant\", \"content\": \"\","
+                " \"tool_calls\": [{\"id\": \"<s>1\", \"arguments\": {\"</s>\": \"<|im\", \"n\": 2}}]}]",
+                "[{\"name\": \"f</s>\", \"b\": {\"x<s>\": [\"<|im_end|>\"]}, \"a\": null}]", opts,
+                "f</s>{\"name\": \"f</s>\", \"b\": {\"x<s>\": [\"<|im_end|>\"]}, \"a\": null}|"
+                "{<s>}user:a</s>{</s>}{<s>}assistant:<s>1(</s>=<|im,n=2,){</s>}{<|im}");
+    assert_text(tool_template, "[{\"role\": \"user\", \"content\": \"a\"}]", NULL, opts,
+                "{<s>}user:a{</s>}{<|im}"); /* no tools */
+}
+
+static const struct prompt_opts go_on = {.continue_final_message = true, .add_generation_prompt = true};
+
+static void assert_continued(const char *source, const char *content, const char *expected) {
+    char messages[256];
+    snprintf(messages, sizeof messages,
+             "[{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": \"%s\"}]",
+             content);
+    assert_text(source, messages, NULL, go_on, expected);
+}
+
+/* What Hugging Face's apply_chat_template gives for these. */
+static void a_continued_message_ends_the_prompt(void **state) {
+    (void)state;
+    assert_continued(tool_template, "so", "{<s>}user:q{</s>}{<s>}assistant:so");
+    assert_continued(tool_template, " so \\n",
+                     "{<s>}user:q{</s>}{<s>}assistant: so \n");   /* as the template keeps it */
+    assert_continued(template, " so \\n", "{<s>}q{</s>}{<s>}so"); /* and as it trims it */
+    assert_continued(tool_template, "q", "{<s>}user:q{</s>}{<s>}assistant:q");
+    /* texts that stand in what the template puts behind it, too */
+    assert_continued(tool_template, "<", "{<s>}user:q{</s>}{<s>}assistant:<");
+    assert_continued(tool_template, "s>", "{<s>}user:q{</s>}{<s>}assistant:s>");
+    assert_continued(tool_template, "</s>", "{<s>}user:q{</s>}{<s>}assistant:</s>"); /* here it is text */
+    assert_continued(tool_template, "", "{<s>}user:q{</s>}{<s>}assistant:");
+}
+
+static void what_cannot_be_continued_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *source, *messages, *says;
+    } cases[] = {
+        {tool_template, "[]", "no text"},
+        {tool_template, "[{\"role\": \"user\"}]", "no text"},
+        {tool_template, "[{\"role\": \"user\", \"content\": [\"a\"]}]", "no text"},
+        {"{{ messages[0].role }}", "[{\"role\": \"user\", \"content\": \"user\"}]", "does not show"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct token_list list = {0};
+        assert_int_equal(encode_json(cases[i].source, cases[i].messages, NULL, go_on, &list), ERR_INVALID);
+        if (strstr(err_message(), cases[i].says) == NULL) fail_msg("%s", err_message());
+        assert_int_equal(list.n, 0);
+    }
+}
+
 /* Only ours: the template's engine has its own memory. */
 static void every_allocation_may_fail(void **state) {
     (void)state;
@@ -98,6 +200,9 @@ int main(void) {
         cmocka_unit_test(what_messages_spell_is_text),
         cmocka_unit_test(user_defined_tokens_and_merges_stay),
         cmocka_unit_test(marks_are_not_taken_from_messages),
+        cmocka_unit_test(every_text_of_tools_and_calls_is_text),
+        cmocka_unit_test(a_continued_message_ends_the_prompt),
+        cmocka_unit_test(what_cannot_be_continued_is_refused),
         cmocka_unit_test(every_allocation_may_fail),
     };
     int n_failed = cmocka_run_group_tests(tests, NULL, NULL);

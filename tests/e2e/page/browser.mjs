@@ -9,6 +9,7 @@ import { load } from "../node/packages.mjs";
 const { chromium } = load("playwright-core");
 
 export const url = process.env.CABINET_PAGE_URL;
+const MOST_TOKENS = Number(process.env.CABINET_PAGE_MOST_TOKENS ?? 0); // of an answer; 0: as the server has it
 export const TIMEOUT_MS = Number(process.env.CABINET_PAGE_TIMEOUT_MS ?? 20000);
 
 function findChromium() {
@@ -23,12 +24,22 @@ export function launch() {
   return chromium.launch({ executablePath: findChromium(), args, headless: true });
 }
 
-/** A new person's browser window: nothing stored, nothing wrong so far. */
-export async function visitor(browser, options = {}) {
+/** A new person's browser window: nothing stored, nothing wrong so far. A real model's answers are kept short by a setting,
+ * or go on to the end of the context where a test is about long ones. */
+export async function visitor(browser, { isLong = false, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1360, height: 850 }, ...options });
+  if (MOST_TOKENS > 0 && !isLong) {
+    const settings = JSON.stringify({ max_tokens: MOST_TOKENS });
+    await context.addInitScript((text) => {
+      if (location.protocol === "http:" && !localStorage.getItem("cabinet/settings")) localStorage.setItem("cabinet/settings", text);
+    }, settings);
+  }
   const wrong = [];
   await context.route("**/*", (route) => {
     const address = route.request().url();
+    if (isLong && address.endsWith("/v1/chat/completions")) {
+      return route.continue({ postData: JSON.stringify({ ...route.request().postDataJSON(), ignore_eos: true }) });
+    }
     if (new URL(address).origin === new URL(url).origin) return route.continue();
     wrong.push(`a request to ${address}`);
     return route.abort();

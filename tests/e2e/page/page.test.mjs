@@ -19,7 +19,7 @@ test("chat: an answer streams in, with its figures, and the cache is shown", asy
   const page = await person.open();
   await ask(page, "Say hello.");
   assert.notEqual(await answer(page), "");
-  assert.match(await answers(page).locator(".figures").innerText(), /\d+ prompt · \d+ cached .* \d+ output tokens/);
+  assert.match(await answers(page).locator(".figures").innerText(), /[\d,]+ prompt · [\d,]+ cached .* [\d,]+ output tokens/);
   assert.equal(await page.title(), "Say hello. – Cabinet");
   await page.locator("#conversation-figures tr.current").waitFor();
   await page.locator("#fill[aria-label*='held ']").waitFor();
@@ -32,7 +32,7 @@ test("chat: an answer streams in, with its figures, and the cache is shown", asy
 });
 
 test("stop: by the button and by Escape; what came so far stays", async () => {
-  const person = await visitor(browser);
+  const person = await visitor(browser, { isLong: true });
   const page = await person.open();
   for (const [i, stop] of [() => page.locator("#stop").click(), () => page.keyboard.press("Escape")].entries()) {
     await ask(page, LONG_QUESTION);
@@ -102,7 +102,7 @@ test("reload keeps conversations; several are kept apart, renamed, deleted", asy
 });
 
 test("a reload in mid-answer keeps what had come", async () => {
-  const person = await visitor(browser);
+  const person = await visitor(browser, { isLong: true });
   const page = await person.open();
   await ask(page, LONG_QUESTION);
   await answers(page).locator(".text:not(:empty)").waitFor();
