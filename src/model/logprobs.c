@@ -22,11 +22,11 @@ float logprobs_of(const float *logits, uint32_t n_vocab, int32_t token, uint32_t
         if (logits[i] > max) max = logits[i];
     double sum = 0;
     for (uint32_t i = 0; i < n_vocab; i++) sum += (double)expf(logits[i] - max);
-    float log_sum = max + (float)log(sum);
+    float log_sum = (float)log(sum); /* apart from max, which may be too large to keep its digits in a sum */
     uint32_t n = 0;
     for (uint32_t i = 0; i < n_vocab && n_top > 0; i++)
         n = insert(top, n, n_top, (struct token_logprob){(int32_t)i, logits[i]});
     for (uint32_t i = 0; i < n_top; i++)
-        top[i].logprob = isfinite(log_sum) ? top[i].logprob - log_sum : -INFINITY;
-    return isfinite(log_sum) ? logits[token] - log_sum : -INFINITY;
+        top[i].logprob = isfinite(log_sum) ? top[i].logprob - max - log_sum : -INFINITY;
+    return isfinite(log_sum) ? logits[token] - max - log_sum : -INFINITY;
 }
