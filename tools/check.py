@@ -28,7 +28,8 @@ OUTPUT_LINES = 60  # of a failed test
 # Tests left out under sanitizers: the same code runs there on other, tiny models; these would take minutes.
 TOO_LONG = {"golden logits smollm2", "equiv forward smollm2", "equiv forward qwen2", "equiv forward gemma2"}
 # Tests that use threads: names start so.
-THREADED = ("unit base", "unit engine", "unit log", "unit metrics", "kernel ", "equiv ", "e2e openai")
+THREADED = ("unit base", "unit engine", "unit http", "unit log", "unit mailbox", "unit mask thread", "unit metrics", "unit picker",
+            "unit service", "kernel ", "equiv ", "fault server", "e2e openai", "e2e server")
 
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1:strict_string_checks=1",

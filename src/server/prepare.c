@@ -208,7 +208,9 @@ void generation_prepare(struct generation *generation) {
     int result = encode_prompts(generation);
     if (result < 0) {
         refuse(generation, result);
-        if (result == ERR_TOO_LARGE || result == ERR_FULL) generation->error.code = "context_length_exceeded";
+        if (result != ERR_TOO_LARGE && result != ERR_FULL) return;
+        generation->error.code = "context_length_exceeded";
+        generation->error.status = 400; /* also where the KV memory is too small: trying again does not help */
         return;
     }
     struct constraint *constraint = NULL;

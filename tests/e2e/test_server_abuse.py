@@ -124,13 +124,21 @@ class Abuse(ServedTest):
         self.assertEqual(self.status_of(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"a: b\r\n" * 200 + b"\r\n"), 431)
 
     def test_cancels_at_random(self):
+        """While bodies are read, grammars made, prompts computed, answers streamed, and others look at it all."""
         rng = random.Random(1)
-        for _ in range(300):
+        schema = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}
+        for i in range(300):
+            body = ask(rng.choice([1, 20, 300]), stream=rng.random() < 0.7, n=rng.choice([1, 1, 3]), seed=1)
+            body["prompt"] = [f"number {i} " * rng.choice([1, 100]), body["prompt"]][:rng.choice([1, 2])]
+            kinds = [post(body), post(body), post({**body, "best_of": 5, "stream": False}), post({**body, "response_format": schema}),
+                     post({"prompt": "abc" * 1000}, "/tokenize"), f"GET /v1/kv/live HTTP/1.1\r\n{HEAD}\r\n".encode()]
             raw = connect(self.server)
-            raw.sendall(post(ask(rng.choice([1, 20, 300]), stream=rng.random() < 0.7, n=rng.choice([1, 1, 3]), seed=1)))
+            raw.sendall(rng.choice(kinds))
             if rng.random() < 0.5:
                 raw.recv(rng.choice([1, 200, 5000]))
             raw.close()
+            if rng.random() < 0.2:
+                self.server.get("/v1/kv/live")
         self.server.settled()
         self.assertIn("finish=cancelled", self.server.log_text())
 
@@ -212,6 +220,19 @@ class Memory(unittest.TestCase):
             self.assertEqual({text["choices"][0]["finish_reason"] for text in texts}, {"length"})
             server.settled()
 
+    def test_memory_for_half_an_answer(self):
+        """What there is room for is the answer, and who waits for it is told although no step follows."""
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        with Server("--kv-memory", "300K", model=roomy(folder)) as server:
+            status, answer = server.ask("/v1/completions", ask(3000))
+            self.assertEqual((status, answer["choices"][0]["finish_reason"]), (200, "length"))
+            n_tokens = answer["usage"]["completion_tokens"]
+            self.assertTrue(300 < n_tokens < 1000, n_tokens)
+            self.assertIn('"finish_reason":"length"', list(server.events("/v1/completions", ask(3000)))[-2])
+            status, answer = server.ask("/v1/completions", ask() | {"prompt": "x" * 2000})
+            self.assertEqual((status, answer["error"]["code"]), (400, "context_length_exceeded"))
+            server.settled()
+
     def test_queue_is_bounded(self):
         with Server("--max-requests", "2", "--max-sequences", "1") as server:
             raws = [connect(server) for _ in range(2)]
@@ -256,6 +277,23 @@ class Stopping(unittest.TestCase):
                 server.process.send_signal(signal.SIGTERM)
                 self.assertNotIn(b"[DONE]", read_all(raw))
             self.assertEqual(server.process.wait(SECONDS), 0)
+
+    def test_slow_readers_at_the_end(self):
+        """A reader that begins to read has all of its answer; one that never does is not waited for beyond the patience."""
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        for is_read in (True, False):
+            with Server("--drain-seconds", "60" if is_read else "1", model=roomy(folder)) as server:
+                with connect(server, is_slow=True) as raw:
+                    raw.sendall(post(ask(1000, stream=True, logprobs=20)))
+                    received = read_until(raw, b"data: ")
+                    server.process.send_signal(signal.SIGTERM)
+                    while "server_drains" not in server.log_text():
+                        self.assertIsNone(server.process.poll())
+                    if is_read:
+                        received += read_all(raw)
+                        self.assertIn(b"[DONE]", received)
+                    self.assertEqual(server.process.wait(SECONDS), 0)
+                self.assertEqual("server_interrupted" in server.log_text(), not is_read)
 
     def test_patience_ends(self):
         folder = self.enterContext(tempfile.TemporaryDirectory())
