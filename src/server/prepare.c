@@ -210,7 +210,8 @@ void generation_prepare(struct generation *generation) {
         refuse(generation, result);
         if (result != ERR_TOO_LARGE && result != ERR_FULL) return;
         generation->error.code = "context_length_exceeded";
-        generation->error.status = 400; /* also where the KV memory is too small: trying again does not help */
+        generation->error.status =
+            400; /* also where the KV memory is too small: trying again does not help */
         return;
     }
     struct constraint *constraint = NULL;
