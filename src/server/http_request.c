@@ -220,13 +220,14 @@ static int take_trailer(struct http_exchange *connection) {
     char *line = evbuffer_readln(input, &length, EVBUFFER_EOL_CRLF_STRICT);
     bool is_whole = line != NULL;
     if (!is_whole) length = evbuffer_get_length(input);
+    bool is_too_large = length > most + !is_whole; /* what is partial may end with a CR */
     bool is_strict = !is_whole || (memchr(line, '\n', length) == NULL && memchr(line, '\0', length) == NULL);
     free(line); /* libevent's own allocation */
-    if (length > most)
+    if (is_too_large)
         http_connection_refuse(connection, 431, "the trailers are too large");
     else if (!is_strict)
         http_connection_refuse(connection, 400, "malformed trailer");
-    if (length > most || !is_strict || !is_whole) return -1;
+    if (is_too_large || !is_strict || !is_whole) return -1;
     connection->trailer_bytes += length;
     return length == 0;
 }

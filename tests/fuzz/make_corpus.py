@@ -188,6 +188,28 @@ def split_seeds():
     }
 
 
+def http_seeds():
+    """What fuzz_http.c reads: a byte for the size of the pieces, what a client sends."""
+    host = b"Host: a\r\n"
+    post, chunked = b"POST /p HTTP/1.1\r\n" + host, b"Transfer-Encoding: chunked\r\n\r\n"
+    get = b"GET /a?b=c HTTP/1.1\r\n" + host + b"\r\n"
+    return {name: b"\x02" + data for name, data in {
+        "get": get, "pipeline": get * 3 + post + b"Content-Length: 2\r\n\r\nhi" + get, "old": b"GET / HTTP/1.0\r\n\r\n",
+        "old-kept": b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" * 2, "close": get[:-2] + b"Connection: close\r\n\r\n" + get,
+        "head": get.replace(b"GET", b"HEAD"), "length": post + b"Content-Length: 5\r\n\r\nhello" + get,
+        "continue": post + b"Expect: 100-continue\r\nContent-Length: 1\r\n\r\nx", "cut": post + b"Content-Length: 5\r\n\r\nhel",
+        "chunked": post + chunked + b"5\r\nhello\r\n1;a=b\r\n!\r\n0\r\nTrailer: t\r\n\r\n" + get,
+        "chunk-too-long": post + chunked + b"2\r\nhello\r\n0\r\n\r\n", "chunk-without-size": post + chunked + b"\r\n\r\n" + get,
+        "chunk-bare": post + chunked + b"5\nhello\n0\n\n", "chunk-huge": post + chunked + b"fffffffffffffff\r\n",
+        "trailer-nul": post + chunked + b"0\r\n\0\r\n" + get, "trailer-bare": post + chunked + b"0\r\na: b\n\n\r\n\r\n" + get,
+        "trailers": post + chunked + b"0\r\n" + b"a: b\r\n" * 200, "both": post + b"Content-Length: 5\r\n" + chunked + b"0\r\n\r\n",
+        "twice": post + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "bare": get.replace(b"\r\n", b"\n"),
+        "folded": get[:-2] + b" more\r\n\r\n", "space": post + b"Content-Length : 5\r\n\r\nhello", "plus": post + b"Content-Length: +5\r\n\r\n",
+        "two-hosts": get[:-2] + host + b"\r\n", "large": post + b"Content-Length: 301\r\n\r\n", "long": b"GET /" + b"a" * 700,
+        "many": get[:-2] + b"a:b\r\n" * 110 + b"\r\n", "empty-lines": b"\r\n" * 5 + get, "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    }.items()}
+
+
 def ask(api, **fields):
     """What fuzz_ask.c reads: the API's digit, the body."""
     return b"0123"[api:api + 1] + json.dumps(fields).encode()
@@ -282,7 +304,7 @@ def schema_seeds():
 
 
 def main():
-    corpora = {"gguf": gguf_seeds, "listing": listing_seeds, "split": split_seeds, "ask": ask_seeds, "schema": schema_seeds}
+    corpora = {"gguf": gguf_seeds, "listing": listing_seeds, "split": split_seeds, "ask": ask_seeds, "http": http_seeds, "schema": schema_seeds}
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
     for target, seeds in corpora.items():
         os.makedirs(os.path.join(root, target), exist_ok=True)
