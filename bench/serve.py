@@ -18,6 +18,7 @@ import datetime
 import json
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -212,6 +213,7 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench/serve.py: stopped"))  # so that servers are stopped too
     try:
         main()
     except (fetch.Failure, RuntimeError) as failure:
