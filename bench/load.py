@@ -121,8 +121,8 @@ async def run_all(port, bodies, concurrency):
 
 
 async def beside_prompt(port, bodies, long_body, quiet_seconds):
-    """Streams of `bodies` with a long prompt in their midst: their answers as far as they came, and the times at which
-    the quiet before the prompt began, the prompt was sent, and its first token was there."""
+    """Streams of `bodies` with a long prompt in their midst, and quiet before and after it: their answers as far as they
+    came, the times at which the quiet began, the prompt was sent and its first token was there, and its answer."""
     streams = [await Stream(body).open(port) for body in bodies]
     await asyncio.gather(*(stream.begun for stream in streams))
     quiet = time.monotonic()
@@ -130,9 +130,10 @@ async def beside_prompt(port, bodies, long_body, quiet_seconds):
     prompt = await Stream(long_body).open(port)
     await asyncio.wait_for(prompt.begun, SECONDS)
     end = time.monotonic()
-    if any(stream.ended.done() for stream in streams):
-        raise RuntimeError("a stream ended before the long prompt was computed")
     answer = await prompt.finish()
+    await asyncio.sleep(quiet_seconds)
+    if any(stream.ended.done() for stream in streams):
+        raise RuntimeError("a stream ended before the quiet after the long prompt did")
     for stream in streams:
         stream.hang_up()
     return [stream.answer() for stream in streams], quiet, prompt.sent, end, answer

@@ -85,7 +85,7 @@ def measure_beside(program, round_number):
     with servers.running(program) as server:
         warm_up(server.port)
         answers, quiet, sent, end, answer = asyncio.run(load.beside_prompt(server.port, bodies, long_body, QUIET_SECONDS))
-    without = [gap * 1e3 for a in answers for when, gap in a.gaps() if quiet < when - gap and when < sent]
+    without = [gap * 1e3 for a in answers for when, gap in a.gaps() if quiet < when - gap and (when < sent or when - gap > end)]
     beside = [gap * 1e3 for a in answers for when, gap in a.gaps() if when > sent and when - gap < end]
     result = {"ITL median without, ms": statistics.median(without), "ITL p99 without, ms": quantile(without, 0.99),
               "ITL median beside, ms": statistics.median(beside), "ITL p99 beside, ms": quantile(beside, 0.99),
