@@ -23,13 +23,17 @@ static uint32_t prefill_context(const struct engine *engine) {
     return 0;
 }
 
+/* Of a chunk beside decode rows. Deep in a prompt one of its rows takes as long as several decode rows: a
+ * whole block at a time would make a step four times as long as without. */
+enum { LEAST_CHUNK = 8 };
+
 static uint32_t prefill_budget(const struct engine *engine) {
     const struct engine_opts *opts = &engine->opts;
     if (opts->chunk_factor <= 0) return opts->chunk_tokens;
     struct step_shape shape = decode_shape(engine);
     if (shape.decode_rows == 0) return opts->chunk_tokens;
     return step_time_chunk(&engine->step_time, &shape, prefill_context(engine), opts->chunk_factor,
-                           BLOCK_TOKENS, opts->chunk_tokens);
+                           LEAST_CHUNK, opts->chunk_tokens);
 }
 
 /* Tells the fit of step times what this step was, and what it took. */
