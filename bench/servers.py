@@ -16,7 +16,7 @@ import peer
 
 START_SECONDS = 60
 # llama.cpp's threads wait in OpenMP's barriers, by default as good as for ever: where another process wants a core too,
-# that costs it most of its speed. Waiting shortly and then sleeping is as fast on a machine of its own.
+# that costs it most of its speed. So they wait shortly and then sleep.
 ENVIRONMENT = {"GOMP_SPINCOUNT": "20000"}
 
 
