@@ -57,6 +57,11 @@ bench-peer: build ## side by side with llama.cpp, which it builds the first time
 	@$(PYTHON) bench/peer.py smollm2
 	@$(PYTHON) bench/peer.py gemma3
 
+bench-serve: build ## many conversations beside llama-server, which it builds the first time (10 minutes)
+	$(SETUP) build peer
+	$(FETCH) models
+	@$(PYTHON) bench/serve.py
+
 goldens: build ## recompute tests/golden/ with independent programs (compiles llama.cpp)
 	$(SETUP) build goldens
 	$(FETCH) models templates gemma
@@ -76,4 +81,4 @@ format: ## clang-format on all C files
 clean: ## remove the build folders (what was fetched stays)
 	rm -rf build build-asan build-tsan
 
-.PHONY: help demo build check asan tsan fuzz soak bench bench-peer goldens check-fresh third-party format clean
+.PHONY: help demo build check asan tsan fuzz soak bench bench-peer bench-serve goldens check-fresh third-party format clean

@@ -94,12 +94,18 @@ def unpack(archive, target):
 
 
 def compile_peer(source, build, switches):
-    log = build.with_suffix(".log")
-    with open(log, "w", encoding="utf-8") as output:
-        for command in (["cmake", "-S", source, "-B", build, *CMAKE, *switches], ["ninja", "-C", build, "llama-bench"]):
-            if subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode != 0:
-                sys.exit(f"bench/peer.py: llama.cpp does not compile; see {log}")
-    return build / "bin" / "llama-bench"
+    configure = ["cmake", "-S", source, "-B", build, *CMAKE, *switches]
+    with open(build.with_suffix(".log"), "w", encoding="utf-8") as log:
+        if subprocess.run(configure, stdout=log, stderr=subprocess.STDOUT, check=False).returncode != 0:
+            sys.exit(f"bench/peer.py: llama.cpp cannot be configured; see {log.name}")
+    return make(build, "llama-bench")
+
+
+def make(build, name):
+    with open(build.with_suffix(".log"), "a", encoding="utf-8") as log:
+        if subprocess.run(["ninja", "-C", build, name], stdout=log, stderr=subprocess.STDOUT, check=False).returncode != 0:
+            sys.exit(f"bench/peer.py: {name} does not compile; see {log.name}")
+    return build / "bin" / name
 
 
 def runs(program, model):
@@ -107,12 +113,12 @@ def runs(program, model):
     return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
-def peer_program(model):
-    """llama-bench, compiled for this machine unless it is there."""
+def peer_build(model):
+    """The folder with a build of llama.cpp that runs on this machine, whose llama-bench is compiled."""
     folder = fetch.cache_folder() / "peer" / fetch.LLAMA_CPP.requirement.split("==")[1]
     current = folder / "llama-bench"
     if current.exists():
-        return current
+        return current.resolve().parent.parent
     archive = fetch.fetch(fetch.LLAMA_CPP, fetch.cache_folder())
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "source").exists():
@@ -122,9 +128,19 @@ def peer_program(model):
         program = compile_peer(folder / "source", folder / name, switches)
         if runs(program, model):
             current.symlink_to(program)
-            return current
+            return folder / name
         say(f"The {name} build does not run here")
     sys.exit("bench/peer.py: no build of llama.cpp runs on this machine")
+
+
+def peer_program(model, name="llama-bench"):
+    """A program of llama.cpp, compiled for this machine unless it is there."""
+    build = peer_build(model)
+    program = build / "bin" / name
+    if program.exists():
+        return program
+    say(f"Compiling {name}; this takes some minutes")
+    return make(build, name)
 
 
 def output_of(command):

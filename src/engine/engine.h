@@ -57,7 +57,8 @@ int engine_step(struct engine *engine);
 /* The latest step that computed something. */
 struct engine_step_report {
     uint32_t n_prefill_rows, n_decode_rows;
-    uint64_t begin_ns, forward_ns, pick_ns, total_ns; /* total without what the caller does between steps */
+    uint64_t begin_ns, forward_ns, pick_ns; /* when it began; what the forward pass and sampling took of it */
+    uint64_t picked_ns;                     /* when its tokens were known */
 };
 const struct engine_step_report *engine_latest_step(const struct engine *engine);
 struct engine_load {

@@ -469,6 +469,25 @@ static void logits_are_those_of_the_step(void **state) {
     rig_close(&rig);
 }
 
+/* The clock goes on at every look, so what lies between two looks has a length. */
+static void a_step_is_more_than_forward_and_sampling(void **state) {
+    (void)state;
+    struct rig rig;
+    struct engine_opts opts = default_opts();
+    rig_open(&rig, 1, &opts);
+    struct talk talk;
+    talk_open(&rig, &talk, 0, 9);
+    assert_int_equal(submit(&talk), 0);
+    assert_int_equal(engine_step(rig.engine), 9);
+    const struct engine_step_report *step = engine_latest_step(rig.engine);
+    assert_true(step->forward_ns > 0 && step->pick_ns > 0);
+    assert_true(step->forward_ns + step->pick_ns < step->picked_ns - step->begin_ns);
+    assert_int_equal(talk.request.first_token_ns, step->picked_ns);
+    engine_cancel(rig.engine, &talk.request);
+    talk_close(&talk);
+    rig_close(&rig);
+}
+
 static void a_step_allocates_nothing(void **state) {
     (void)state;
     struct rig rig;
@@ -527,6 +546,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_cancelled_request_stops_and_disturbs_nobody),
         cmocka_unit_test(a_request_may_be_cancelled_from_a_callback),
         cmocka_unit_test(logits_are_those_of_the_step),
+        cmocka_unit_test(a_step_is_more_than_forward_and_sampling),
         cmocka_unit_test(a_step_allocates_nothing),
         cmocka_unit_test(bounds_are_checked),
     };
