@@ -159,5 +159,17 @@ class Messages(ServedTest):
             with client(server, "right") as right:
                 self.assertEqual(right.messages.create(model="tiny", messages=user("Hello"), max_tokens=5).role, "assistant")
 
+    def test_leaving_a_stream(self):
+        """All of them run at once, so that none can have ended by itself; a stream begins with its first token."""
+        with Server("--model-name", "tiny", "--max-sequences", "20", model=self.server.command[2]) as server, client(server) as one:
+            streams = [one.messages.create(model="tiny", messages=user("Hello"), max_tokens=4000, stream=True, extra_body={"ignore_eos": True})
+                       for _ in range(20)]
+            self.assertEqual(next(iter(streams[0])).type, "message_start")
+            for stream in streams:
+                stream.close()
+            server.settled()
+            self.assertGreaterEqual(len(re.findall("finish=cancelled", server.log_text())), 18)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -130,6 +130,21 @@ class Leaving(ServedTest):
         asyncio.run(ask_and_leave())
         self.assertEqual(self.n_cancelled(), before + 1)
 
+    def test_429_when_too_many_ask(self):
+        with client(self.server) as openai_client:
+            # A stream begins with its first token: one answer each, so that all three run and each has one.
+            long = {**MANY_STEPS, "n": 1}
+            streams = [openai_client.chat.completions.create(model="tiny", messages=user("Hello"), stream=True, **long) for _ in range(3)]
+            with self.assertRaises(openai.RateLimitError) as caught:
+                openai_client.chat.completions.create(model="tiny", messages=user("Hello"), max_tokens=5)
+            self.assertEqual((caught.exception.code, caught.exception.type), ("queue_full", "rate_limit_error"))
+            self.assertGreaterEqual(int(caught.exception.response.headers["Retry-After"]), 1)
+            for stream in streams:
+                stream.close()
+            self.server.settled()
+            answer = openai_client.chat.completions.create(model="tiny", messages=user("Hello"), max_tokens=5, seed=1)
+            self.assertGreater(answer.usage.completion_tokens, 0)
+
     def test_a_crowd_of_which_half_leaves(self):
         """Those who stay get what they would have got alone."""
         async def one(openai_client, seed, leaves):
