@@ -162,6 +162,8 @@ static void a_continued_message_ends_the_prompt(void **state) {
     assert_continued(template, " so \\n", "{<s>}q{</s>}{<s>}so"); /* and as it trims it */
     assert_continued(template, "so</s> ", "{<s>}q{</s>}{<s>}so</s>");
     assert_continued(tool_template, "q", "{<s>}user:q{</s>}{<s>}assistant:q");
+    /* shown twice: the last one counts */
+    assert_continued("{{ messages[-1].content | trim }}|{{ messages[-1].content }}</s>", "so", "so|so");
     /* texts that stand in what the template puts behind it, too */
     assert_continued(tool_template, "<", "{<s>}user:q{</s>}{<s>}assistant:<");
     assert_continued(tool_template, "s>", "{<s>}user:q{</s>}{<s>}assistant:s>");
