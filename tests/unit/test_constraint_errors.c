@@ -130,6 +130,7 @@ static void schemas_that_cost_too_much_are_refused(void **state) {
         const char *part, *behind, *says;
     } cases[] = {
         {"{\"title\": \"", 300000, "x", "\"}", "are the most"},
+        {"{\"enum\": [", 40000, "%u", "]}", "262144 are the most"},
         {"", 200, "[", "", "not JSON"}, /* commas make it wrong, brackets deep */
         {"{\"properties\": {", 1001, "\"p%u\": {}", "}}", "1001 properties in one object"},
         {"{\"const\": {", 1001, "\"p%u\": 1", "}}", "1001 properties in one object"},
@@ -183,17 +184,37 @@ static void long_chains_of_references_are_no_trouble(void **state) {
     constraint_close(constraint);
 }
 
+static void put_nested(unsigned levels) {
+    text_length = 0;
+    for (unsigned i = 1; i < levels; i++) put("{\"items\": ");
+    put("{\"type\": \"null\"}");
+    for (unsigned i = 1; i < levels; i++) put("}");
+}
+
 static void deep_schemas_are_no_trouble(void **state) {
     (void)state;
-    text_length = 0;
-    for (unsigned i = 0; i < 100; i++) put("{\"items\": ");
-    put("{\"type\": \"null\"}");
-    for (unsigned i = 0; i < 100; i++) put("}");
+    put_nested(127);
     constraint_close(open_source(CONSTRAINT_JSON_SCHEMA, text));
-    text_length = 0;
-    for (unsigned i = 0; i < 10000; i++) put("{\"items\": ");
-    for (unsigned i = 0; i < 10000; i++) put("}");
-    assert_refused(CONSTRAINT_JSON_SCHEMA, text, "not JSON");
+    static const unsigned too_deep[] = {128, 10000};
+    for (size_t i = 0; i < sizeof too_deep / sizeof too_deep[0]; i++) {
+        put_nested(too_deep[i]);
+        assert_refused(CONSTRAINT_JSON_SCHEMA, text, "recursion limit");
+    }
+}
+
+/* As many choices as a source holds, of which an answer is one. */
+static void large_enums_are_no_trouble(void **state) {
+    (void)state;
+    struct constraint *constraint =
+        open_source(CONSTRAINT_JSON_SCHEMA, parts("{\"enum\": [", 20000, "\"a%uz\"", "]}"));
+    accept_text(constraint, "\"a19999");
+    uint32_t mask[N_WORDS];
+    take_mask(constraint, mask);
+    for (token_id id = 0; id < 128; id++)
+        assert_int_equal(mask_has(mask, id), id == 'z'); /* no sixth digit */
+    accept_text(constraint, "z\"");
+    assert_true(constraint_is_finished(constraint));
+    constraint_close(constraint);
 }
 
 static void large_numbers_are_no_trouble(void **state) {
@@ -250,6 +271,7 @@ int main(void) {
         cmocka_unit_test(schemas_within_a_grammar_are_counted),
         cmocka_unit_test(long_chains_of_references_are_no_trouble),
         cmocka_unit_test(deep_schemas_are_no_trouble),
+        cmocka_unit_test(large_enums_are_no_trouble),
         cmocka_unit_test(large_numbers_are_no_trouble),
         cmocka_unit_test(what_is_not_counted_is_stopped),
     };

@@ -23,10 +23,14 @@ static struct gguf_writer writer;
 static struct gguf *file;
 static struct tokenizer *tokenizer;
 static struct chat_template *chat;
+static uint64_t failing_allocation; /* of an encoding, from 1; 0: none */
 
 static int encode(const char *first, const char *second, struct token_list *list) {
     const struct chat_message messages[] = {{"user", first}, {"assistant", second}};
-    return prompt_encode(chat, tokenizer, messages, second == NULL ? 1 : 2, second == NULL, 0, list);
+    if (failing_allocation > 0) fault_arm(FAULT_ONCE, failing_allocation);
+    int result = prompt_encode(chat, tokenizer, messages, second == NULL ? 1 : 2, second == NULL, 0, list);
+    fault_disarm();
+    return result;
 }
 
 static void assert_ids(const char *first, const char *second, const token_id *ids, size_t n) {
@@ -90,7 +94,9 @@ static int encode_json(const char *source, const char *messages, const char *too
     if (chat_template_open(&with_tools, source, strlen(source), "<s>", "</s>") < 0)
         fail_msg("%s", err_message());
     json_t *before = json_deep_copy(told);
+    if (failing_allocation > 0) fault_arm(FAULT_ONCE, failing_allocation);
     int result = prompt_encode_json(with_tools, tokenizer, told, functions, &opts, list);
+    fault_disarm();
     assert_true(json_equal(told, before)); /* borrowed, not changed */
     json_decref(before);
     json_decref(told);
@@ -129,6 +135,14 @@ static void every_text_of_tools_and_calls_is_text(void **state) {
                 "{<s>}user:a{</s>}{<|im}"); /* no tools */
 }
 
+/* Tools that have the first marks, one as text and one as a name, get another one. */
+static void marks_are_not_taken_from_tools(void **state) {
+    (void)state;
+    assert_text(tool_template, "[{\"role\": \"user\", \"content\": \"</s>\"}]",
+                "[{\"name\": \"\xef\xb7\x90\", \"\xef\xb7\x91\": 1}]", (struct prompt_opts){0},
+                "\xef\xb7\x90{\"name\": \"\xef\xb7\x90\", \"\xef\xb7\x91\": 1}|{<s>}user:</s>{</s>}");
+}
+
 static const struct prompt_opts go_on = {.continue_final_message = true, .add_generation_prompt = true};
 
 static void assert_continued(const char *source, const char *content, const char *expected) {
@@ -146,7 +160,10 @@ static void a_continued_message_ends_the_prompt(void **state) {
     assert_continued(tool_template, " so \\n",
                      "{<s>}user:q{</s>}{<s>}assistant: so \n");   /* as the template keeps it */
     assert_continued(template, " so \\n", "{<s>}q{</s>}{<s>}so"); /* and as it trims it */
+    assert_continued(template, "so</s> ", "{<s>}q{</s>}{<s>}so</s>");
     assert_continued(tool_template, "q", "{<s>}user:q{</s>}{<s>}assistant:q");
+    /* shown twice: the last one counts */
+    assert_continued("{{ messages[-1].content | trim }}|{{ messages[-1].content }}</s>", "so", "so|so");
     /* texts that stand in what the template puts behind it, too */
     assert_continued(tool_template, "<", "{<s>}user:q{</s>}{<s>}assistant:<");
     assert_continued(tool_template, "s>", "{<s>}user:q{</s>}{<s>}assistant:s>");
@@ -172,23 +189,32 @@ static void what_cannot_be_continued_is_refused(void **state) {
     }
 }
 
-/* Only ours: the template's engine has its own memory. */
+static int encode_plain(struct token_list *list) { return encode("d</s>d", "x", list); }
+
+static int encode_tools(struct token_list *list) {
+    return encode_json(tool_template, "[{\"role\": \"assistant\", \"content\": \"</s>\"}]",
+                       "[{\"name\": \"f\", \"list\": [\"<s>\"]}]", go_on, list);
+}
+
+/* Only ours: jansson and the template's engine have their own memory. */
 static void every_allocation_may_fail(void **state) {
     (void)state;
-    for (uint64_t n = 1; n < 100; n++) {
-        struct token_list list = {0};
-        fault_arm(FAULT_ONCE, n);
-        int result = encode("d</s>d", "x", &list);
-        fault_disarm();
-        token_list_free(&list);
-        if (!fault_delivered()) {
-            assert_int_equal(result, 0);
-            assert_true(n > 6);
-            return;
+    int (*const encoders[])(struct token_list *) = {encode_plain, encode_tools};
+    for (size_t i = 0; i < sizeof encoders / sizeof encoders[0]; i++) {
+        bool was_clean = false;
+        for (uint64_t n = 1; n < 100 && !was_clean; n++) {
+            struct token_list list = {0};
+            failing_allocation = n;
+            int result = encoders[i](&list);
+            failing_allocation = 0;
+            was_clean = !fault_delivered();
+            if (!was_clean) assert_int_equal(list.n, 0);
+            token_list_free(&list);
+            assert_int_equal(result, was_clean ? 0 : ERR_NO_MEMORY);
+            assert_true(n > 6 || !was_clean);
         }
-        assert_int_equal(result, ERR_NO_MEMORY);
+        assert_true(was_clean);
     }
-    fail_msg("no clean run");
 }
 
 int main(void) {
@@ -201,6 +227,7 @@ int main(void) {
         cmocka_unit_test(user_defined_tokens_and_merges_stay),
         cmocka_unit_test(marks_are_not_taken_from_messages),
         cmocka_unit_test(every_text_of_tools_and_calls_is_text),
+        cmocka_unit_test(marks_are_not_taken_from_tools),
         cmocka_unit_test(a_continued_message_ends_the_prompt),
         cmocka_unit_test(what_cannot_be_continued_is_refused),
         cmocka_unit_test(every_allocation_may_fail),
