@@ -294,10 +294,10 @@ static void print_text(const struct bench *bench) {
     printf("kernels %s, %u threads, KV %s; this machine: read %.1f GB/s over %.0f MB, int8 %.0f Gop/s, bf16 "
            "%.0f "
            "GFLOP/s, f32 %.0f GFLOP/s\n",
-           bench->session.model.kernels->name, bench->session.n_threads,
-           codec_get(bench->opts->session.codec)->name, MEDIAN_LIMIT(bench, read_bytes_per_second) / 1e9,
-           (double)bench->machine.buffer_bytes / 1e6, MEDIAN_LIMIT(bench, int8_ops_per_second) / 1e9,
-           MEDIAN_LIMIT(bench, bf16_flops) / 1e9, MEDIAN_LIMIT(bench, f32_flops) / 1e9);
+           bench->session.model.kernels->name, bench->session.n_threads, bench->opts->session.kv.text,
+           MEDIAN_LIMIT(bench, read_bytes_per_second) / 1e9, (double)bench->machine.buffer_bytes / 1e6,
+           MEDIAN_LIMIT(bench, int8_ops_per_second) / 1e9, MEDIAN_LIMIT(bench, bf16_flops) / 1e9,
+           MEDIAN_LIMIT(bench, f32_flops) / 1e9);
     printf("%-8s %7s %6s   %10s %-19s %10s   %s\n", "test", "depth", "batch", "tokens/s", "(min .. max)",
            "limit", "of limit");
     for (size_t i = 0; i < bench->n_rows; i++) {
@@ -329,8 +329,7 @@ static void print_json(const struct bench *bench) {
         MEDIAN_LIMIT(bench, int8_ops_per_second), "bf16_flops", MEDIAN_LIMIT(bench, bf16_flops), "f32_flops",
         MEDIAN_LIMIT(bench, f32_flops), "read_buffer_bytes", (json_int_t)bench->machine.buffer_bytes,
         "threads", (json_int_t)bench->session.n_threads, "kernels", bench->session.model.kernels->name,
-        "kv_codec", codec_get(bench->opts->session.codec)->name, "rounds", (json_int_t)bench->opts->n_reps,
-        "rows", rows);
+        "kv_codec", bench->opts->session.kv.text, "rounds", (json_int_t)bench->opts->n_reps, "rows", rows);
     json_dumpf(object, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(object);

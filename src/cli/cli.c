@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "codec/codec.h"
 
 int cli_fail(void) {
     fprintf(stderr, "cabinet: %s\n", err_message());
@@ -91,11 +90,8 @@ uint64_t cli_parse_memory(struct argp_state *state, const char *what, const char
     return (uint64_t)(value * unit);
 }
 
-int cli_parse_codec(struct argp_state *state, const char *text) {
-    int codec = codec_find(text);
-    if (codec < 0)
-        argp_failure(state, EXIT_USAGE, 0, "KV codec '%s' does not exist; these do: %s", text, codec_names());
-    return codec;
+void cli_parse_kv(struct argp_state *state, const char *text, struct kv_rules *rules) {
+    if (kv_rules_parse(rules, text) < 0) argp_failure(state, EXIT_USAGE, 0, "%s", err_message());
 }
 
 error_t cli_parse_model(int key, char *argument, struct argp_state *state, const char **model) {

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "codec/kv_rules.h"
 
 #define VERB_LIST(X)                                                                                         \
     X(run, "answer a prompt, or chat")                                                                       \
@@ -45,8 +46,8 @@ uint64_t cli_parse_count(struct argp_state *state, const char *what, const char 
 float cli_parse_float(struct argp_state *state, const char *what, const char *text);
 /* "512M", "2.5GiB", "40%" (of the memory that is free now): bytes. */
 uint64_t cli_parse_memory(struct argp_state *state, const char *what, const char *text);
-/* A name of CODEC_LIST: an enum codec_id. */
-int cli_parse_codec(struct argp_state *state, const char *text);
+/* What --kv says (codec/kv_rules.h). */
+void cli_parse_kv(struct argp_state *state, const char *text, struct kv_rules *rules);
 
 /* The one argument of a verb that takes a model, or a model's name: sets *model, and refuses a second or
  * none. What a parser returns for the keys that it does not know itself. */

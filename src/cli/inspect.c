@@ -23,14 +23,14 @@ static const struct argp_option options[] = {
 struct inspect_opts {
     const char *model;
     bool is_json;
-    enum codec_id codec;
+    struct kv_rules kv;
 };
 
 static error_t parse(int key, char *argument, struct argp_state *state) {
     struct inspect_opts *opts = state->input;
     switch (key) {
     case OPTION_JSON: opts->is_json = true; return 0;
-    case OPTION_KV: opts->codec = (enum codec_id)cli_parse_codec(state, argument); return 0;
+    case OPTION_KV: cli_parse_kv(state, argument, &opts->kv); return 0;
     default: return cli_parse_model(key, argument, state, &opts->model);
     }
 }
@@ -52,6 +52,7 @@ enum { MAX_TYPES = 64 };
 /* Everything that is printed, in either form. */
 struct report {
     struct model model;
+    const struct kv_rules *kv;
     struct kv_layout layout;
     struct type_count {
         uint32_t type;
@@ -110,7 +111,8 @@ static int fill_report(struct report *report, const struct inspect_opts *opts) {
     char path[4096];
     TRY(cli_model_path(opts->model, path, sizeof path));
     TRY(model_open_header(&report->model, path));
-    int result = description_kv_layout(&report->model.description, opts->codec, &report->layout);
+    report->kv = &opts->kv;
+    int result = description_kv_layout(&report->model.description, &opts->kv, &report->layout);
     if (result < 0) {
         model_close(&report->model);
         return result;
@@ -187,12 +189,12 @@ static void print_text(const struct report *report) {
         const struct kv_layer *layer = first_layer_of(&report->layout, g);
         char kind[32] = "full";
         if (group->window > 0) snprintf(kind, sizeof kind, "window-%" PRIu32, group->window);
-        printf("  %u %s layer%s   %s bytes/token (%s: 2 x %u layers x %u heads x %u x %zu B), %s a block of "
-               "%d tokens\n",
-               group->n_layers, kind, plural(group->n_layers),
-               cli_format_count(a, group->block_bytes / BLOCK_TOKENS), codec_get(layer->codec)->name,
-               group->n_layers, layer->n_kv_heads, layer->head_dim, codec_get(layer->codec)->element_bytes,
-               cli_format_bytes(b, (double)group->block_bytes), BLOCK_TOKENS);
+        printf(
+            "  %u %s layer%s   %s bytes/token (%s: 2 x %u layers x %u heads x %u), %s a block of %d tokens\n",
+            group->n_layers, kind, plural(group->n_layers),
+            cli_format_count(a, group->block_bytes / BLOCK_TOKENS), report->kv->text, group->n_layers,
+            layer->n_kv_heads, layer->head_dim, cli_format_bytes(b, (double)group->block_bytes),
+            BLOCK_TOKENS);
     }
     size_t n = n_lengths_within(d->n_context);
     for (size_t i = 0; i < n; i++)
@@ -223,7 +225,7 @@ static json_t *kv_json(const struct report *report) {
         json_array_append_new(points,
                               json_pack("{s:I, s:I}", "tokens", (json_int_t)lengths[i], "kv_bytes",
                                         (json_int_t)kv_bytes_for(&report->layout, (uint32_t)lengths[i], 1)));
-    json_object_set_new(kv, "codec", json_string(codec_get(report->layout.layers[0].codec)->name));
+    json_object_set_new(kv, "codec", json_string(report->kv->text));
     json_object_set_new(kv, "groups", groups);
     json_object_set_new(kv, "at", points);
     return kv;
@@ -270,7 +272,7 @@ static void print_json(const struct report *report) {
 }
 
 int cli_inspect(int argc, char **argv) {
-    struct inspect_opts opts = {.codec = CODEC_f16};
+    struct inspect_opts opts = {.kv = kv_rules_of(CODEC_f16)};
     cli_parse(&argp, argc, argv, &opts);
     struct report *report = mem_alloc(1, sizeof *report);
     if (report == NULL || fill_report(report, &opts) < 0) {

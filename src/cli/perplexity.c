@@ -167,7 +167,7 @@ static void print_text(const struct perplexity_opts *opts, const struct scores *
     printf("perplexity     %.4f +/- %.4f\n", figures->perplexity.value, figures->perplexity.standard_error);
     printf("scored         %s tokens, the second halves of %" PRIu32 " chunks of %s; KV %s\n",
            cli_format_count(a, scores->n), scores->n_chunks, cli_format_count(b, scores->n_context),
-           codec_get(opts->session.codec)->name);
+           opts->session.kv.text);
     if (scores->kl != NULL) {
         printf("reference      perplexity %.4f +/- %.4f\n", figures->reference.value,
                figures->reference.standard_error);
@@ -200,12 +200,11 @@ static json_t *depths_json(const struct scores *scores, const struct figures *fi
 
 static void print_json(const struct perplexity_opts *opts, const struct session *session,
                        const struct scores *scores, const struct figures *figures) {
-    json_t *object =
-        json_pack("{s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:s}", "ppl", figures->perplexity.value, "ppl_stderr",
-                  figures->perplexity.standard_error, "tokens", (json_int_t)scores->n_tokens, "scored_tokens",
-                  (json_int_t)scores->n, "chunks", (json_int_t)scores->n_chunks, "context_tokens",
-                  (json_int_t)scores->n_context, "threads", (json_int_t)session->n_threads, "kv_codec",
-                  codec_get(opts->session.codec)->name);
+    json_t *object = json_pack("{s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:s}", "ppl", figures->perplexity.value,
+                               "ppl_stderr", figures->perplexity.standard_error, "tokens",
+                               (json_int_t)scores->n_tokens, "scored_tokens", (json_int_t)scores->n, "chunks",
+                               (json_int_t)scores->n_chunks, "context_tokens", (json_int_t)scores->n_context,
+                               "threads", (json_int_t)session->n_threads, "kv_codec", opts->session.kv.text);
     const struct {
         const char *key;
         double value;

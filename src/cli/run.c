@@ -139,7 +139,7 @@ static void print_json(const struct run_opts *opts, const struct session *sessio
     json_object_set_new(object, "token_ids", ids);
     bill_add_json(&answer->bill, object);
     json_object_set_new(object, "finish_reason", json_string(answer_finish_name(answer->finish)));
-    json_object_set_new(object, "kv_codec", json_string(codec_get(opts->session.codec)->name));
+    json_object_set_new(object, "kv_codec", json_string(opts->session.kv.text));
     json_object_set_new(object, "context_tokens", json_integer(session->max_tokens));
     json_object_set_new(object, "threads", json_integer(session->n_threads));
     json_object_set_new(object, "seed", json_integer((json_int_t)opts->answer.sampling.seed));

@@ -205,7 +205,7 @@ static void print_ready(const struct server *server, const struct serve_opts *op
            opts->server.model_name, opts->server.http.tls_certificate != NULL ? "https" : "http",
            is_six ? "[" : "", opts->server.http.host, is_six ? "]" : "", server_port(server));
     printf("KV memory %s (%s): %s tokens, such as %s users of %s tokens or %s of %s\n",
-           cli_format_bytes(bytes, (double)usage.arena_bytes), codec_get(opts->session.codec)->name,
+           cli_format_bytes(bytes, (double)usage.arena_bytes), opts->session.kv.text,
            cli_format_count(tokens, usage.arena_bytes / kv_layout_bytes_per_token(layout)),
            cli_format_count(users, n_users), cli_format_count(longest, length),
            cli_format_count(more_users, n_more), cli_format_count(shorter, quarter));

@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 
 struct session_opts session_defaults(void) {
-    return (struct session_opts){.max_sequences = 1, .chunk_tokens = 512, .codec = CODEC_f16};
+    return (struct session_opts){.max_sequences = 1, .chunk_tokens = 512, .kv = kv_rules_of(CODEC_f16)};
 }
 
 enum { OPTION_KV = 1024, OPTION_KV_MEMORY, OPTION_THREADS }; /* beyond any verb's own */
@@ -15,7 +15,10 @@ enum { OPTION_KV = 1024, OPTION_KV_MEMORY, OPTION_THREADS }; /* beyond any verb'
 static const struct argp_option options[] = {
     {"kv-memory", OPTION_KV_MEMORY, "SIZE", 0,
      "memory for the KV cache: 512M, 4GiB, 40% of what is free (default 50%)", 0},
-    {"kv", OPTION_KV, "CODEC", 0, "how K and V are stored: f32, f16 or bf16 (default f16)", 0},
+    {"kv", OPTION_KV, "FORMAT", 0,
+     "how K and V are stored: f32, f16, bf16, q8, k8v4, q4 or q3 (default f16), and rules for layers: "
+     "q4,layers=0-1:q8,full:v=q8",
+     0},
     {"threads", OPTION_THREADS, "T", 0, "threads (default: all cores)", 0},
     {0},
 };
@@ -24,7 +27,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     struct session_opts *opts = state->input;
     switch (key) {
     case OPTION_KV_MEMORY: opts->kv_memory_bytes = cli_parse_memory(state, "--kv-memory", argument); return 0;
-    case OPTION_KV: opts->codec = (enum codec_id)cli_parse_codec(state, argument); return 0;
+    case OPTION_KV: cli_parse_kv(state, argument, &opts->kv); return 0;
     case OPTION_THREADS:
         opts->n_threads = (unsigned)cli_parse_count(state, "--threads", argument, 1, 1024);
         return 0;
@@ -63,7 +66,7 @@ static int open_parts(struct session *session, const struct session_opts *opts) 
                    session->max_tokens, trained);
     struct engine_opts engine_opts = {
         .kv_memory_bytes = kv_memory_bytes,
-        .codec = opts->codec,
+        .kv = opts->kv,
         .max_sequences = opts->max_sequences,
         .max_tokens = session->max_tokens,
         .n_cached = opts->n_cached,

@@ -17,7 +17,7 @@ struct session_opts {
     double chunk_factor; /* see engine_opts, as n_cached */
     uint32_t n_cached;
     uint32_t slice_rows; /* see engine_opts */
-    enum codec_id codec;
+    struct kv_rules kv;
 };
 
 struct session {

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/err.h"
+
 #define X(name) extern const struct codec codec_##name;
 CODEC_LIST(X)
 #undef X
@@ -25,4 +27,32 @@ const char *codec_names(void) {
     static const char names[] = CODEC_LIST(X);
 #undef X
     return names + 2;
+}
+
+void codec_convert_k(const struct codec *to, void *to_area, const struct codec *from, const void *from_area,
+                     unsigned head_dim) {
+    float rows[BLOCK_TOKENS * CODEC_MAX_DIM];
+    ASSERT(head_dim <= CODEC_MAX_DIM);
+    if (to == from) {
+        memcpy(to_area, from_area, to->k_bytes(head_dim));
+        return;
+    }
+    for (unsigned i = 0; i < BLOCK_TOKENS; i++) from->decode_k(from_area, i, rows + i * head_dim, head_dim);
+    if (!to->is_row) to->encode_k_block(to_area, rows, head_dim);
+    for (unsigned i = 0; i < BLOCK_TOKENS && to->is_row; i++)
+        to->encode_k(to_area, i, rows + i * head_dim, head_dim);
+}
+
+void codec_convert_v(const struct codec *to, void *to_area, const struct codec *from, const void *from_area,
+                     unsigned head_dim) {
+    float rows[BLOCK_TOKENS * CODEC_MAX_DIM];
+    ASSERT(head_dim <= CODEC_MAX_DIM);
+    if (to == from) {
+        memcpy(to_area, from_area, to->v_bytes(head_dim));
+        return;
+    }
+    for (unsigned i = 0; i < BLOCK_TOKENS; i++) from->decode_v(from_area, i, rows + i * head_dim, head_dim);
+    if (!to->is_row) to->encode_v_block(to_area, rows, head_dim);
+    for (unsigned i = 0; i < BLOCK_TOKENS && to->is_row; i++)
+        to->encode_v(to_area, i, rows + i * head_dim, head_dim);
 }

@@ -12,6 +12,7 @@
 #ifndef CABINET_CODEC_CODEC_H
 #define CABINET_CODEC_CODEC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,9 @@
 /* Adding a codec: a line here and a file codec_<name>.c that defines `const struct codec codec_<name>`. */
 #define CODEC_LIST(X) X(f32) X(f16) X(bf16)
 
+/* Largest head of codecs that are made from others' rows. */
+enum { CODEC_MAX_DIM = 512 };
+
 enum codec_id {
 #define X(name) CODEC_##name,
     CODEC_LIST(X)
@@ -33,6 +37,12 @@ enum codec_id {
 struct codec {
     const char *name;
     size_t element_bytes; /* of one stored number */
+    bool is_row;          /* rows can be written one by one */
+    bool wants_rotation;
+    unsigned dim_multiple; /* head sizes that it takes */
+    size_t (*k_bytes)(unsigned head_dim), (*v_bytes)(unsigned head_dim);
+    void (*encode_k_block)(void *k_area, const float *rows, unsigned head_dim);
+    void (*encode_v_block)(void *v_area, const float *rows, unsigned head_dim);
     /* Writes one row of head_dim f32 numbers into slot `slot` of a head's K (or V) area. */
     void (*encode_k)(void *k_area, unsigned slot, const float *row, unsigned head_dim);
     void (*encode_v)(void *v_area, unsigned slot, const float *row, unsigned head_dim);
@@ -46,6 +56,13 @@ const struct codec *codec_get(enum codec_id id);
 int codec_find(const char *name);
 /* "f32, f16, bf16": for messages. Lives for ever. */
 const char *codec_names(void);
+
+/* Stores a head's area anew, all BLOCK_TOKENS rows, from what another codec stored of it. Where both are the
+ * same the bytes are copied. */
+void codec_convert_k(const struct codec *to, void *to_area, const struct codec *from, const void *from_area,
+                     unsigned head_dim);
+void codec_convert_v(const struct codec *to, void *to_area, const struct codec *from, const void *from_area,
+                     unsigned head_dim);
 
 /* Bytes of one head's K area, or of its V area, in one block. */
 static inline size_t codec_area_bytes(const struct codec *codec, unsigned head_dim) {

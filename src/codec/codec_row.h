@@ -21,9 +21,14 @@
         const element *v = (const element *)v_area + (size_t)slot * head_dim;                                \
         for (unsigned i = 0; i < head_dim; i++) row[i] = to_f32(v[i]);                                       \
     }                                                                                                        \
+    static size_t area_bytes(unsigned head_dim) { return sizeof(element) * BLOCK_TOKENS * head_dim; }        \
     const struct codec codec_##codec_name = {                                                                \
         .name = #codec_name,                                                                                 \
         .element_bytes = sizeof(element),                                                                    \
+        .is_row = true,                                                                                      \
+        .dim_multiple = 2,                                                                                   \
+        .k_bytes = area_bytes,                                                                               \
+        .v_bytes = area_bytes,                                                                               \
         .encode_k = encode_k,                                                                                \
         .encode_v = encode_v,                                                                                \
         .decode_k = decode_k,                                                                                \

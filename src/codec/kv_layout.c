@@ -12,26 +12,57 @@ int kv_layout_group(struct kv_layout *layout, uint32_t window) {
     return (int)layout->n_groups++;
 }
 
-int kv_layout_add(struct kv_layout *layout, unsigned group, unsigned n_kv_heads, unsigned head_dim,
-                  enum codec_id codec) {
-    ASSERT(group < layout->n_groups);
+/* What a layer with these codecs stores in the payloads of each class. */
+static struct kv_codecs codecs_of_class(struct kv_codecs sealed, enum kv_class class) {
+    if (codec_get(sealed.k)->is_row && codec_get(sealed.v)->is_row) return sealed;
+    if (class == KV_OPEN) return kv_codecs_both(CODEC_f16);
+    if (class == KV_SEALED) return sealed;
+    return (struct kv_codecs){codec_get(sealed.k)->is_row ? sealed.k : CODEC_f16,
+                              codec_get(sealed.v)->is_row ? sealed.v : CODEC_f16};
+}
+
+static int check_head(const struct kv_layout *layout, unsigned n_kv_heads, unsigned head_dim,
+                      struct kv_codecs codecs) {
     if (layout->n_layers == KV_MAX_LAYERS)
         return ERR(TOO_LARGE, "the model has more than %d attention layers", KV_MAX_LAYERS);
     if (head_dim == 0 || head_dim % 2 != 0 || n_kv_heads == 0)
         return ERR(INVALID, "layer %u: %u KV heads of %u numbers cannot be stored", layout->n_layers,
                    n_kv_heads, head_dim);
+    const uint8_t sides[] = {codecs.k, codecs.v};
+    for (int i = 0; i < 2; i++) {
+        const struct codec *codec = codec_get(sides[i]);
+        if (head_dim % codec->dim_multiple != 0)
+            return ERR(INVALID,
+                       "layer %u: KV codec %s takes heads of a multiple of %u numbers, this model's have %u "
+                       "(choose another for it: --kv)",
+                       layout->n_layers, codec->name, codec->dim_multiple, head_dim);
+    }
+    return 0;
+}
+
+int kv_layout_add(struct kv_layout *layout, unsigned group_index, unsigned n_kv_heads, unsigned head_dim,
+                  struct kv_codecs codecs) {
+    ASSERT(group_index < layout->n_groups);
+    TRY(check_head(layout, n_kv_heads, head_dim, codecs));
+    struct kv_group *group = &layout->groups[group_index];
     struct kv_layer *layer = &layout->layers[layout->n_layers++];
-    size_t area_bytes = codec_area_bytes(codec_get(codec), head_dim);
-    *layer = (struct kv_layer){
-        .group = (uint16_t)group,
-        .n_kv_heads = (uint16_t)n_kv_heads,
-        .head_dim = (uint16_t)head_dim,
-        .codec = (uint8_t)codec,
-        .offset = layout->groups[group].block_bytes,
-        .area_bytes = area_bytes,
-    };
-    layout->groups[group].n_layers++;
-    layout->groups[group].block_bytes += 2 * n_kv_heads * area_bytes;
+    *layer = (struct kv_layer){.group = (uint16_t)group_index,
+                               .n_kv_heads = (uint16_t)n_kv_heads,
+                               .head_dim = (uint16_t)head_dim,
+                               .rotates_k = codec_get(codecs.k)->wants_rotation,
+                               .rotates_v = codec_get(codecs.v)->wants_rotation};
+    for (int class = 0; class < KV_CLASS_COUNT; class ++) {
+        struct kv_codecs of_class = codecs_of_class(codecs, (enum kv_class) class);
+        struct kv_areas *areas = &layer->areas[class];
+        *areas = (struct kv_areas){.codecs = of_class,
+                                   .offset = group->class_bytes[class],
+                                   .k_bytes = codec_get(of_class.k)->k_bytes(head_dim),
+                                   .v_bytes = codec_get(of_class.v)->v_bytes(head_dim)};
+        group->class_bytes[class] += n_kv_heads * (areas->k_bytes + areas->v_bytes);
+    }
+    if (!codec_get(codecs.k)->is_row || !codec_get(codecs.v)->is_row) group->converts = true;
+    group->n_layers++;
+    group->block_bytes = group->class_bytes[KV_SEALED];
     return 0;
 }
 
@@ -39,6 +70,12 @@ size_t kv_layout_bytes_per_token(const struct kv_layout *layout) {
     size_t bytes = 0;
     for (unsigned i = 0; i < layout->n_groups; i++) bytes += layout->groups[i].block_bytes;
     return bytes / BLOCK_TOKENS;
+}
+
+bool kv_layout_is_row(const struct kv_layout *layout) {
+    for (unsigned g = 0; g < layout->n_groups; g++)
+        if (layout->groups[g].converts) return false;
+    return true;
 }
 
 uint64_t kv_group_blocks(const struct kv_group *group, uint64_t n_tokens, uint32_t n_step) {

@@ -21,7 +21,7 @@ static uint64_t arena_bytes(const struct engine_opts *opts, const struct kv_layo
 
 static int open_cache(struct engine *engine) {
     const struct engine_opts *opts = &engine->opts;
-    TRY(description_kv_layout(&engine->model->description, opts->codec, &engine->layout));
+    TRY(description_kv_layout(&engine->model->description, &opts->kv, &engine->layout));
     uint64_t bytes = arena_bytes(opts, &engine->layout);
     struct kv_opts kv_opts = {.memory_bytes = bytes,
                               .max_sequences = opts->max_sequences,
@@ -66,8 +66,8 @@ static int open_parts(struct engine *engine) {
     TRY(batch_open(&engine->batch, max_rows, opts->max_sequences));
     uint32_t max_wanted = opts->slice_rows > opts->max_sequences ? opts->slice_rows : opts->max_sequences;
     if (max_wanted > max_rows) max_wanted = max_rows;
-    TRY(workspace_open(&engine->workspace, engine->model, max_rows, opts->max_sequences, max_wanted,
-                       opts->max_tokens, team_size(engine->team)));
+    TRY(workspace_open(&engine->workspace, engine->model, &engine->layout, max_rows, opts->max_sequences,
+                       max_wanted, opts->max_tokens, team_size(engine->team)));
     engine->workspace.sink = (struct logits_sink){stream_logits, engine};
     TRY(picker_open(&engine->picker, engine->model->tokenizer, n_vocab, opts->max_sequences, engine->team));
     TRY(mask_thread_open(&engine->masks, opts->max_sequences));

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/clock.h"
+#include "codec/kv_rules.h"
 #include "engine/request.h"
 #include "model/model.h"
 #include "sched/sequence.h"
@@ -19,10 +20,10 @@ struct engine_opts {
     uint64_t kv_memory_bytes; /* most bytes of KV; no more is taken than max_sequences + n_cached of
                                  max_tokens need */
     uint32_t n_cached;        /* sequences' worth of memory for what nobody uses now and may be asked again */
-    enum codec_id codec;
-    uint32_t max_sequences; /* in one step; others wait */
-    uint32_t max_tokens;    /* of one sequence: the context */
-    uint32_t chunk_tokens;  /* most prompt tokens of one step */
+    struct kv_rules kv;       /* how K and V are stored */
+    uint32_t max_sequences;   /* in one step; others wait */
+    uint32_t max_tokens;      /* of one sequence: the context */
+    uint32_t chunk_tokens;    /* most prompt tokens of one step */
     /* While others decode, a step takes no more prompt tokens than keep it within so many times its time
      * without them, as measured so far (step_time.h); 0: always chunk_tokens. */
     double chunk_factor;

@@ -204,19 +204,34 @@ static void take_next(struct worker *w) {
     w->next.end_key = s->first_position + (end_row - 1) / w->plan->group + 1;
 }
 
-/* Where the payload of block `block` has K of the unit's head. */
-static const uint8_t *k_area(const struct worker *w, const struct unit *unit, size_t block) {
-    const struct attention_job *job = w->plan->job;
-    return job->arena + unit->share->sequence->payloads[block] + kv_layer_k_offset(job->layer, unit->kv_head);
+/* How a sequence's block is stored for good. */
+static const struct kv_areas *areas_of(const struct attention_job *job, size_t block) {
+    if (!job->converts) return &job->layer->areas[KV_OPEN];
+    return &job->layer->areas[block == 0 ? KV_SINK : KV_SEALED];
 }
 
+/* K areas, as they are stored for good, of the tile's blocks that some row of the unit sees. */
 static void find_k_areas(const struct worker *w, const struct unit *unit, size_t key,
                          const void *k[ATTENTION_TILE_BLOCKS]) {
+    const struct attention_job *job = w->plan->job;
     for (size_t i = 0; i < ATTENTION_TILE_BLOCKS; i++) {
-        size_t begin = key + i * BLOCK_TOKENS;
+        size_t begin = key + i * BLOCK_TOKENS, block = begin / BLOCK_TOKENS;
         bool is_seen = begin < unit->end_key && begin + BLOCK_TOKENS > unit->begin_key;
-        k[i] = is_seen ? k_area(w, unit, begin / BLOCK_TOKENS) : NULL;
+        k[i] = !is_seen ? NULL
+                        : job->arena + unit->share->sequence->payloads[block] +
+                              kv_k_offset(areas_of(job, block), unit->kv_head);
     }
+}
+
+/* K area of a block that some row's token lies in, in its OPEN form. */
+static const uint8_t *own_k_area(const struct worker *w, size_t block) {
+    const struct attention_job *job = w->plan->job;
+    const struct attention_sequence *s = w->unit.share->sequence;
+    const struct kv_areas *areas = &job->layer->areas[KV_OPEN];
+    if (block >= last_key(s) / BLOCK_TOKENS)
+        return job->arena + s->payloads[block] + kv_k_offset(areas, w->unit.kv_head);
+    return s->filled + (block - s->first_position / BLOCK_TOKENS) * kv_form_bytes(job->layer, KV_OPEN) +
+           kv_k_offset(areas, w->unit.kv_head) - areas->offset;
 }
 
 /* Where a unit begins to read in a split: the first tile that a row sees a key of. */
@@ -233,26 +248,83 @@ static void clear(struct attention_rows *rows) {
     memset(rows->out, 0, (size_t)rows->n_rows * rows->head_dim * sizeof(float));
 }
 
+/* A run of keys within a tile, in one form. */
+struct run {
+    size_t begin, end;
+    const struct kv_areas *areas;
+    bool is_own; /* the block that some rows' tokens lie in: only they see it; the others see none of it */
+};
+
+/* Adds to `part` what its rows see of a run. tile->k has the areas of the run's blocks. */
+static void attend_run(const struct worker *w, struct attention_rows *part, struct attention_tile *tile,
+                       size_t key, const struct run *run) {
+    uint32_t row_begin[ATTENTION_MAX_ROWS], row_end[ATTENTION_MAX_ROWS];
+    bool sees_any = false;
+    for (unsigned r = 0; r < part->n_rows; r++) {
+        size_t first = w->row_begin[r] > run->begin ? w->row_begin[r] : run->begin;
+        size_t last = min_size(w->row_end[r], run->end);
+        if (w->plan->job->converts) {
+            size_t own = (w->row_end[r] - 1) / BLOCK_TOKENS * BLOCK_TOKENS;
+            if (run->is_own && own != run->begin) last = 0;
+            if (!run->is_own) last = min_size(last, own);
+        }
+        bool sees = first < last;
+        row_begin[r] = sees ? (uint32_t)(first - key) : 0;
+        row_end[r] = sees ? (uint32_t)(last - key) : 0;
+        sees_any |= sees;
+    }
+    if (!sees_any) return;
+    for (size_t i = 0; i < ATTENTION_TILE_BLOCKS; i++)
+        tile->v[i] = tile->k[i] == NULL ? NULL : (const uint8_t *)tile->k[i] + run->areas->k_bytes;
+    tile->begin = row_begin;
+    tile->end = row_end;
+    w->plan->kernels->attend_tile[run->areas->codecs.k](part, tile);
+}
+
+/* The tile at `key` of a group that converts: blocks as they are stored, the first alone as it may be of
+ * another form; then the blocks of the rows' own tokens. */
+static void attend_converted(const struct worker *w, struct attention_rows *part, struct attention_tile *tile,
+                             size_t key) {
+    const struct attention_job *job = w->plan->job;
+    const void *k[ATTENTION_TILE_BLOCKS], *next_k[ATTENTION_TILE_BLOCKS];
+    size_t n_sink = key == 0 ? BLOCK_TOKENS : 0;
+    memcpy(k, tile->k, sizeof k);
+    memcpy(next_k, tile->next_k, sizeof next_k);
+    memset(tile->next_k, 0, sizeof next_k);
+    if (n_sink > 0) {
+        memset(tile->k + 1, 0, sizeof k - sizeof *k);
+        const struct run sink = {key, key + n_sink, areas_of(job, 0), false};
+        attend_run(w, part, tile, key, &sink);
+        memcpy(tile->k, k, sizeof k);
+        tile->k[0] = NULL;
+    }
+    memcpy(tile->next_k, next_k, sizeof next_k);
+    const struct run sealed = {key + n_sink, key + ATTENTION_TILE, areas_of(job, 1), false};
+    attend_run(w, part, tile, key, &sealed);
+    memset(tile->next_k, 0, sizeof next_k);
+    size_t first = (w->row_end[0] - 1) / BLOCK_TOKENS,
+           last = (w->row_end[part->n_rows - 1] - 1) / BLOCK_TOKENS;
+    for (size_t i = 0; i < ATTENTION_TILE_BLOCKS; i++) {
+        size_t block = key / BLOCK_TOKENS + i;
+        if (block < first || block > last) continue;
+        memset(tile->k, 0, sizeof k);
+        tile->k[i] = own_k_area(w, block);
+        const struct run own = {block * BLOCK_TOKENS, (block + 1) * BLOCK_TOKENS, &job->layer->areas[KV_OPEN],
+                                true};
+        attend_run(w, part, tile, key, &own);
+    }
+}
+
 /* The softmax of the keys of one split, from nothing, into `part`. */
 static void attend_split(struct worker *w, size_t split, struct attention_rows *part) {
     const struct attention_job *job = w->plan->job;
     const struct unit *unit = &w->unit;
     size_t end = min_size((split + 1) * ATTENTION_SPLIT, unit->end_key);
     size_t unit_end = unit->share->n_splits > 0 ? end : unit->end_key;
-    uint32_t row_begin[ATTENTION_MAX_ROWS], row_end[ATTENTION_MAX_ROWS];
-    struct attention_tile tile = {.begin = row_begin, .end = row_end, .softcap = job->softcap};
+    struct attention_tile tile = {.softcap = job->softcap};
     clear(part);
     for (size_t key = first_tile(unit, split); key < end; key += ATTENTION_TILE) {
         find_k_areas(w, unit, key, tile.k);
-        for (size_t i = 0; i < ATTENTION_TILE_BLOCKS; i++)
-            tile.v[i] = tile.k[i] == NULL ? NULL : (const uint8_t *)tile.k[i] + job->layer->area_bytes;
-        for (unsigned r = 0; r < part->n_rows; r++) {
-            size_t first = w->row_begin[r] > key ? w->row_begin[r] - key : 0;
-            size_t last = w->row_end[r] > key ? min_size(w->row_end[r] - key, ATTENTION_TILE) : 0;
-            bool sees_any = first < last;
-            row_begin[r] = sees_any ? (uint32_t)first : 0;
-            row_end[r] = sees_any ? (uint32_t)last : 0;
-        }
         memset(tile.next_k, 0, sizeof tile.next_k);
         if (key + ATTENTION_TILE < unit_end) {
             find_k_areas(w, unit, key + ATTENTION_TILE, tile.next_k);
@@ -260,7 +332,12 @@ static void attend_split(struct worker *w, size_t split, struct attention_rows *
             take_next(w);
             if (w->has_next) find_k_areas(w, &w->next, first_tile(&w->next, w->next.split), tile.next_k);
         }
-        w->plan->kernels->attend_tile[job->layer->codec](part, &tile);
+        if (job->converts) {
+            attend_converted(w, part, &tile, key);
+            continue;
+        }
+        const struct run all = {key, key + ATTENTION_TILE, areas_of(job, 0), false};
+        attend_run(w, part, &tile, key, &all);
     }
 }
 

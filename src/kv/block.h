@@ -8,7 +8,9 @@
  *      |                                                             tokens              |
  *      +----------------------------------- evicted -------------------------------------+
  *
- * OPEN    its payload is being written; some of its slots hold tokens, the rest nothing
+ * OPEN    its payload is being written; some of its slots hold tokens, the rest nothing. In a group that
+ *         converts, a reservation that fills it exchanges its payload for one of its final class; the one
+ *         with the rows so far is staged beside it until the commit
  * SEALED  all slots hold tokens; keyed: it is the block of its group at a node of the prefix tree
  * IDLE    as SEALED, but no sequence has it: kept for those to come until its memory is wanted
  * (Blocks on their way to or from a tier will add SPILLING, LOADING.)
@@ -41,10 +43,12 @@ enum block_state { BLOCK_FREE, BLOCK_OPEN, BLOCK_SEALED, BLOCK_IDLE, BLOCK_STATE
 
 struct block {
     uint64_t payload; /* byte offset in the arena; PAYLOAD_NONE while FREE */
+    uint64_t staged;  /* while it fills in the step under way: the OPEN payload with the rows from before */
     uint32_t n_references;
     uint32_t node;      /* of the prefix tree, while SEALED or IDLE; else 0 */
     block_id next_free; /* while FREE */
     uint8_t state;      /* enum block_state */
+    uint8_t class;      /* enum kv_class of the payload */
 };
 
 #endif

@@ -10,15 +10,22 @@ static void set_state(struct block_pool *pool, block_id id, enum block_state sta
     block->state = (uint8_t)state;
 }
 
-int block_pool_open(struct block_pool *pool, struct slab_arena *arena, uint32_t class_index) {
-    uint64_t capacity = slab_arena_capacity(arena, class_index);
+int block_pool_open(struct block_pool *pool, struct slab_arena *arena,
+                    const uint32_t slab_classes[KV_CLASS_COUNT]) {
+    uint64_t capacity = 0;
+    *pool = (struct block_pool){.arena = arena, .first_free = BLOCK_NONE};
+    for (int class = 0; class < KV_CLASS_COUNT; class ++) {
+        pool->slab_classes[class] = slab_classes[class];
+        uint64_t n = slab_arena_capacity(arena, slab_classes[class]);
+        if (n > capacity) capacity = n;
+    }
     if (capacity >= BLOCK_NONE) return ERR(TOO_LARGE, "KV memory of more than 2^32 blocks");
-    *pool = (struct block_pool){.arena = arena, .class_index = class_index, .first_free = BLOCK_NONE};
     pool->blocks = mem_alloc(capacity, sizeof *pool->blocks);
     if (pool->blocks == NULL) return ERR_NO_MEMORY;
     pool->n_blocks = pool->n_in_state[BLOCK_FREE] = (uint32_t)capacity;
     for (block_id id = pool->n_blocks; id-- > 0;) {
-        pool->blocks[id] = (struct block){.payload = PAYLOAD_NONE, .next_free = pool->first_free};
+        pool->blocks[id] =
+            (struct block){.payload = PAYLOAD_NONE, .staged = PAYLOAD_NONE, .next_free = pool->first_free};
         pool->first_free = id;
     }
     return 0;
@@ -29,21 +36,47 @@ void block_pool_close(struct block_pool *pool) {
     pool->blocks = NULL;
 }
 
-block_id block_pool_take(struct block_pool *pool) {
+block_id block_pool_take(struct block_pool *pool, enum kv_class class) {
     block_id id = pool->first_free;
     if (id == BLOCK_NONE) return BLOCK_NONE;
-    uint64_t payload = slab_arena_take(pool->arena, pool->class_index);
+    uint64_t payload = slab_arena_take(pool->arena, pool->slab_classes[class]);
     if (payload == PAYLOAD_NONE) return BLOCK_NONE;
     struct block *block = &pool->blocks[id];
     pool->first_free = block->next_free;
     block->payload = payload;
+    block->class = (uint8_t)class;
     block->n_references = 1;
     set_state(pool, id, BLOCK_OPEN);
     return id;
 }
 
+void block_pool_convert(struct block_pool *pool, block_id id, enum kv_class class) {
+    struct block *block = &pool->blocks[id];
+    ASSERT(block->state == BLOCK_OPEN && block->class == KV_OPEN && class != KV_OPEN);
+    block->staged = block->payload;
+    block->payload = slab_arena_take(pool->arena, pool->slab_classes[class]);
+    ASSERT(block->payload != PAYLOAD_NONE);
+    block->class = (uint8_t)class;
+}
+
+void block_pool_revert(struct block_pool *pool, block_id id) {
+    struct block *block = &pool->blocks[id];
+    ASSERT(block->state == BLOCK_OPEN && block->staged != PAYLOAD_NONE);
+    slab_arena_give(pool->arena, pool->slab_classes[block->class], block->payload);
+    block->payload = block->staged;
+    block->staged = PAYLOAD_NONE;
+    block->class = KV_OPEN;
+}
+
+static void drop_staged(struct block_pool *pool, struct block *block) {
+    if (block->staged == PAYLOAD_NONE) return;
+    slab_arena_give(pool->arena, pool->slab_classes[KV_OPEN], block->staged);
+    block->staged = PAYLOAD_NONE;
+}
+
 void block_pool_seal(struct block_pool *pool, block_id id, uint32_t node) {
     ASSERT(pool->blocks[id].state == BLOCK_OPEN && node != 0);
+    drop_staged(pool, &pool->blocks[id]);
     pool->blocks[id].node = node;
     set_state(pool, id, BLOCK_SEALED);
 }
@@ -56,7 +89,8 @@ void block_pool_reopen(struct block_pool *pool, block_id id) {
 
 static void free_block(struct block_pool *pool, block_id id) {
     struct block *block = &pool->blocks[id];
-    slab_arena_give(pool->arena, pool->class_index, block->payload);
+    drop_staged(pool, block);
+    slab_arena_give(pool->arena, pool->slab_classes[block->class], block->payload);
     block->payload = PAYLOAD_NONE;
     block->node = 0;
     block->next_free = pool->first_free;
@@ -65,7 +99,8 @@ static void free_block(struct block_pool *pool, block_id id) {
 }
 
 static void set_idle(struct block_pool *pool, block_id id, bool is_idle) {
-    slab_arena_set_idle(pool->arena, pool->class_index, pool->blocks[id].payload, is_idle);
+    const struct block *block = &pool->blocks[id];
+    slab_arena_set_idle(pool->arena, pool->slab_classes[block->class], block->payload, is_idle);
     set_state(pool, id, is_idle ? BLOCK_IDLE : BLOCK_SEALED);
 }
 
@@ -91,6 +126,26 @@ void block_pool_evict(struct block_pool *pool, block_id id) {
     free_block(pool, id);
 }
 
+/* Every payload that the arena has handed out for the pool's classes is some block's. */
+static bool check_payloads(const struct block_pool *pool) {
+    uint64_t n_used[SLAB_MAX_CLASSES] = {0}, n_idle[SLAB_MAX_CLASSES] = {0};
+    for (block_id id = 0; id < pool->n_blocks; id++) {
+        const struct block *block = &pool->blocks[id];
+        if (block->class >= KV_CLASS_COUNT) return false;
+        bool is_staged = block->staged != PAYLOAD_NONE;
+        if (is_staged && (block->state != BLOCK_OPEN || block->class == KV_OPEN)) return false;
+        n_used[pool->slab_classes[KV_OPEN]] += is_staged;
+        n_used[pool->slab_classes[block->class]] += block->state != BLOCK_FREE;
+        n_idle[pool->slab_classes[block->class]] += block->state == BLOCK_IDLE;
+    }
+    for (int class = 0; class < KV_CLASS_COUNT; class ++) {
+        uint32_t index = pool->slab_classes[class];
+        const struct slab_class *slabs = &pool->arena->classes[index];
+        if (slabs->n_used != n_used[index] || slabs->n_idle != n_idle[index]) return false;
+    }
+    return true;
+}
+
 bool block_pool_check(const struct block_pool *pool) {
     uint32_t n_in_state[BLOCK_STATE_COUNT] = {0};
     for (block_id id = 0; id < pool->n_blocks; id++) {
@@ -109,7 +164,5 @@ bool block_pool_check(const struct block_pool *pool) {
             return false;
     for (int state = 0; state < BLOCK_STATE_COUNT; state++)
         if (n_in_state[state] != pool->n_in_state[state]) return false;
-    const struct slab_class *class = &pool->arena->classes[pool->class_index];
-    return n_listed == n_in_state[BLOCK_FREE] && class->n_used == pool->n_blocks - n_listed &&
-           class->n_idle == n_in_state[BLOCK_IDLE];
+    return n_listed == n_in_state[BLOCK_FREE] && check_payloads(pool);
 }

@@ -8,21 +8,26 @@
 #include "kv/slab_arena.h"
 
 struct block_pool {
-    struct slab_arena *arena; /* borrowed */
-    uint32_t class_index;     /* of this group's payloads */
+    struct slab_arena *arena;              /* borrowed */
+    uint32_t slab_classes[KV_CLASS_COUNT]; /* of this group's payloads; all one unless it converts */
     uint32_t n_blocks;
     block_id first_free;
     uint32_t n_in_state[BLOCK_STATE_COUNT];
     struct block *blocks;
 };
 
-/* As many blocks as the arena could hold payloads of the class. */
-int block_pool_open(struct block_pool *pool, struct slab_arena *arena, uint32_t class_index);
+/* As many blocks as the arena could hold payloads of the smallest class. */
+int block_pool_open(struct block_pool *pool, struct slab_arena *arena,
+                    const uint32_t slab_classes[KV_CLASS_COUNT]);
 void block_pool_close(struct block_pool *pool);
 
 /* FREE -> OPEN with one reference; BLOCK_NONE if there is no payload for it. */
-block_id block_pool_take(struct block_pool *pool);
-/* OPEN -> SEALED, as the block of `node`. */
+block_id block_pool_take(struct block_pool *pool, enum kv_class class);
+/* Gives an OPEN block another payload, of `class`; the one it has is staged. There is room. */
+void block_pool_convert(struct block_pool *pool, block_id id, enum kv_class class);
+/* Takes that back. */
+void block_pool_revert(struct block_pool *pool, block_id id);
+/* OPEN -> SEALED, as the block of `node`; what was staged goes. */
 void block_pool_seal(struct block_pool *pool, block_id id, uint32_t node);
 /* SEALED with a single reference -> OPEN, no node's any more. */
 void block_pool_reopen(struct block_pool *pool, block_id id);

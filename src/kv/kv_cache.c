@@ -53,12 +53,26 @@ static int open_tree(struct kv_cache *kv) {
     return kv->counts != NULL ? 0 : ERR_NO_MEMORY;
 }
 
+/* A group's payload classes have slabs of their own, or, if no block changes its class, one for all. */
+static int open_pools(struct kv_cache *kv) {
+    size_t payload_bytes[SLAB_MAX_CLASSES];
+    uint32_t n = 0, slab_classes[KV_MAX_GROUPS][KV_CLASS_COUNT];
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        const struct kv_group *group = &kv->layout.groups[g];
+        for (int class = 0; class < KV_CLASS_COUNT; class ++) {
+            bool is_own = class == 0 || group->converts;
+            if (is_own) payload_bytes[n++] = group->class_bytes[class];
+            slab_classes[g][class] = n - 1;
+        }
+    }
+    TRY(slab_arena_open(&kv->arena, kv->opts.memory_bytes, payload_bytes, n));
+    for (unsigned g = 0; g < kv->layout.n_groups; g++)
+        TRY(block_pool_open(&kv->pools[g], &kv->arena, slab_classes[g]));
+    return 0;
+}
+
 static int open_parts(struct kv_cache *kv) {
-    size_t payload_bytes[KV_MAX_GROUPS];
-    unsigned n_groups = kv->layout.n_groups;
-    for (unsigned g = 0; g < n_groups; g++) payload_bytes[g] = kv->layout.groups[g].block_bytes;
-    TRY(slab_arena_open(&kv->arena, kv->opts.memory_bytes, payload_bytes, n_groups));
-    for (unsigned g = 0; g < n_groups; g++) TRY(block_pool_open(&kv->pools[g], &kv->arena, g));
+    TRY(open_pools(kv));
     TRY(open_tables(kv));
     return open_tree(kv);
 }
@@ -121,20 +135,39 @@ static int refuse(const struct kv_cache *kv, uint64_t n_tokens) {
                usage.held_bytes, usage.arena_bytes);
 }
 
-/* Extends every group's table to n_blocks, evicting what must go, or leaves all as they were. */
-static bool extend_tables(struct kv_cache *kv, const struct kv_seq *seq, uint32_t n_blocks) {
+/* Whether entry i of the table, which may be its last or beyond, wants another payload so that the first
+ * n_tokens have slots. */
+static bool wants_payload(const struct kv_cache *kv, const struct block_table *table, unsigned group,
+                          uint32_t i, uint32_t n_tokens) {
+    if (i >= table->n) return true;
+    if (i < table->first) return false;
+    return kv->pools[group].blocks[table->blocks[i]].class !=
+           kv_class_at(&kv->layout.groups[group], i, n_tokens);
+}
+
+/* Extends every group's table so that the first n_tokens have slots, evicting what must go, or leaves all as
+ * they were. A block that this fills gets its final payload now. */
+static bool extend_tables(struct kv_cache *kv, const struct kv_seq *seq, uint32_t n_tokens) {
     uint64_t n_new[SLAB_MAX_CLASSES] = {0};
+    uint32_t n_blocks = blocks_for(n_tokens);
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
-        uint32_t n = table_of(kv, seq, g)->n;
-        n_new[g] = n_blocks > n ? n_blocks - n : 0;
+        const struct block_table *table = table_of(kv, seq, g);
+        for (uint32_t i = table->n > 0 ? table->n - 1 : 0; i < n_blocks; i++) {
+            enum kv_class class = kv_class_at(&kv->layout.groups[g], i, n_tokens);
+            n_new[kv->pools[g].slab_classes[class]] += wants_payload(kv, table, g, i, n_tokens);
+        }
     }
     if (!kv_idle_make_room(kv, n_new)) return false;
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         struct block_table *table = table_of(kv, seq, g);
-        while (table->n < n_blocks) {
-            block_id id = block_pool_take(&kv->pools[g]);
+        for (uint32_t i = table->n > 0 ? table->n - 1 : 0; i < n_blocks; i++) {
+            if (!wants_payload(kv, table, g, i, n_tokens)) continue;
+            enum kv_class class = kv_class_at(&kv->layout.groups[g], i, n_tokens);
+            block_id id = i < table->n ? table->blocks[i] : block_pool_take(&kv->pools[g], class);
             ASSERT(id != BLOCK_NONE);
-            block_table_set(table, &kv->pools[g], table->n++, id);
+            if (i < table->n) block_pool_convert(&kv->pools[g], id, class);
+            if (i >= table->n) table->n = i + 1;
+            block_table_set(table, &kv->pools[g], i, id);
         }
     }
     return true;
@@ -148,11 +181,12 @@ int kv_reserve(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_new) {
     bool is_fresh = seq->table == 0;
     if (is_fresh && !take_table(kv, seq))
         return ERR(FULL, "all %" PRIu32 " sequences of the KV cache are in use", kv->opts.max_sequences);
-    if (!extend_tables(kv, seq, blocks_for((uint32_t)n_tokens))) {
+    bool is_more = n_tokens > seq->n_reserved;
+    if (is_more && !extend_tables(kv, seq, (uint32_t)n_tokens)) {
         if (is_fresh) give_table(kv, seq);
         return refuse(kv, n_tokens);
     }
-    if (n_tokens > seq->n_reserved) seq->n_reserved = (uint32_t)n_tokens;
+    if (is_more) seq->n_reserved = (uint32_t)n_tokens;
     note(kv, seq);
     return 0;
 }
@@ -248,7 +282,9 @@ static void pass_blocks(struct kv_cache *kv, const struct kv_seq *seq) {
 }
 
 void kv_commit(struct kv_cache *kv, struct kv_seq *seq, const int32_t *tokens, uint32_t n_done) {
-    ASSERT(seq->table != 0 && n_done <= seq->n_reserved - seq->n_computed);
+    uint32_t n_reserved = seq->n_reserved - seq->n_computed;
+    ASSERT(seq->table != 0 && n_done <= n_reserved);
+    ASSERT(n_done == n_reserved || kv_layout_is_row(&kv->layout));
     uint32_t first_full = seq->n_computed / BLOCK_TOKENS;
     seq->n_computed += n_done;
     for (uint32_t i = first_full; i < seq->n_computed / BLOCK_TOKENS; i++)
@@ -284,6 +320,7 @@ static void drop_blocks(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_left
  * passed it. */
 static bool can_reopen(const struct kv_cache *kv, const struct kv_seq *seq) {
     const struct prefix_node *node = &kv->tree.nodes[seq->node];
+    if (!kv_layout_is_row(&kv->layout)) return false;
     if (node->n_sequences != 1 || node->first_child != NODE_ROOT) return false;
     for (unsigned g = 0; g < kv->layout.n_groups; g++)
         if (table_of(kv, seq, g)->first >= seq->n_computed / BLOCK_TOKENS) return false;
@@ -347,12 +384,24 @@ static void regain_blocks(struct kv_cache *kv, const struct kv_seq *seq) {
     }
 }
 
+/* The last block may have got its final payload for a reservation that is gone now. */
+static void revert_last(struct kv_cache *kv, const struct kv_seq *seq) {
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        struct block_table *table = table_of(kv, seq, g);
+        block_id last = table->n > table->first ? table->blocks[table->n - 1] : BLOCK_NONE;
+        if (last == BLOCK_NONE || kv->pools[g].blocks[last].staged == PAYLOAD_NONE) continue;
+        block_pool_revert(&kv->pools[g], last);
+        block_table_set(table, &kv->pools[g], table->n - 1, last);
+    }
+}
+
 uint32_t kv_truncate(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_tokens) {
     if (seq->table == 0) return 0;
     n_tokens = cut_at(kv, seq, n_tokens < seq->n_computed ? n_tokens : seq->n_computed);
     drop_blocks(kv, seq, blocks_for(n_tokens));
     if (seq->n_computed / BLOCK_TOKENS > n_tokens / BLOCK_TOKENS && n_tokens % BLOCK_TOKENS != 0)
         reopen(kv, seq);
+    revert_last(kv, seq);
     seq->n_computed = seq->n_reserved = n_tokens;
     regain_blocks(kv, seq);
     note(kv, seq);

@@ -46,10 +46,10 @@ uint32_t kv_match(struct kv_cache *kv, struct kv_seq *seq, const int32_t *tokens
  * a message that gives the bytes needed and left, if that is not enough or all tables are taken; TOO_LARGE
  * past max_tokens. On failure nothing has changed, and nothing was evicted. */
 int kv_reserve(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_new);
-/* The first n_done reserved tokens are computed. `tokens` are the sequence's from position 0 on, at least
- * those computed. Blocks that are full now are sealed for all to share; where one of the same prefix is there
- * already, the sequence takes that one and its payload. In window groups those that no later token sees are
- * given back. */
+/* The first n_done reserved tokens are computed; all of them, if the layout has block codecs. `tokens` are
+ * the sequence's from position 0 on, at least those computed. Blocks that are full now are sealed for all to
+ * share; where one of the same prefix is there already, the sequence takes that one and its payload. In
+ * window groups those that no later token sees are given back. */
 void kv_commit(struct kv_cache *kv, struct kv_seq *seq, const int32_t *tokens, uint32_t n_done);
 /* Forgets the tokens from n_tokens on, and reservations. Returns the tokens kept, at most n_computed:
  * n_tokens if the cut is at a block's border, in the OPEN block, or in the last full one (a row codec's) if
@@ -64,6 +64,9 @@ uint64_t kv_evict(struct kv_cache *kv, uint64_t bytes);
 /* Payload offsets of a sequence's blocks in one group, in order of position; *n of them, PAYLOAD_NONE for the
  * passed ones. Borrowed until the next call on this sequence. */
 const uint64_t *kv_payloads(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group, uint32_t *n);
+/* Of the block that the next row goes into, if the reservation fills it and the group converts: the payload
+ * that has its rows so far, to be encoded with the new ones. Else PAYLOAD_NONE. */
+uint64_t kv_staged_payload(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group);
 
 /* Every invariant of block.h that can be seen from inside. For tests and /debug: walks everything. */
 bool kv_check(const struct kv_cache *kv);

@@ -24,6 +24,9 @@ static bool check_table(const struct kv_cache *kv, size_t sequence, unsigned gro
             const struct block *block = &kv->pools[group].blocks[table->blocks[i]];
             if (block->state != (is_full ? BLOCK_SEALED : BLOCK_OPEN)) return false;
             if (block->payload != table->payloads[i] || block->node != (is_full ? node : 0)) return false;
+            if (block->class != kv_class_at(&kv->layout.groups[group], i, seq->n_reserved)) return false;
+            bool has_rows = !is_full && i == n_full && seq->n_computed % BLOCK_TOKENS != 0;
+            if ((block->staged != PAYLOAD_NONE) != (has_rows && block->class != KV_OPEN)) return false;
         }
         if (is_full) node = kv->tree.nodes[node].parent;
     }
@@ -43,6 +46,12 @@ static bool check_references(const struct kv_cache *kv, unsigned group) {
     return true;
 }
 
+static bool is_of_group(const struct block_pool *pool, uint32_t slab_class) {
+    for (int class = 0; class < KV_CLASS_COUNT; class ++)
+        if (pool->slab_classes[class] == slab_class) return true;
+    return false;
+}
+
 /* Invariant 1: the slabs know which of their payloads are idle. */
 static bool check_idle_slabs(const struct kv_cache *kv, unsigned group) {
     const struct block_pool *pool = &kv->pools[group];
@@ -51,7 +60,7 @@ static bool check_idle_slabs(const struct kv_cache *kv, unsigned group) {
         if (pool->blocks[id].state == BLOCK_IDLE) n_idle[pool->blocks[id].payload / kv->arena.slab_bytes]++;
     for (uint32_t i = 0; i < kv->arena.n_slabs; i++)
         if (n_idle[i] > 0 &&
-            (kv->arena.slabs[i].class_index != group || kv->arena.slabs[i].n_idle != n_idle[i]))
+            (!is_of_group(pool, kv->arena.slabs[i].class_index) || kv->arena.slabs[i].n_idle != n_idle[i]))
             return false;
     return true;
 }

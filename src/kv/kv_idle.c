@@ -54,9 +54,10 @@ void kv_idle_unref(struct kv_cache *kv, unsigned group, block_id id, bool is_pas
 static uint64_t evict_block(struct kv_cache *kv, uint32_t node, unsigned group) {
     block_id *id = &kv->tree.nodes[node].blocks[group];
     if (is_window(kv, group)) kv->policy->remove(kv->policy_state, window_item(kv, node, group));
+    uint64_t bytes = kv->layout.groups[group].class_bytes[kv->pools[group].blocks[*id].class];
     block_pool_evict(&kv->pools[group], *id);
     *id = BLOCK_NONE;
-    return kv->layout.groups[group].block_bytes;
+    return bytes;
 }
 
 uint64_t kv_idle_evict(struct kv_cache *kv) {

@@ -4,8 +4,16 @@
 
 uint64_t kv_bytes_for(const struct kv_layout *layout, uint32_t n_tokens, uint32_t n_step) {
     uint64_t bytes = 0;
-    for (unsigned g = 0; g < layout->n_groups; g++)
-        bytes += kv_group_blocks(&layout->groups[g], n_tokens, n_step) * layout->groups[g].block_bytes;
+    for (unsigned g = 0; g < layout->n_groups; g++) {
+        const struct kv_group *group = &layout->groups[g];
+        uint64_t n_blocks = kv_group_blocks(group, n_tokens, n_step);
+        bytes += n_blocks * group->block_bytes;
+        if (!group->converts || n_blocks == 0) continue;
+        /* The first block may be larger, and while the last fills it has an OPEN payload beside its own. */
+        bytes += group->class_bytes[KV_OPEN];
+        if (group->class_bytes[KV_SINK] > group->block_bytes)
+            bytes += group->class_bytes[KV_SINK] - group->block_bytes;
+    }
     return bytes;
 }
 
@@ -18,10 +26,28 @@ const uint64_t *kv_payloads(const struct kv_cache *kv, const struct kv_seq *seq,
     return table->payloads;
 }
 
-uint64_t kv_group_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group) {
+uint64_t kv_staged_payload(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group) {
+    if (seq->table == 0 || seq->n_computed % BLOCK_TOKENS == 0) return PAYLOAD_NONE;
+    block_id id = table_of(kv, seq, group)->blocks[seq->n_computed / BLOCK_TOKENS];
+    return kv->pools[group].blocks[id].staged;
+}
+
+uint32_t kv_group_n_blocks(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group) {
     if (seq->table == 0) return 0;
     const struct block_table *table = table_of(kv, seq, group);
-    return (uint64_t)(table->n - table->first) * kv->layout.groups[group].block_bytes;
+    return table->n - table->first;
+}
+
+uint64_t kv_group_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group) {
+    const struct kv_group *layout = &kv->layout.groups[group];
+    uint32_t n_blocks = kv_group_n_blocks(kv, seq, group);
+    if (n_blocks == 0) return 0;
+    const struct block_table *table = table_of(kv, seq, group);
+    uint64_t bytes = 0; /* only the first and the last can be of another class than the rest */
+    if (n_blocks > 2) bytes = (uint64_t)(n_blocks - 2) * layout->block_bytes;
+    for (uint32_t i = table->first; i < table->n; i += n_blocks > 1 ? n_blocks - 1 : 1)
+        bytes += layout->class_bytes[kv_class_at(layout, i, seq->n_reserved)];
+    return bytes + (kv_staged_payload(kv, seq, group) != PAYLOAD_NONE ? layout->class_bytes[KV_OPEN] : 0);
 }
 
 uint64_t kv_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq) {
@@ -32,10 +58,7 @@ uint64_t kv_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq) {
 
 uint32_t kv_n_blocks(const struct kv_cache *kv, const struct kv_seq *seq) {
     uint32_t n = 0;
-    for (unsigned g = 0; g < kv->layout.n_groups && seq->table != 0; g++) {
-        const struct block_table *table = table_of(kv, seq, g);
-        n += table->n - table->first;
-    }
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) n += kv_group_n_blocks(kv, seq, g);
     return n;
 }
 
@@ -45,12 +68,25 @@ struct kv_sharing kv_shared(const struct kv_cache *kv, const struct kv_seq *seq)
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         const struct block_table *table = table_of(kv, seq, g);
         for (uint32_t i = table->first; i < table->n; i++) {
-            if (kv->pools[g].blocks[table->blocks[i]].n_references < 2) continue;
+            const struct block *block = &kv->pools[g].blocks[table->blocks[i]];
+            if (block->n_references < 2) continue;
             shared.n_blocks++;
-            shared.bytes += kv->layout.groups[g].block_bytes;
+            shared.bytes += kv->layout.groups[g].class_bytes[block->class];
         }
     }
     return shared;
+}
+
+/* Adds the payloads, by slab class, that n_blocks of a sequence take at most. */
+static void add_payloads(const struct kv_cache *kv, unsigned group, uint64_t n_blocks, uint64_t *n) {
+    const uint32_t *slab_classes = kv->pools[group].slab_classes;
+    if (!kv->layout.groups[group].converts || n_blocks == 0) {
+        n[slab_classes[KV_SEALED]] += n_blocks;
+        return;
+    }
+    n[slab_classes[KV_OPEN]]++;
+    n[slab_classes[KV_SINK]]++;
+    n[slab_classes[KV_SEALED]] += n_blocks - 1;
 }
 
 /* The longest sequence, in tokens, whose blocks find room. */
@@ -59,7 +95,9 @@ static uint64_t tokens_that_fit(const struct kv_cache *kv, const struct slab_roo
     while (too_many - fit > 1) {
         uint64_t n_blocks = fit + (too_many - fit) / 2, n[SLAB_MAX_CLASSES] = {0};
         for (unsigned g = 0; g < kv->layout.n_groups; g++)
-            n[g] = kv_group_blocks(&kv->layout.groups[g], n_blocks * BLOCK_TOKENS, kv->opts.step_tokens);
+            add_payloads(
+                kv, g, kv_group_blocks(&kv->layout.groups[g], n_blocks * BLOCK_TOKENS, kv->opts.step_tokens),
+                n);
         if (slab_arena_fits(&kv->arena, room, n))
             fit = n_blocks;
         else
@@ -70,7 +108,9 @@ static uint64_t tokens_that_fit(const struct kv_cache *kv, const struct slab_roo
 
 bool kv_has_room(const struct kv_cache *kv, const uint64_t *n_blocks) {
     struct slab_room room = slab_arena_rooms(&kv->arena, true);
-    return slab_arena_fits(&kv->arena, &room, n_blocks);
+    uint64_t n[SLAB_MAX_CLASSES] = {0};
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) add_payloads(kv, g, n_blocks[g], n);
+    return slab_arena_fits(&kv->arena, &room, n);
 }
 
 struct kv_group_usage kv_group_usage(const struct kv_cache *kv, unsigned group) {
@@ -86,12 +126,14 @@ struct kv_usage kv_usage(const struct kv_cache *kv) {
                              .waste_bytes = slab_arena_waste_bytes(&kv->arena)};
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         const uint32_t *n_in_state = kv->pools[g].n_in_state;
-        uint64_t block_bytes = kv->layout.groups[g].block_bytes;
         usage.n_open += n_in_state[BLOCK_OPEN];
         usage.n_sealed += n_in_state[BLOCK_SEALED];
         usage.n_idle += n_in_state[BLOCK_IDLE];
-        usage.held_bytes += ((uint64_t)n_in_state[BLOCK_OPEN] + n_in_state[BLOCK_SEALED]) * block_bytes;
-        usage.idle_bytes += n_in_state[BLOCK_IDLE] * block_bytes;
+    }
+    for (uint32_t i = 0; i < kv->arena.n_classes; i++) {
+        const struct slab_class *class = &kv->arena.classes[i];
+        usage.held_bytes += (class->n_used - class->n_idle) * class->payload_bytes;
+        usage.idle_bytes += class->n_idle * class->payload_bytes;
     }
     struct slab_room empty = {.n_slabs = kv->arena.n_slabs}, room = slab_arena_rooms(&kv->arena, true);
     usage.free_tokens = tokens_that_fit(kv, &room);

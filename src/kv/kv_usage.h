@@ -23,6 +23,7 @@ struct kv_sharing {
 
 /* Blocks that a sequence holds, all groups, and the bytes of their payloads. */
 uint32_t kv_n_blocks(const struct kv_cache *kv, const struct kv_seq *seq);
+uint32_t kv_group_n_blocks(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group);
 uint64_t kv_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq);
 uint64_t kv_group_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group);
 /* Those of them that other sequences have too. Walks the tables. */

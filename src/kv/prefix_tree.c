@@ -7,17 +7,24 @@
 #include "base/err.h"
 #include "base/mem.h"
 
+static uint64_t areas_hash(const struct kv_areas *areas, uint64_t hash) {
+    uint64_t fields[] = {areas->offset, areas->k_bytes, areas->v_bytes};
+    hash = XXH3_64bits_withSeed(fields, sizeof fields, hash);
+    const char *k = codec_get(areas->codecs.k)->name, *v = codec_get(areas->codecs.v)->name;
+    hash = XXH3_64bits_withSeed(k, strlen(k), hash);
+    return XXH3_64bits_withSeed(v, strlen(v), hash);
+}
+
 /* Everything that decides what the bytes of a block mean, folded into 64 bits. */
 static uint64_t layout_hash(const struct kv_layout *layout) {
     uint64_t head[] = {BLOCK_TOKENS, layout->n_layers, layout->n_groups};
     uint64_t hash = XXH3_64bits(head, sizeof head);
     for (uint32_t i = 0; i < layout->n_layers; i++) {
         const struct kv_layer *layer = &layout->layers[i];
-        uint64_t fields[] = {layer->group,  layer->n_kv_heads, layer->head_dim,
-                             layer->offset, layer->area_bytes, layout->groups[layer->group].window};
+        uint64_t fields[] = {layer->group,     layer->n_kv_heads, layer->head_dim,
+                             layer->rotates_k, layer->rotates_v,  layout->groups[layer->group].window};
         hash = XXH3_64bits_withSeed(fields, sizeof fields, hash);
-        const char *codec = codec_get(layer->codec)->name;
-        hash = XXH3_64bits_withSeed(codec, strlen(codec), hash);
+        for (int class = 0; class < KV_CLASS_COUNT; class ++) hash = areas_hash(&layer->areas[class], hash);
     }
     return hash;
 }

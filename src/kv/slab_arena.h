@@ -10,9 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SLAB_MAX_CLASSES = 8 };
+#include "codec/kv_layout.h"
 
-#define PAYLOAD_NONE UINT64_MAX
+enum { SLAB_MAX_CLASSES = KV_MAX_GROUPS * KV_CLASS_COUNT };
 
 struct slab_class {
     size_t payload_bytes;

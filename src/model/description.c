@@ -37,13 +37,15 @@ int description_read(const struct gguf *file, struct description *description) {
     return ERR(UNSUPPORTED, "architecture '%s' does not run here; these do: %s", QUOTE(name), arch_names());
 }
 
-int description_kv_layout(const struct description *description, enum codec_id codec,
+int description_kv_layout(const struct description *description, const struct kv_rules *rules,
                           struct kv_layout *layout) {
     *layout = (struct kv_layout){0};
     for (uint32_t i = 0; i < description->n_layers; i++) {
-        int group = kv_layout_group(layout, description->layers[i].window);
+        uint32_t window = description->layers[i].window;
+        int group = kv_layout_group(layout, window);
         TRY(group);
-        TRY(kv_layout_add(layout, (unsigned)group, description->n_kv_heads, description->head_dim, codec));
+        TRY(kv_layout_add(layout, (unsigned)group, description->n_kv_heads, description->head_dim,
+                          kv_rules_codecs(rules, i, window)));
     }
     return 0;
 }

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "codec/kv_layout.h"
+#include "codec/kv_rules.h"
 #include "model/gguf.h"
 
 enum rope_scaling { ROPE_SCALING_NONE, ROPE_SCALING_LINEAR, ROPE_SCALING_YARN };
@@ -64,7 +64,7 @@ int description_read(const struct gguf *file, struct description *description);
 const char *arch_names(void);
 
 /* The cache's view: a group of layers for each window, all stored with one codec. */
-int description_kv_layout(const struct description *description, enum codec_id codec,
+int description_kv_layout(const struct description *description, const struct kv_rules *rules,
                           struct kv_layout *layout);
 
 #endif

@@ -18,13 +18,14 @@
 #include "base/err.h"
 #include "kernel/attention.h"
 #include "kernel/matmul.h"
+#include "model/kv_write.h"
 
 struct step {
     const struct model *model;
     const struct description *d;
     const struct kernel_set *kernels;
     const struct kv_layout *layout;
-    uint8_t *arena;
+    struct kv_write write;
     struct workspace *w;
     struct team *team;
     const struct batch *batch;
@@ -120,31 +121,23 @@ static void norm_heads(struct step *step, float *heads, unsigned n_heads, const 
         step->kernels->rmsnorm(heads + i * n, heads + i * n, weight, n, d->rms_epsilon);
 }
 
-/* Which sequence a row belongs to: the last one that begins at or before it. */
-static const struct batch_sequence *sequence_of(const struct batch *batch, size_t row) {
-    size_t low = 0, high = batch->n_sequences;
-    while (high - low > 1) {
-        size_t middle = (low + high) / 2;
-        if (batch->sequences[middle].first_row <= row)
-            low = middle;
-        else
-            high = middle;
-    }
-    return &batch->sequences[low];
+static void rotate(float *x, unsigned n) { /* TEMPORARY */
+    unsigned span = n & -n;
+    for (unsigned at = 0; at < n; at += span)
+        for (unsigned h = 1; h < span; h *= 2)
+            for (unsigned i = at; i < at + span; i += 2 * h)
+                for (unsigned j = i; j < i + h; j++) {
+                    float a = x[j], b = x[j + h];
+                    x[j] = a + b;
+                    x[j + h] = a - b;
+                }
+    float factor = 1 / __builtin_sqrtf((float)span);
+    for (unsigned i = 0; i < n; i++) x[i] *= factor;
 }
 
-static void store_row(struct step *step, size_t row, const float *k, const float *v) {
-    const struct kv_layer *layer = &step->layout->layers[step->layer_index];
-    uint32_t position = step->batch->positions[row];
-    const uint64_t *payloads = sequence_of(step->batch, row)->payloads[layer->group];
-    uint8_t *payload = step->arena + payloads[position / BLOCK_TOKENS];
-    unsigned slot = position % BLOCK_TOKENS, dim = layer->head_dim;
-    for (unsigned head = 0; head < layer->n_kv_heads; head++) {
-        step->kernels->store_k[layer->codec](payload + kv_layer_k_offset(layer, head), slot, k + head * dim,
-                                             dim);
-        step->kernels->store_v[layer->codec](payload + kv_layer_v_offset(layer, head), slot, v + head * dim,
-                                             dim);
-    }
+static void rotate_heads(struct step *step, float *heads, unsigned n_heads) {
+    const size_t n = step->d->head_dim;
+    for (unsigned i = 0; i < n_heads; i++) rotate(heads + i * n, step->d->head_dim);
 }
 
 static void position_and_store_row(struct step *step, size_t row) {
@@ -165,10 +158,22 @@ static void position_and_store_row(struct step *step, size_t row) {
         rope_apply(&step->w->ropes[rope], table, q, d->n_heads, d->head_dim);
         rope_apply(&step->w->ropes[rope], table, k, d->n_kv_heads, d->head_dim);
     }
-    store_row(step, row, k, v);
+    const struct kv_layer *stored = step->write.layer;
+    if (stored->rotates_k) {
+        rotate_heads(step, q, d->n_heads);
+        rotate_heads(step, k, d->n_kv_heads);
+    }
+    if (stored->rotates_v) rotate_heads(step, v, d->n_kv_heads);
+    kv_write_row(&step->write, row, k, v);
 }
 
+static void encode_item(struct step *step, size_t item) { kv_write_encode(&step->write, item); }
+
 static void prepare_attended_row(struct step *step, size_t row) {
+    const struct description *d = step->d;
+    if (step->write.layer
+            ->rotates_v) /* what was weighed were rotated rows; the rotation is its own inverse */
+        rotate_heads(step, step->w->attended + row * d->n_heads * d->head_dim, d->n_heads);
     activations_prepare_row(step->kernels, &step->w->of_heads, row);
 }
 
@@ -216,12 +221,14 @@ static void attend(struct step *step) {
             .n_rows = sequence->n_rows,
             .first_position = sequence->first_position,
             .payloads = sequence->payloads[layer->group],
+            .filled = step->write.converts ? kv_write_filled(&step->write, i) : NULL,
         };
     }
     size_t q_width = (size_t)d->n_heads * d->head_dim;
     struct attention_job job = {
         .layer = layer,
-        .arena = step->arena,
+        .converts = step->write.converts,
+        .arena = step->write.arena,
         .n_heads = d->n_heads,
         .scale = d->attention_scale,
         .softcap = d->attention_softcap,
@@ -248,7 +255,9 @@ static void forward_layer(struct step *step) {
     const struct matmul_output qkv[] = {
         {&layer->q, w->q, q_width}, {&layer->k, w->k, kv_width}, {&layer->v, w->v, kv_width}};
     matmul(step->kernels, step->team, &w->of_embd, qkv, 3);
+    kv_write_layer(&step->write, step->layout, step->layer_index);
     for_rows(step, n_rows, position_and_store_row);
+    for_rows(step, kv_write_n_items(&step->write), encode_item);
     attend(step);
     for_rows(step, n_rows, prepare_attended_row);
     const struct matmul_output output = {&layer->attn_output, w->projected, d->n_embd};
@@ -282,10 +291,11 @@ void transformer_forward(const struct model *model, const struct kv_layout *layo
                         .d = d,
                         .kernels = model->kernels,
                         .layout = layout,
-                        .arena = arena,
+                        .write = {.kernels = model->kernels, .batch = batch, .w = w, .arena = arena},
                         .w = w,
                         .team = team,
                         .batch = batch};
+    kv_write_begin(&step.write, layout);
     w->of_embd.f32 = w->normed;
     w->of_heads.f32 = w->attended;
     w->of_ff.f32 = w->gate;

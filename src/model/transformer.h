@@ -15,6 +15,12 @@ struct logits_sink {
     void *user;
 };
 
+/* A block that a step fills, in a group whose full blocks have another form (kv_layout.h). */
+struct filled_block {
+    uint32_t sequence; /* of the batch */
+    uint32_t block;    /* of the sequence */
+};
+
 /* The intermediate numbers of a step: allocated once, for batches up to the bounds given. */
 struct workspace {
     uint32_t max_rows, max_wanted;
@@ -29,6 +35,8 @@ struct workspace {
     float *logits;                               /* (max_wanted, n_vocab) the result */
     struct activations of_embd, of_heads, of_ff; /* forms of normed, attended, gate */
     struct attention_sequence *sequences;
+    struct filled_block *filled; /* (max_filled) */
+    uint8_t *filled_rows;        /* (max_filled, a layer's OPEN form) of the layer under way */
     void *attention_scratch;
     void *storage;
     size_t storage_bytes;
@@ -37,8 +45,9 @@ struct workspace {
 
 /* Bounds of the batches to come; max_tokens of one sequence also chooses among a file's RoPE factors.
  * NO_MEMORY. */
-int workspace_open(struct workspace *workspace, const struct model *model, uint32_t max_rows,
-                   uint32_t max_sequences, uint32_t max_wanted, uint32_t max_tokens, unsigned n_threads);
+int workspace_open(struct workspace *workspace, const struct model *model, const struct kv_layout *layout,
+                   uint32_t max_rows, uint32_t max_sequences, uint32_t max_wanted, uint32_t max_tokens,
+                   unsigned n_threads);
 void workspace_close(struct workspace *workspace);
 
 /* Computes the batch: writes K and V of its rows into the payloads in `arena` and the logits of its wanted

@@ -51,8 +51,20 @@ static struct forms forms_of(const struct model *model) {
     return forms;
 }
 
+/* Room for the OPEN form of the blocks that one step can fill, in the layer that has the largest. */
+static void carve_filled(struct workspace *w, struct carver *carver, const struct kv_layout *layout,
+                         uint32_t max_sequences) {
+    size_t n = kv_layout_is_row(layout) ? 0 : w->max_rows / BLOCK_TOKENS + (size_t)max_sequences, bytes = 0;
+    for (uint32_t i = 0; i < layout->n_layers; i++) {
+        size_t of_layer = kv_form_bytes(&layout->layers[i], KV_OPEN);
+        if (of_layer > bytes) bytes = of_layer;
+    }
+    w->filled = carve(carver, n, sizeof *w->filled);
+    w->filled_rows = carve(carver, n, bytes);
+}
+
 static void carve_all(struct workspace *w, struct carver *carver, const struct model *model,
-                      uint32_t max_sequences, size_t attention_bytes) {
+                      const struct kv_layout *layout, uint32_t max_sequences, size_t attention_bytes) {
     const struct description *d = &model->description;
     const struct forms forms = forms_of(model);
     size_t rows = w->max_rows, q_width = (size_t)d->n_heads * d->head_dim,
@@ -73,6 +85,7 @@ static void carve_all(struct workspace *w, struct carver *carver, const struct m
     carve_activations(carver, &w->of_heads, rows, q_width, forms.of_heads);
     carve_activations(carver, &w->of_ff, rows, d->n_ff, forms.of_ff);
     w->sequences = carve(carver, max_sequences, sizeof *w->sequences);
+    carve_filled(w, carver, layout, max_sequences);
     w->attention_scratch = carve(carver, attention_bytes, 1);
 }
 
@@ -88,21 +101,22 @@ static int open_ropes(struct workspace *workspace, const struct model *model, ui
     return 0;
 }
 
-int workspace_open(struct workspace *workspace, const struct model *model, uint32_t max_rows,
-                   uint32_t max_sequences, uint32_t max_wanted, uint32_t max_tokens, unsigned n_threads) {
+int workspace_open(struct workspace *workspace, const struct model *model, const struct kv_layout *layout,
+                   uint32_t max_rows, uint32_t max_sequences, uint32_t max_wanted, uint32_t max_tokens,
+                   unsigned n_threads) {
     const struct description *d = &model->description;
     *workspace = (struct workspace){.max_rows = max_rows, .max_wanted = max_wanted};
     size_t attention_bytes =
         attention_scratch_bytes(n_threads, max_rows, max_tokens, d->n_heads, d->head_dim);
     struct carver carver = {0};
-    carve_all(workspace, &carver, model, max_sequences, attention_bytes);
+    carve_all(workspace, &carver, model, layout, max_sequences, attention_bytes);
     /* Address space, of which memory becomes what batches touch: the scratch for a context as long as a file
      * may claim is much larger than what the tokens need that will ever be there. */
     workspace->storage = mem_map(carver.bytes);
     workspace->storage_bytes = carver.bytes;
     if (workspace->storage == NULL) return ERR_NO_MEMORY;
     carver = (struct carver){.base = workspace->storage};
-    carve_all(workspace, &carver, model, max_sequences, attention_bytes);
+    carve_all(workspace, &carver, model, layout, max_sequences, attention_bytes);
     int result = open_ropes(workspace, model, max_tokens);
     if (result < 0) workspace_close(workspace);
     return result;

@@ -15,7 +15,10 @@ struct batch_sequence {
     uint32_t first_row, n_rows;
     uint32_t first_position; /* of first_row */
     const uint64_t
-        *payloads[KV_MAX_GROUPS]; /* arena offsets of its blocks, by group; borrowed until kv_commit */
+        *payloads[KV_MAX_GROUPS];   /* arena offsets of its blocks, by group; borrowed until kv_commit */
+    uint64_t staged[KV_MAX_GROUPS]; /* where its rows already are of a block that goes over into another
+                                       payload in this step (kv_staged_payload), or PAYLOAD_NONE */
+    uint32_t first_filled;          /* the model's own, during the step */
 };
 
 struct batch {
@@ -34,8 +37,8 @@ int batch_open(struct batch *batch, uint32_t max_rows, uint32_t max_sequences);
 void batch_close(struct batch *batch);
 void batch_clear(struct batch *batch);
 
-/* Appends n_rows tokens of a sequence from first_position on; the caller fills the returned entry's payloads.
- * With want_last the last of these rows' logits are asked for. */
+/* Appends n_rows tokens of a sequence from first_position on; the caller fills the returned entry's payloads
+ * and staged. With want_last the last of these rows' logits are asked for. */
 struct batch_sequence *batch_append(struct batch *batch, const int32_t *tokens, uint32_t n_rows,
                                     uint32_t first_position, int want_last);
 /* Streams the rows of the sequence appended last whose positions are in [begin, end). */

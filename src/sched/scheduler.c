@@ -145,7 +145,7 @@ static void add_growth(const struct scheduler *scheduler, const struct sequence 
     uint32_t n_tokens = sequence->n_expected > sequence->n_tokens ? sequence->n_expected : sequence->n_tokens;
     for (unsigned g = 0; g < scheduler->layout->n_groups; g++) {
         const struct kv_group *group = &scheduler->layout->groups[g];
-        uint64_t n_held = kv_group_held_bytes(scheduler->kv, &sequence->kv, g) / group->block_bytes;
+        uint64_t n_held = kv_group_n_blocks(scheduler->kv, &sequence->kv, g);
         uint64_t n_most = kv_group_blocks(group, n_tokens, n_step);
         if (n_most > n_held) n_blocks[g] += n_most - n_held;
     }
@@ -226,8 +226,10 @@ static void write_batch(const struct scheduler *scheduler, struct batch *batch) 
         struct batch_sequence *entry = batch_append(batch, sequence->tokens + first, n_rows, first,
                                                     first + n_rows == sequence->n_tokens);
         batch_stream(batch, sequence->stream_begin, sequence->stream_end);
-        for (unsigned g = 0; g < scheduler->layout->n_groups; g++)
+        for (unsigned g = 0; g < scheduler->layout->n_groups; g++) {
             entry->payloads[g] = kv_payloads(scheduler->kv, &sequence->kv, g, &n_blocks);
+            entry->staged[g] = kv_staged_payload(scheduler->kv, &sequence->kv, g);
+        }
     }
 }
 

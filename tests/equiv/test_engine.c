@@ -45,7 +45,7 @@ static uint64_t time_now;
 
 static struct engine_opts default_opts(void) {
     return (struct engine_opts){.kv_memory_bytes = PLENTY,
-                                .codec = CODEC_f16,
+                                .kv = kv_rules_of(CODEC_f16),
                                 .max_sequences = N_REQUESTS,
                                 .max_tokens = MAX_TOKENS,
                                 .chunk_tokens = 512,

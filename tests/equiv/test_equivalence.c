@@ -39,7 +39,7 @@ static void open_way(struct way *way, const char *path, const struct kernel_set 
     struct forward_opts opts = {.path = path,
                                 .kernels = kernels,
                                 .n_threads = n_threads,
-                                .codec = codec,
+                                .kv = kv_rules_of(codec),
                                 .max_rows = max_tokens < 256 ? 256 : max_tokens,
                                 .max_sequences = N_SEQUENCES,
                                 .max_tokens = max_tokens};

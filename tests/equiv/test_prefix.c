@@ -35,7 +35,7 @@ struct run {
 static int open_all(void **state) {
     (void)state;
     struct engine_opts opts = {.kv_memory_bytes = 64 << 20,
-                               .codec = CODEC_f16,
+                               .kv = kv_rules_of(CODEC_f16),
                                .max_sequences = 4,
                                .n_cached = 8,
                                .max_tokens = MAX_TOKENS,

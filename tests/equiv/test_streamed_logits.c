@@ -29,7 +29,7 @@ static uint64_t tick(void *state) { return ++*(uint64_t *)state; }
 
 static void open_engine(unsigned n_threads, uint32_t chunk_tokens, uint32_t slice_rows) {
     struct engine_opts opts = {.kv_memory_bytes = 64 << 20,
-                               .codec = CODEC_f16,
+                               .kv = kv_rules_of(CODEC_f16),
                                .max_sequences = N_STREAMS + 1,
                                .max_tokens = MAX_TOKENS,
                                .chunk_tokens = chunk_tokens,
@@ -110,7 +110,7 @@ static void compute_one_by_one(void) {
     struct forward_opts opts = {.path = path,
                                 .kernels = kernel_set_get(NULL),
                                 .n_threads = 1,
-                                .codec = CODEC_f16,
+                                .kv = kv_rules_of(CODEC_f16),
                                 .max_rows = 1,
                                 .max_sequences = 1,
                                 .max_tokens = MAX_TOKENS};

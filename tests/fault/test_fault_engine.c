@@ -44,7 +44,7 @@ static int open_all(struct generation *g) {
     if (!g->has_model) TRY(model_open(&g->model, path, kernel_set_get(NULL), g->team));
     g->has_model = true;
     struct engine_opts opts = {.kv_memory_bytes = 4 << 20,
-                               .codec = CODEC_f16,
+                               .kv = kv_rules_of(CODEC_f16),
                                .max_sequences = 2,
                                .max_tokens = 64,
                                .chunk_tokens = 32,

@@ -30,7 +30,7 @@ struct place {
 static void place_open(struct place *place) {
     *place = (struct place){0};
     const struct engine_opts engine_opts = {.kv_memory_bytes = 4 << 20,
-                                            .codec = CODEC_f16,
+                                            .kv = kv_rules_of(CODEC_f16),
                                             .max_sequences = 4,
                                             .max_tokens = 128,
                                             .chunk_tokens = 32,

@@ -120,7 +120,7 @@ static int run_model(struct run *run, const uint8_t *bytes, size_t length, uint6
     TRY(model_open_bytes(&run->model, bytes, length, "damaged.gguf", kernel_set_get(NULL), run->team));
     TRY(make_prompt(run));
     const struct engine_opts opts = {.kv_memory_bytes = KV_BYTES,
-                                     .codec = CODEC_f16,
+                                     .kv = kv_rules_of(CODEC_f16),
                                      .max_sequences = 1,
                                      .max_tokens = MAX_TOKENS,
                                      .chunk_tokens = 16,

@@ -50,7 +50,7 @@ static void compare(const char *model, const char *golden, const struct bound *b
     struct forward_opts opts = {.path = model,
                                 .kernels = kernels,
                                 .n_threads = 2,
-                                .codec = file.n_top == 0 ? CODEC_f32 : CODEC_f16,
+                                .kv = kv_rules_of(file.n_top == 0 ? CODEC_f32 : CODEC_f16),
                                 .max_rows = file.n_rows,
                                 .max_sequences = 1,
                                 .max_tokens = file.n_tokens};

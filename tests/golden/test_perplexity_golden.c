@@ -46,7 +46,7 @@ static void stream(const char *path, const struct logits_file *file, struct scor
     struct engine *engine;
     uint64_t time = 0;
     struct engine_opts opts = {.kv_memory_bytes = 16 << 20,
-                               .codec = CODEC_f32,
+                               .kv = kv_rules_of(CODEC_f32),
                                .max_sequences = 1,
                                .max_tokens = file->n_tokens,
                                .chunk_tokens = 50,

@@ -49,8 +49,8 @@ static void store_key(struct attention_case *c, unsigned head, size_t s, size_t 
     const struct codec *codec = codec_get(c->shape.codec);
     const unsigned dim = c->shape.head_dim, slot = (unsigned)(key % BLOCK_TOKENS);
     uint8_t *payload = c->arena + c->payloads[s][key / BLOCK_TOKENS];
-    uint8_t *k_area = payload + kv_layer_k_offset(&c->layout.layers[0], head);
-    uint8_t *v_area = payload + kv_layer_v_offset(&c->layout.layers[0], head);
+    uint8_t *k_area = payload + kv_k_offset(&c->layout.layers[0].areas[KV_OPEN], head);
+    uint8_t *v_area = payload + kv_v_offset(&c->layout.layers[0].areas[KV_OPEN], head);
     size_t at = ((size_t)head * c->total_keys + c->first_key[s] + key) * dim;
     for (unsigned d = 0; d < dim; d++) {
         c->k[at + d] = magnitude * case_random(2, at + d);
@@ -66,7 +66,7 @@ void case_copy_layers(struct attention_case *c) {
     size_t block_bytes = c->layout.groups[0].block_bytes, layer_bytes = block_bytes / c->shape.n_layers;
     for (size_t at = 0; at < c->arena_bytes; at += block_bytes)
         for (unsigned layer = 1; layer < c->shape.n_layers; layer++)
-            memcpy(c->arena + at + c->layout.layers[layer].offset, c->arena + at, layer_bytes);
+            memcpy(c->arena + at + c->layout.layers[layer].areas[KV_OPEN].offset, c->arena + at, layer_bytes);
 }
 
 void case_open(struct attention_case *c, const struct attention_shape *shape, float magnitude) {
@@ -74,7 +74,9 @@ void case_open(struct attention_case *c, const struct attention_shape *shape, fl
     c->shape = *shape;
     c->layout.n_groups = 1;
     for (unsigned i = 0; i < shape->n_layers; i++)
-        assert_int_equal(kv_layout_add(&c->layout, 0, shape->n_kv_heads, shape->head_dim, shape->codec), 0);
+        assert_int_equal(
+            kv_layout_add(&c->layout, 0, shape->n_kv_heads, shape->head_dim, kv_codecs_both(shape->codec)),
+            0);
     place_blocks(c);
     for (size_t s = 0; s < shape->n_sequences; s++) {
         c->first_key[s] = c->total_keys;

@@ -57,13 +57,14 @@ struct read_job {
 };
 
 static const uint64_t *read_run(const struct attention_case *c, unsigned layer, size_t block) {
-    return (const uint64_t *)(c->arena + c->payloads[0][block] + c->layout.layers[layer].offset);
+    return (const uint64_t *)(c->arena + c->payloads[0][block] +
+                              c->layout.layers[layer].areas[KV_OPEN].offset);
 }
 
 static void read_part(void *argument, unsigned rank, unsigned n_ranks) {
     struct read_job *job = argument;
     const struct attention_case *c = job->c;
-    const size_t n_words = 2 * N_KV_HEADS * c->layout.layers[0].area_bytes / sizeof(uint64_t);
+    const size_t n_words = kv_form_bytes(&c->layout.layers[0], KV_OPEN) / sizeof(uint64_t);
     uint64_t sums[8] = {0};
     for (unsigned layer = 0; layer < N_LAYERS; layer++)
         for (size_t block = rank; block < N_BLOCKS; block += n_ranks) {
@@ -177,14 +178,14 @@ static void bench_decode(const struct attention_case *c, const struct kernel_set
     const double token_bytes = (double)kv_layout_bytes_per_token(&c->layout);
     struct attention_sequence sequences[N_KEYS / 512];
     for (size_t i = 0; i < 2; i++) {
-        sequences[0] = (struct attention_sequence){0, 1, lengths[i] - 1, c->payloads[0]};
+        sequences[0] = (struct attention_sequence){0, 1, lengths[i] - 1, c->payloads[0], NULL};
         double seconds = time_job(c, set, team, sequences, 1, N_LAYERS);
         double rate = (double)lengths[i] * token_bytes / seconds;
         printf("  decode 1 x %zu: %.2f ms, %.1f GB/s = %.0f %%\n", lengths[i], seconds * 1e3, rate * 1e-9,
                100 * rate / read_rate);
     }
     for (size_t i = 0; i < N_KEYS / 512; i++)
-        sequences[i] = (struct attention_sequence){i, 1, 511, c->payloads[0] + i * 512 / BLOCK_TOKENS};
+        sequences[i] = (struct attention_sequence){i, 1, 511, c->payloads[0] + i * 512 / BLOCK_TOKENS, NULL};
     double seconds = time_job(c, set, team, sequences, N_KEYS / 512, N_LAYERS);
     double rate = (double)N_KEYS * token_bytes / seconds;
     printf("  decode %d x 512: %.2f ms, %.1f GB/s = %.0f %%\n", N_KEYS / 512, seconds * 1e3, rate * 1e-9,
@@ -196,7 +197,7 @@ static void bench_prefill(const struct attention_case *c, const struct kernel_se
     static const size_t depths[] = {0, 4096};
     double peak = fma_peak(set, team);
     for (size_t i = 0; i < 2; i++) {
-        struct attention_sequence sequence = {0, N_ROWS, depths[i], c->payloads[0]};
+        struct attention_sequence sequence = {0, N_ROWS, depths[i], c->payloads[0], NULL};
         double pairs = (double)N_ROWS * ((double)depths[i] + (double)(N_ROWS + 1) / 2);
         double seconds = time_job(c, set, team, &sequence, 1, 1),
                rate = (double)(4 * HEAD_DIM * N_HEADS) * pairs / seconds;

@@ -328,7 +328,7 @@ static void rows_of_a_tile_are_independent(void **test_state) {
         case_open(&c, &shape, 1);
         float infinite[TILE_DIM];
         for (unsigned d = 0; d < TILE_DIM; d++) infinite[d] = d % 2 ? INFINITY : -1;
-        const size_t area = c.layout.layers[0].area_bytes;
+        const size_t area = c.layout.layers[0].areas[KV_OPEN].k_bytes;
         codec_get(codec)->encode_v(c.arena + c.payloads[0][2] + area, 28, infinite, TILE_DIM);
         FOR_EACH_SET(set) {
             for (unsigned n_rows = 1; n_rows <= ATTENTION_MAX_ROWS; n_rows++) {

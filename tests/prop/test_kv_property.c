@@ -327,7 +327,9 @@ static void open_cache(void) {
     for (unsigned g = 0; g < N_GROUPS; g++) {
         world.window[g] = world.layout.groups[g].window = below(2) * below(MAX_WINDOW + 1);
         for (uint32_t n_layers = 1 + below(2); n_layers > 0; n_layers--)
-            assert_int_equal(kv_layout_add(&world.layout, g, 1 + below(2), 2 + 2 * below(2), CODEC_f16), 0);
+            assert_int_equal(
+                kv_layout_add(&world.layout, g, 1 + below(2), 2 + 2 * below(2), kv_codecs_both(CODEC_f16)),
+                0);
         world.block_bytes[g] = (uint32_t)world.layout.groups[g].block_bytes;
         if (world.block_bytes[g] > world.slab_bytes) world.slab_bytes = world.block_bytes[g];
     }

@@ -414,7 +414,9 @@ static void open_world(void) {
         /* The model reads the position before its own from group 0. */
         group->window = below(2) * (g == 0 ? 2 + below(MAX_WINDOW - 1) : below(MAX_WINDOW + 1));
         for (uint32_t n_layers = 1 + below(2); n_layers > 0; n_layers--)
-            assert_int_equal(kv_layout_add(&world.layout, g, 1 + below(2), 2 + 2 * below(2), CODEC_f16), 0);
+            assert_int_equal(
+                kv_layout_add(&world.layout, g, 1 + below(2), 2 + 2 * below(2), kv_codecs_both(CODEC_f16)),
+                0);
         if (group->block_bytes > slab_bytes) slab_bytes = group->block_bytes;
     }
     struct kv_opts opts = {.memory_bytes =

@@ -9,7 +9,7 @@
 static int open_parts(struct forward_run *run, const struct forward_opts *opts) {
     TRY(team_open(&run->team, opts->n_threads));
     TRY(model_open(&run->model, opts->path, opts->kernels, run->team));
-    TRY(description_kv_layout(&run->model.description, opts->codec, &run->layout));
+    TRY(description_kv_layout(&run->model.description, &opts->kv, &run->layout));
     uint64_t bytes = 2 * opts->max_sequences * kv_bytes_for(&run->layout, opts->max_tokens, opts->max_tokens);
     struct kv_opts kv_opts = {
         .memory_bytes = bytes, .max_sequences = opts->max_sequences, .max_tokens = opts->max_tokens};
@@ -19,8 +19,8 @@ static int open_parts(struct forward_run *run, const struct forward_opts *opts) 
     memset(run->arena, 0xff,
            bytes); /* NaN in every format: whoever reads a slot that was not written is seen */
     TRY(batch_open(&run->batch, opts->max_rows, opts->max_sequences));
-    return workspace_open(&run->workspace, &run->model, opts->max_rows, opts->max_sequences, opts->max_rows,
-                          opts->max_tokens, opts->n_threads);
+    return workspace_open(&run->workspace, &run->model, &run->layout, opts->max_rows, opts->max_sequences,
+                          opts->max_rows, opts->max_tokens, opts->n_threads);
 }
 
 int forward_open(struct forward_run *run, const struct forward_opts *opts) {
@@ -48,8 +48,10 @@ int forward_step(struct forward_run *run, const struct forward_part *parts, size
         uint32_t first = part->seq->n_computed, n_blocks;
         TRY(kv_reserve(run->kv, part->seq, part->n_rows));
         struct batch_sequence *entry = batch_append(batch, part->tokens + first, part->n_rows, first, 0);
-        for (unsigned g = 0; g < run->layout.n_groups; g++)
+        for (unsigned g = 0; g < run->layout.n_groups; g++) {
             entry->payloads[g] = kv_payloads(run->kv, part->seq, g, &n_blocks);
+            entry->staged[g] = kv_staged_payload(run->kv, part->seq, g);
+        }
         uint32_t row = batch->n_rows - part->n_rows;
         while (part->logits != NULL && row < batch->n_rows) batch->wanted[batch->n_wanted++] = row++;
     }

@@ -10,7 +10,7 @@ struct forward_opts {
     const char *path;
     const struct kernel_set *kernels;
     unsigned n_threads;
-    enum codec_id codec;
+    struct kv_rules kv;
     uint32_t max_rows, max_sequences, max_tokens;
 };
 

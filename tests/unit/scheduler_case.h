@@ -31,7 +31,7 @@ static inline void open_groups(const uint32_t *windows, int n_groups, uint32_t n
     layout = (struct kv_layout){0};
     for (int g = 0; g < n_groups; g++) {
         assert_int_equal(kv_layout_group(&layout, windows[g]), g);
-        assert_int_equal(kv_layout_add(&layout, (unsigned)g, 1, 4, CODEC_f32), 0);
+        assert_int_equal(kv_layout_add(&layout, (unsigned)g, 1, 4, kv_codecs_both(CODEC_f32)), 0);
     }
     struct kv_opts opts = {
         .memory_bytes = n_blocks * BLOCK_BYTES, .max_sequences = N_SEQUENCES, .max_tokens = MAX_TOKENS};

@@ -86,7 +86,8 @@ static void mistral_has_its_window_in_every_layer(void **state) {
     assert_int_equal(read_description(&d), 0);
     assert_windows(100, 1);
     struct kv_layout layout;
-    assert_int_equal(description_kv_layout(&d, CODEC_f16, &layout), 0);
+    const struct kv_rules f16 = kv_rules_of(CODEC_f16);
+    assert_int_equal(description_kv_layout(&d, &f16, &layout), 0);
     assert_int_equal(layout.n_groups, 1);
     assert_int_equal(layout.groups[0].window, 100);
     begin("llama"); /* no shorter than the context: there is nothing that it hides */
@@ -112,7 +113,8 @@ static void gemma_alternates(void **state) {
         assert_true(d.ropes[d.layers[i].rope].base == (d.layers[i].window > 0 ? 1e4f : 1e6f));
     assert_true(d.logit_softcap == 0 && d.attention_softcap == 0);
     struct kv_layout layout;
-    assert_int_equal(description_kv_layout(&d, CODEC_f16, &layout), 0);
+    const struct kv_rules f16 = kv_rules_of(CODEC_f16);
+    assert_int_equal(description_kv_layout(&d, &f16, &layout), 0);
     assert_int_equal(layout.n_groups, 2);
     assert_int_equal(layout.groups[0].n_layers, 10);
     assert_int_equal(layout.groups[1].n_layers, 2);

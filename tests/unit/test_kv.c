@@ -17,7 +17,8 @@ enum { B = BLOCK_TOKENS, N_BLOCKS = 4, MAX_SEQUENCES = 3, MAX_TOKENS = 10 * B };
 /* Blocks of `head_dim` 4, f32, one layer: 2 * 4 * 4 * 32 = 1024 bytes. */
 static struct kv_layout small_layout(unsigned n_groups) {
     struct kv_layout layout = {.n_groups = n_groups};
-    for (unsigned g = 0; g < n_groups; g++) assert_int_equal(kv_layout_add(&layout, g, 1, 4, CODEC_f32), 0);
+    for (unsigned g = 0; g < n_groups; g++)
+        assert_int_equal(kv_layout_add(&layout, g, 1, 4, kv_codecs_both(CODEC_f32)), 0);
     return layout;
 }
 

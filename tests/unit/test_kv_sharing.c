@@ -22,7 +22,7 @@ static int32_t text[MAX_TOKENS], other[MAX_TOKENS]; /* they differ in every toke
 static void open_cache(uint32_t n_blocks, uint32_t window) {
     struct kv_layout layout = {.n_groups = window > 0 ? 2 : 1};
     for (unsigned g = 0; g < layout.n_groups; g++)
-        assert_int_equal(kv_layout_add(&layout, g, 1, 4, CODEC_f32), 0);
+        assert_int_equal(kv_layout_add(&layout, g, 1, 4, kv_codecs_both(CODEC_f32)), 0);
     layout.groups[1].window = window;
     assert_int_equal(layout.groups[0].block_bytes, BLOCK_BYTES);
     struct kv_opts opts = {.memory_bytes = (size_t)n_blocks * BLOCK_BYTES,
@@ -252,7 +252,7 @@ static void a_hit_needs_only_the_last_window(void **state) {
 
 static void open_window_alone(uint32_t n_blocks) {
     struct kv_layout layout = {.n_groups = 1};
-    assert_int_equal(kv_layout_add(&layout, 0, 1, 4, CODEC_f32), 0);
+    assert_int_equal(kv_layout_add(&layout, 0, 1, 4, kv_codecs_both(CODEC_f32)), 0);
     layout.groups[0].window = B + 1;
     struct kv_opts opts = {
         .memory_bytes = n_blocks * BLOCK_BYTES, .max_sequences = 2, .max_tokens = MAX_TOKENS};

@@ -36,7 +36,7 @@ static void count_step(struct engine *stepped, void *user) {
 static int open_service(void **state) {
     (void)state;
     const struct engine_opts opts = {.kv_memory_bytes = 4 << 20,
-                                     .codec = CODEC_f16,
+                                     .kv = kv_rules_of(CODEC_f16),
                                      .max_sequences = N_REQUESTS,
                                      .max_tokens = MAX_TOKENS,
                                      .chunk_tokens = 32,
