@@ -1,0 +1,166 @@
+/* Random operations on a cache whose full blocks go over into other payloads, with tiny blocks and keys.
+ * Beside it stands a memory in which every step writes what the model would: rows into OPEN payloads, and for
+ * a block that it fills the whole block, put together from what was staged and the new rows. What a sequence
+ * sees must at any time be its own tokens, in the form that the block's place demands; kv_check holds. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "base/rng.h"
+#include "kv/kv_usage.h"
+
+enum { N_SEQUENCES = 4, MAX_TOKENS = 40, N_TOKEN_IDS = 2, MEMORY = 1200, N_WORLDS = 60, N_STEPS = 4000 };
+
+struct timeline {
+    struct kv_seq kv;
+    int32_t tokens[MAX_TOKENS];
+};
+
+static struct kv_layout layout;
+static struct kv_cache *kv;
+static struct timeline timelines[N_SEQUENCES];
+static uint32_t arena[MEMORY / 4];
+static uint64_t seed, n_draws;
+static uint64_t n_conversions, n_hits, n_reverts, n_refused;
+
+static uint32_t below(uint32_t n) { return (uint32_t)(rng_u64(seed, n_draws++) % n); }
+
+/* What the row of a token is stored as: it depends on all tokens before it, as K and V do. */
+static uint32_t row_of(const struct timeline *t, unsigned group, uint32_t position, enum kv_class class) {
+    uint64_t hash = group * 7 + (unsigned)class;
+    for (uint32_t i = 0; i <= position; i++) hash = rng_u64(hash, (uint64_t)t->tokens[i]);
+    return (uint32_t)hash;
+}
+
+static uint32_t *slots(uint64_t payload) { return arena + payload / 4; }
+
+/* The tiny block's class_bytes: each takes BLOCK_TOKENS words, and some that differ. */
+static void open_world(void) {
+    layout = (struct kv_layout){0};
+    bool has_window = below(2);
+    for (unsigned g = 0; g <= (unsigned)has_window; g++) {
+        assert_int_equal(kv_layout_group(&layout, g == 0 ? 0 : 4), (int)g);
+        assert_int_equal(kv_layout_add(&layout, g, 1, 2, kv_codecs_both(CODEC_f32)), 0);
+        struct kv_group *group = &layout.groups[g];
+        group->converts = below(4) > 0 || g == 0;
+        if (!group->converts) continue;
+        const size_t words[KV_CLASS_COUNT] = {6, 5, 3};
+        for (int class = 0; class < KV_CLASS_COUNT; class ++) group->class_bytes[class] = words[class] * 4;
+        group->block_bytes = group->class_bytes[KV_SEALED];
+    }
+    struct kv_opts opts = {.memory_bytes = 200 + 4 * below(MEMORY / 4 - 50),
+                           .max_sequences = N_SEQUENCES,
+                           .max_tokens = MAX_TOKENS};
+    assert_int_equal(kv_open(&kv, &layout, &opts), 0);
+    memset(timelines, 0, sizeof timelines);
+}
+
+/* The step's forward pass: what model/kv_write.c does with real numbers. */
+static void compute(const struct timeline *t, unsigned group, uint32_t first, uint32_t n_rows) {
+    uint32_t n, end = first + n_rows;
+    const struct kv_group *g = &layout.groups[group];
+    const uint64_t *payloads = kv_payloads(kv, &t->kv, group, &n);
+    uint64_t staged = kv_staged_payload(kv, &t->kv, group);
+    for (uint32_t block = first / BLOCK_TOKENS; block * BLOCK_TOKENS < end; block++) {
+        enum kv_class class = kv_class_at(g, block, end);
+        uint32_t begin = block * BLOCK_TOKENS;
+        for (uint32_t i = begin; i < begin + BLOCK_TOKENS && i < end; i++) {
+            if (i >= first) {
+                slots(payloads[block])[i - begin] = row_of(t, group, i, class);
+            } else if (class != KV_OPEN) { /* its row must be found where it was left */
+                n_conversions++;
+                assert_int_equal(slots(staged)[i - begin], row_of(t, group, i, KV_OPEN));
+                slots(payloads[block])[i - begin] = row_of(t, group, i, class);
+            }
+        }
+    }
+}
+
+static void check_rows(const struct timeline *t) {
+    for (unsigned g = 0; g < layout.n_groups; g++) {
+        uint32_t n;
+        const uint64_t *payloads = kv_payloads(kv, &t->kv, g, &n);
+        uint32_t begin = kv_window_begin(layout.groups[g].window, t->kv.n_computed);
+        for (uint32_t i = begin; i < t->kv.n_computed; i++) {
+            enum kv_class class = kv_class_at(&layout.groups[g], i / BLOCK_TOKENS, t->kv.n_computed);
+            assert_int_equal(slots(payloads[i / BLOCK_TOKENS])[i % BLOCK_TOKENS], row_of(t, g, i, class));
+        }
+    }
+}
+
+static void grow(struct timeline *t) {
+    uint32_t first = t->kv.n_computed, n_new = 1 + below(below(2) ? 2 : 9);
+    if (first + n_new > MAX_TOKENS) return;
+    for (uint32_t i = first; i < first + n_new; i++) t->tokens[i] = (int32_t)below(N_TOKEN_IDS);
+    if (kv_reserve(kv, &t->kv, n_new) < 0) {
+        n_refused++;
+        return;
+    }
+    if (below(8) == 0) { /* the step does not happen */
+        n_reverts++;
+        assert_true(kv_check(kv));
+        uint32_t kept = kv_truncate(kv, &t->kv, first);
+        assert_int_equal(kept, first);
+        return;
+    }
+    for (unsigned g = 0; g < layout.n_groups; g++) compute(t, g, first, n_new);
+    kv_commit(kv, &t->kv, t->tokens, n_new);
+}
+
+static void begin(struct timeline *t) {
+    uint32_t n = 1 + below(MAX_TOKENS);
+    for (uint32_t i = 0; i < n; i++) t->tokens[i] = (int32_t)below(N_TOKEN_IDS);
+    uint32_t n_matched = kv_match(kv, &t->kv, t->tokens, n, 0);
+    assert_int_equal(n_matched % BLOCK_TOKENS, 0);
+    n_hits += n_matched > 0;
+}
+
+static void cut(struct timeline *t) {
+    uint32_t n = below(t->kv.n_computed + 1), was_open = t->kv.n_computed / BLOCK_TOKENS * BLOCK_TOKENS;
+    uint32_t kept = kv_truncate(kv, &t->kv, n);
+    assert_true(kept <= n);
+    if (n < was_open) assert_int_equal(kept % BLOCK_TOKENS, 0); /* a full block is never opened again */
+}
+
+static void random_operations(void **state) {
+    (void)state;
+    for (seed = 1; seed <= N_WORLDS; seed++) {
+        n_draws = 0;
+        open_world();
+        for (int step = 0; step < N_STEPS; step++) {
+            struct timeline *t = &timelines[below(N_SEQUENCES)];
+            uint32_t which = below(16);
+            if (t->kv.table == 0)
+                begin(t), grow(t);
+            else if (which < 12)
+                grow(t);
+            else if (which < 14)
+                cut(t);
+            else if (which < 15)
+                kv_release(kv, &t->kv);
+            else
+                kv_evict(kv, below(100));
+            assert_true(kv_check(kv));
+            for (int i = 0; i < N_SEQUENCES; i++) check_rows(&timelines[i]);
+        }
+        for (int i = 0; i < N_SEQUENCES; i++) kv_release(kv, &timelines[i].kv);
+        assert_true(kv_check(kv));
+        assert_int_equal(kv_usage(kv).held_bytes, 0);
+        kv_close(kv);
+    }
+    print_message("%d worlds: %d rows converted, %d hits, %d reservations taken back, %d refused\n", N_WORLDS,
+                  (int)n_conversions, (int)n_hits, (int)n_reverts, (int)n_refused);
+    assert_true(n_conversions > 1000 && n_hits > 100 && n_reverts > 100 && n_refused > 100);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(random_operations)};
+    return cmocka_run_group_tests_name("kv classes", tests, NULL, NULL);
+}
