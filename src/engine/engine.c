@@ -63,6 +63,7 @@ static int open_parts(struct engine *engine) {
     uint32_t max_rows = opts->max_sequences + opts->chunk_tokens;
     TRY(scheduler_open(&engine->scheduler, engine->kv, &engine->layout, opts->max_sequences,
                        opts->chunk_tokens));
+    TRY(bills_open(&engine->bills, &engine->scheduler, opts->max_sequences, clock_now_ns(&opts->clock)));
     TRY(batch_open(&engine->batch, max_rows, opts->max_sequences));
     uint32_t max_wanted = opts->slice_rows > opts->max_sequences ? opts->slice_rows : opts->max_sequences;
     if (max_wanted > max_rows) max_wanted = max_rows;
@@ -105,6 +106,7 @@ void engine_close(struct engine *engine) {
     picker_close(&engine->picker);
     workspace_close(&engine->workspace);
     batch_close(&engine->batch);
+    bills_close(&engine->bills);
     scheduler_close(&engine->scheduler);
     mem_unmap(engine->mapping, engine->mapping_bytes);
     kv_close(engine->kv);
@@ -121,6 +123,7 @@ int engine_sequence_open(struct engine *engine, struct sequence **out) {
 
 void engine_sequence_close(struct engine *engine, struct sequence *sequence) {
     if (sequence == NULL) return;
+    if (sequence->kv.table != 0) engine_account(engine);
     kv_release(engine->kv, &sequence->kv);
     sequence_free(sequence);
     engine->n_open--;
@@ -166,6 +169,7 @@ int engine_submit(struct engine *engine, struct request *request, const token_id
     while (n_common < sequence->kv.n_computed && n_common < first_logits &&
            sequence->tokens[n_common] == prompt[n_common])
         n_common++;
+    engine_account(engine);
     request->n_cached = kv_truncate(engine->kv, &sequence->kv, n_common);
     if (request->n_cached == 0) kv_release(engine->kv, &sequence->kv); /* so that the cache is looked into */
     memmove(sequence->tokens, prompt, n_prompt * sizeof *prompt);
@@ -180,6 +184,7 @@ int engine_submit(struct engine *engine, struct request *request, const token_id
     request->error = 0;
     request->n_prompt = n_prompt;
     request->n_output = 0;
+    request->bill = (struct kv_bill){0};
     request->started_ns = 0;
     request->submitted_ns = request->first_token_ns = request->last_token_ns =
         clock_now_ns(&engine->opts.clock);
@@ -189,6 +194,7 @@ int engine_submit(struct engine *engine, struct request *request, const token_id
 }
 
 void engine_finish(struct engine *engine, struct request *request, enum finish_reason reason) {
+    engine_account(engine); /* the last moment in which the sequence is the request's */
     scheduler_remove(&engine->scheduler, request->sequence);
     /* Who failed for want of memory leaves it to those who wait for it. */
     bool is_wanted = reason == FINISH_FAILED && engine->scheduler.n_running + engine->scheduler.n_waiting > 0;
@@ -207,6 +213,12 @@ void engine_cancel(struct engine *engine, struct request *request) {
 
 const struct kv_layout *engine_kv_layout(const struct engine *engine) { return &engine->layout; }
 struct kv_cache *engine_kv(struct engine *engine) { return engine->kv; }
+
+void engine_account(struct engine *engine) {
+    bills_advance(&engine->bills, clock_now_ns(&engine->opts.clock));
+}
+
+const struct bill_totals *engine_bills(const struct engine *engine) { return &engine->bills.totals; }
 
 struct engine_load engine_load(const struct engine *engine) {
     const struct scheduler *scheduler = &engine->scheduler;

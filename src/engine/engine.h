@@ -68,6 +68,11 @@ struct engine_load {
 };
 struct engine_load engine_load(const struct engine *engine);
 
+/* Brings all bills up to now. Who changes the cache from outside (evicts, pins) calls it before. */
+void engine_account(struct engine *engine);
+/* As of the last engine_account, submission, finish, or step. */
+const struct bill_totals *engine_bills(const struct engine *engine);
+
 const struct kv_layout *engine_kv_layout(const struct engine *engine);
 struct kv_cache *engine_kv(struct engine *engine);
 /* The logits of the latest step's rows: those of `request`'s sequence, (n_vocab), or NULL if it had none.

@@ -168,6 +168,7 @@ int engine_step(struct engine *engine) {
     const struct clock *clock = &engine->opts.clock;
     struct engine_step_report *report = &engine->report;
     uint64_t begin_ns = clock_now_ns(clock);
+    bills_advance(&engine->bills, begin_ns);
     schedule(engine);
     if (engine->batch.n_rows == 0) return 0;
     report->begin_ns = begin_ns;
@@ -178,6 +179,7 @@ int engine_step(struct engine *engine) {
                         &engine->batch);
     uint64_t computed_ns = clock_now_ns(clock);
     note_step(engine, begin_ns, computed_ns);
+    bills_step(&engine->bills, computed_ns);
     scheduler_commit(&engine->scheduler);
     uint64_t committed_ns = clock_now_ns(clock);
     end_masks(engine);
