@@ -76,7 +76,10 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     struct serve_opts *opts = state->input;
     enum { MOST_TOKENS = 1 << 24, MOST = 1 << 20 };
     switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = &opts->session; return 0;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &opts->session;
+        state->child_inputs[1] = &opts->session.price;
+        return 0;
     case OPTION_HOST: opts->server.http.host = argument; return 0;
     case OPTION_PORT:
         opts->server.http.port = (uint16_t)cli_parse_count(state, "--port", argument, 0, 65535);
@@ -141,7 +144,7 @@ static const struct argp argp = {
     "  CABINET_API_KEY=secret cabinet serve model.gguf --host 0.0.0.0\n"
     "  cabinet serve smollm2 --config cabinet.conf\n"
     "Clients, keys, limits: docs/api.md.",
-    session_argp_children,
+    session_price_argp_children,
     NULL,
     NULL};
 
@@ -224,6 +227,7 @@ static int serve(struct serve_opts *opts) {
     opts->server.engine = session.engine;
     opts->server.model = &session.model;
     opts->server.max_tokens = session.max_tokens;
+    opts->server.price = opts->session.price;
     int result = server_open(&server, &opts->server);
     if (result == 0) {
         print_ready(server, opts, &session);

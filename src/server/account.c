@@ -30,6 +30,39 @@ static struct request_times times_of(const struct generation *generation) {
     return times;
 }
 
+struct kv_bill account_bill(const struct generation *generation) {
+    struct kv_bill sum = {0};
+    for (uint32_t i = 0; i < generation->n_choices; i++) {
+        const struct kv_bill *bill = &generation->choices[i].request.bill;
+        sum.computed_tokens += bill->computed_tokens;
+        sum.written_bytes += bill->written_bytes;
+        sum.read_bytes += bill->read_bytes;
+        sum.held += bill->held;
+        sum.peak_bytes += bill->peak_bytes;
+        sum.saved_by_sharing += bill->saved_by_sharing;
+        sum.saved_by_codec += bill->saved_by_codec;
+    }
+    return sum;
+}
+
+/* What a finished request's line says of its bill; returns how many fields that are. */
+enum { BILL_LOG_FIELDS = 8 };
+static size_t bill_log_fields(const struct generation *generation, struct log_field *fields) {
+    const struct server *server = generation->server;
+    struct kv_bill bill = account_bill(generation);
+    size_t n = 0;
+    fields[n++] = log_count("computed_tokens", bill.computed_tokens);
+    fields[n++] = log_count("kv_written_bytes", bill.written_bytes);
+    fields[n++] = log_count("kv_read_bytes", bill.read_bytes);
+    fields[n++] = log_count("kv_peak_bytes", bill.peak_bytes);
+    fields[n++] = log_number("kv_byte_seconds", byte_seconds(bill.held));
+    fields[n++] = log_count("kv_saved_by_sharing_bytes", bill.saved_by_sharing);
+    fields[n++] = log_number("kv_saved_by_codec_bytes", (double)bill.saved_by_codec);
+    if (kv_price_is_set(&server->opts.price))
+        fields[n++] = log_number("price", kv_price_of(&server->opts.price, bill.held, server->arena_bytes));
+    return n;
+}
+
 static enum metric_finished_reason reason_of(const struct generation *generation) {
     if (generation->error.status != 0 || atomic_load(&generation->failure_code) != 0)
         return METRIC_finished_reason_error;
@@ -46,7 +79,7 @@ void account_finished(const struct generation *generation) {
     const struct server *server = generation->server;
     enum metric_finished_reason reason = reason_of(generation);
     struct request_times times = times_of(generation);
-    struct log_field fields[6 + REQUEST_LOG_FIELDS];
+    struct log_field fields[6 + REQUEST_LOG_FIELDS + BILL_LOG_FIELDS];
     char name[48];
     size_t n = 0;
     generation_name(generation, name);
@@ -56,6 +89,7 @@ void account_finished(const struct generation *generation) {
     if (generation->error.status != 0) fields[n++] = log_count("status", (uint64_t)generation->error.status);
     if (generation->caller.key != 0) fields[n++] = log_count("key", generation->caller.key);
     n += request_log_fields(&times, fields + n);
+    if (generation->error.status == 0) n += bill_log_fields(generation, fields + n);
     log_event(server->opts.log, LOG_INFO, "request", n, fields);
     if (generation->error.status != 0) return; /* it never was one */
     metrics_note_request(server->metrics, &times, reason);

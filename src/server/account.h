@@ -7,6 +7,8 @@
 /* The gauges of load and cache: on the engine's thread when something has changed without a step, and before
  * that thread runs. */
 void account_load(struct server *server, struct engine *engine);
+/* Its choices' bills together: of a generation whose choices the engine has let go of. */
+struct kv_bill account_bill(const struct generation *generation);
 /* The generation is over, for whatever reason. */
 void account_finished(const struct generation *generation);
 /* The engine's thread: a step is done. */

@@ -1,4 +1,5 @@
 #include "server/server.h"
+#include "kv/kv_usage.h"
 
 #include <event2/thread.h>
 #include <signal.h>
@@ -110,6 +111,7 @@ int server_open(struct server **out, const struct server_opts *opts) {
     struct server *server = mem_alloc(1, sizeof *server);
     if (server == NULL) return ERR_NO_MEMORY;
     server->opts = *opts;
+    server->arena_bytes = kv_usage(engine_kv(opts->engine)).arena_bytes;
     server->clock = clock_monotonic();
     server->started_s = (int64_t)time(NULL);
     server->id_seed = clock_now_ns(&server->clock) ^ (uint64_t)server->started_s << 32;

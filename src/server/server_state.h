@@ -22,6 +22,7 @@ struct rate {
 
 struct server {
     struct server_opts opts;
+    uint64_t arena_bytes; /* of the KV memory */
     struct event_base *base;
     struct http_server *http;
     struct mailbox *mailbox;
