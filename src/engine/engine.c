@@ -220,6 +220,10 @@ void engine_account(struct engine *engine) {
 
 const struct bill_totals *engine_bills(const struct engine *engine) { return &engine->bills.totals; }
 
+struct kv_figures engine_kv_figures(const struct engine *engine) {
+    return kv_account_figures(engine->bills.account);
+}
+
 struct engine_load engine_load(const struct engine *engine) {
     const struct scheduler *scheduler = &engine->scheduler;
     return (struct engine_load){scheduler->n_running, scheduler->n_waiting, scheduler->n_preemptions};

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "codec/kv_rules.h"
 #include "engine/request.h"
+#include "kv/kv_account.h"
 #include "model/model.h"
 #include "sched/sequence.h"
 
@@ -72,6 +73,7 @@ struct engine_load engine_load(const struct engine *engine);
 void engine_account(struct engine *engine);
 /* As of the last engine_account, submission, finish, or step. */
 const struct bill_totals *engine_bills(const struct engine *engine);
+struct kv_figures engine_kv_figures(const struct engine *engine);
 
 const struct kv_layout *engine_kv_layout(const struct engine *engine);
 struct kv_cache *engine_kv(struct engine *engine);

@@ -45,10 +45,11 @@ struct block {
     uint64_t payload; /* byte offset in the arena; PAYLOAD_NONE while FREE */
     uint64_t staged;  /* while it fills in the step under way: the OPEN payload with the rows from before */
     uint32_t n_references;
-    uint32_t node;      /* of the prefix tree, while SEALED or IDLE; else 0 */
-    block_id next_free; /* while FREE */
-    uint8_t state;      /* enum block_state */
-    uint8_t class;      /* enum kv_class of the payload */
+    uint32_t node;              /* of the prefix tree, while SEALED or IDLE; else 0 */
+    block_id next_free;         /* while FREE */
+    uint8_t state;              /* enum block_state */
+    uint8_t class;              /* enum kv_class of the payload */
+    uint32_t taken_ms, idle_ms; /* since when it is not FREE, and, while IDLE, since when */
 };
 
 #endif

@@ -98,6 +98,43 @@ struct kv_share kv_account_share(const struct kv_account *account, const struct 
     return seq->table == 0 ? (struct kv_share){0} : account->shares[seq->table - 1];
 }
 
+/* ---- figures ---- */
+
+/* Payloads in use of each class. Blocks of groups that do not convert keep theirs: there the state tells. */
+static void count_payloads(const struct kv_cache *kv, unsigned group, uint64_t n[KV_CLASS_COUNT]) {
+    const struct block_pool *pool = &kv->pools[group];
+    for (int class = 0; class < KV_CLASS_COUNT; class ++)
+        n[class] =
+            kv->layout.groups[group].converts ? kv->arena.classes[pool->slab_classes[class]].n_used : 0;
+    if (kv->layout.groups[group].converts) return;
+    n[KV_OPEN] = pool->n_in_state[BLOCK_OPEN];
+    n[KV_SEALED] = pool->n_in_state[BLOCK_SEALED] + pool->n_in_state[BLOCK_IDLE];
+}
+
+struct kv_figures kv_account_figures(const struct kv_account *account) {
+    const struct kv_cache *kv = account->kv;
+    struct kv_figures figures = {0};
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        const uint32_t *n_in_state = kv->pools[g].n_in_state;
+        const struct block_table *table;
+        figures.n_slots += BLOCK_TOKENS * ((uint64_t)n_in_state[BLOCK_OPEN] + n_in_state[BLOCK_SEALED]);
+        for (uint32_t t = 0; t < kv->opts.max_sequences; t++)
+            if ((table = live_table(kv, t, g)) != NULL && table->n > table->first)
+                figures.n_unused_slots += (uint64_t)table->n * BLOCK_TOKENS - kv->noted[t].n_computed;
+        count_payloads(kv, g, figures.n_payloads[g]);
+    }
+    for (uint32_t i = 0; i < kv->layout.n_layers; i++) {
+        const struct kv_layer *layer = &kv->layout.layers[i];
+        for (int class = 0; class < KV_CLASS_COUNT; class ++) {
+            const struct kv_areas *areas = &layer->areas[class];
+            uint64_t n_areas = figures.n_payloads[layer->group][class] * layer->n_kv_heads;
+            figures.codec_bytes[areas->codecs.k] += n_areas * areas->k_bytes;
+            figures.codec_bytes[areas->codecs.v] += n_areas * areas->v_bytes;
+        }
+    }
+    return figures;
+}
+
 /* ---- what a step reads and writes ---- */
 
 /* One sequence's blocks of one group in a step. Those in [common, end_common) are whole tiles that it may

@@ -18,6 +18,16 @@ void kv_account_close(struct kv_account *account);
 /* Payload bytes that are in use, held and idle. Does not walk. */
 uint64_t kv_account_pool_bytes(const struct kv_account *account);
 
+/* What the cache holds, in more detail than kv_usage. */
+struct kv_figures {
+    uint64_t n_slots, n_unused_slots; /* of blocks that sequences have; of them those without a token */
+    /* Payloads in use by what they hold; groups that do not convert have OPEN and SEALED ones. */
+    uint64_t n_payloads[KV_MAX_GROUPS][KV_CLASS_COUNT];
+    uint64_t codec_bytes[CODEC_COUNT]; /* payload bytes in use, held and idle */
+};
+/* O(sequences + layers). */
+struct kv_figures kv_account_figures(const struct kv_account *account);
+
 /* What a sequence has. */
 struct kv_share {
     uint64_t held_bytes;  /* payloads of its blocks */

@@ -67,7 +67,7 @@ static int open_pools(struct kv_cache *kv) {
     }
     TRY(slab_arena_open(&kv->arena, kv->opts.memory_bytes, payload_bytes, n));
     for (unsigned g = 0; g < kv->layout.n_groups; g++)
-        TRY(block_pool_open(&kv->pools[g], &kv->arena, slab_classes[g]));
+        TRY(block_pool_open(&kv->pools[g], &kv->arena, &kv->ages, slab_classes[g]));
     return 0;
 }
 

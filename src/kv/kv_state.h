@@ -11,6 +11,7 @@ struct kv_cache {
     struct kv_layout layout;
     struct kv_opts opts;
     struct slab_arena arena;
+    struct block_ages ages;
     struct block_pool pools[KV_MAX_GROUPS];
     struct prefix_tree tree;
     const struct evict_policy *policy;

@@ -36,6 +36,9 @@ static void count_token(const struct choice *choice, bool is_first) {
     metrics_add(metrics, METRIC_prompt_tokens_cached, n_cached);
     metrics_add(metrics, METRIC_prefix_cache_queries, n_prompt);
     metrics_add(metrics, METRIC_prefix_cache_hits, n_cached);
+    metrics_add_at(metrics, METRIC_kv_prefix_tokens, metric_series(METRIC_outcome_hit, 0), n_cached);
+    metrics_add_at(metrics, METRIC_kv_prefix_tokens, metric_series(METRIC_outcome_miss, 0),
+                   n_prompt - n_cached);
 }
 
 static bool on_token(void *user, const struct token_report *report) {

@@ -97,6 +97,7 @@ static int open_parts(struct server *server) {
     TRY(metrics_open(&server->metrics, opts->model_name, opts->max_tokens));
     TRY(mailbox_open(&server->mailbox, server->base));
     TRY(worker_open(&server->worker, server->mailbox));
+    account_watch(server, true);
     account_load(server, opts->engine);
     TRY(service_open(&server->service, opts->engine, after_step, server));
     struct http_opts http = opts->http;
@@ -145,6 +146,7 @@ void server_close(struct server *server) {
     service_close(server->service);
     mailbox_close(server->mailbox);
     constraint_vocabulary_close(server->vocabulary);
+    account_watch(server, false);
     metrics_close(server->metrics);
     if (server->drained != NULL) event_free(server->drained);
     if (server->on_interrupt != NULL) event_free(server->on_interrupt);

@@ -20,6 +20,11 @@ struct rate {
     double per_second;
 };
 
+/* How far counters have followed the engine's bills. */
+struct noted_totals {
+    uint64_t read_bytes, written_bytes, billed_byte_seconds, house_byte_seconds;
+};
+
 struct server {
     struct server_opts opts;
     uint64_t arena_bytes; /* of the KV memory */
@@ -46,6 +51,7 @@ struct server {
     struct rate prefill_rate, decode_rate;
     _Atomic uint64_t n_prefill_rows, n_decode_rows; /* counted by the engine's thread, as are these: */
     uint64_t n_steps, n_preemptions;
+    struct noted_totals noted;
 };
 
 /* The model name that a client gave is this server's, or none. */
