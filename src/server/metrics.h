@@ -21,8 +21,9 @@ enum metric {
 
 #define METRIC_LABEL_LIST(X) /* every label of metric_labels.h */                                            \
     X(none)                                                                                                  \
-    X(finished_reason) X(use) X(state) X(group) X(part) X(route) X(status) X(class) X(codec) X(outcome)      \
-        X(slot) X(of) X(direction) X(account)
+    X(finished_reason)                                                                                       \
+    X(use) X(state) X(group) X(part) X(route) X(status) X(class) X(codec) X(outcome) X(slot) X(of)           \
+        X(direction) X(account)
 #define METRIC_LABEL_VALUE(label, id, text) METRIC_##label##_##id,
 #define X(label) enum metric_##label{METRIC_LABEL_##label(METRIC_LABEL_VALUE) METRIC_##label##_COUNT};
 METRIC_LABEL_LIST(X)
