@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 enum kv_op_kind {
-    KV_COPY, /* slots 0 .. n_slots - 1 of an OPEN payload (kv_layout.h), bit for bit */
+    KV_COPY, /* slots 0 .. n_slots - 1, bit for bit (kv_copy.h) */
 };
 
 struct kv_op {

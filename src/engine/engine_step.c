@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "codec/kv_copy.h"
 #include "engine/engine_state.h"
 #include "model/constraint.h"
 
@@ -174,6 +175,9 @@ int engine_step(struct engine *engine) {
     list_with_logits(engine, begin_ns);
     begin_masks(engine);
     uint64_t scheduled_ns = clock_now_ns(clock);
+    const struct kv_op *ops;
+    uint32_t n_ops = kv_ops(engine->kv, &ops);
+    kv_copy(&engine->layout, engine->arena, ops, n_ops);
     transformer_forward(engine->model, &engine->layout, engine->arena, &engine->workspace, engine->team,
                         &engine->batch);
     uint64_t computed_ns = clock_now_ns(clock);

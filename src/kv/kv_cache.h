@@ -48,7 +48,7 @@ void kv_close(struct kv_cache *kv);
  * Its blocks will be shared under `salt`, found or not; without a call that is 0. */
 uint32_t kv_match(struct kv_cache *kv, struct kv_seq *seq, const int32_t *tokens, uint32_t n, uint64_t salt);
 /* The same for a sequence that has computed some of `tokens` already: goes on with what has become resident
- * behind them since. Returns the tokens gained; if there are any, reservations are forgotten. */
+ * behind them since. Forgets reservations. Returns the tokens gained. */
 uint32_t kv_extend(struct kv_cache *kv, struct kv_seq *seq, const int32_t *tokens, uint32_t n);
 /* Gives fresh `dst` the first n_tokens that `src` has computed: full blocks are shared, of the last one's
  * rows `dst` gets a copy. Returns how many it has: n_tokens, or less where a window has passed on, a block
