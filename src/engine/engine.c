@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/engine_state.h"
+#include "kv/kv_pin.h"
 #include "kv/kv_usage.h"
 
 enum { HUGE_PAGE = 2 << 20, FIRST_MEAN_OUTPUT = 256, MEAN_OVER = 32 };
@@ -207,6 +208,12 @@ void engine_cancel(struct engine *engine, struct request *request) {
 
 const struct kv_layout *engine_kv_layout(const struct engine *engine) { return &engine->layout; }
 struct kv_cache *engine_kv(struct engine *engine) { return engine->kv; }
+
+uint64_t engine_poll(struct engine *engine) {
+    uint64_t now_us = clock_now_ns(&engine->opts.clock) / 1000;
+    kv_poll(engine->kv, now_us);
+    return now_us;
+}
 
 struct engine_load engine_load(const struct engine *engine) {
     const struct scheduler *scheduler = &engine->scheduler;

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "codec/kv_copy.h"
 #include "engine/engine_state.h"
+#include "kv/kv_pin.h"
 #include "model/constraint.h"
 
 /* The step without prefill: what the chunk is measured against. */
@@ -169,6 +170,7 @@ int engine_step(struct engine *engine) {
     const struct clock *clock = &engine->opts.clock;
     struct engine_step_report *report = &engine->report;
     uint64_t begin_ns = clock_now_ns(clock);
+    kv_poll(engine->kv, begin_ns / 1000);
     schedule(engine);
     if (engine->batch.n_rows == 0) return 0;
     report->begin_ns = begin_ns;

@@ -26,6 +26,7 @@ struct server {
     struct http_server *http;
     struct mailbox *mailbox;
     struct worker *worker;
+    struct cache_salts salts;
     struct service *service;
     struct clock clock;
     struct metrics *metrics;
