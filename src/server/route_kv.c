@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "kv/kv_forget.h"
 #include "kv/kv_list.h"
 #include "kv/kv_pin.h"
 #include "server/account.h"
@@ -94,6 +95,13 @@ static bool is_meant(struct kv_job *job, uint64_t salt) {
     return cache_salt_label(&job->server->salts, salt, label) == 0 && strcmp(label, job->ask.label) == 0;
 }
 
+/* The prefix, or without one everything, of a salt. */
+static void drop(struct kv_job *job, struct kv_cache *kv, uint64_t salt) {
+    const struct token_list *prefix = &job->prefix;
+    job->bytes += prefix->n > 0 ? kv_forget(kv, prefix->ids, (uint32_t)prefix->n, salt)
+                                : kv_drop(kv, NULL, 0, salt);
+}
+
 /* Of every salt that the label means. What is in use or pinned stays, and so does its entry. */
 static void drop_of_everybody(struct kv_job *job, struct kv_cache *kv) {
     struct kv_prefix entry;
@@ -101,7 +109,7 @@ static void drop_of_everybody(struct kv_job *job, struct kv_cache *kv) {
     bool has_latest = false;
     for (uint32_t cursor = 0; kv_list_next(kv, NULL, &cursor, &entry);) {
         if ((has_latest && entry.salt == latest) || !is_meant(job, entry.salt)) continue;
-        job->bytes += kv_drop(kv, job->prefix.ids, (uint32_t)job->prefix.n, entry.salt);
+        drop(job, kv, entry.salt);
         latest = entry.salt;
         has_latest = true;
     }
@@ -154,7 +162,7 @@ static void act(struct engine *engine, void *user) {
     else if (job->is_everybody)
         drop_of_everybody(job, kv);
     else
-        job->bytes = kv_drop(kv, job->prefix.ids, (uint32_t)job->prefix.n, job->salt);
+        drop(job, kv, job->salt);
     account_load(job->server, engine);
     mailbox_post(job->server->mailbox, &job->done);
 }
