@@ -379,6 +379,7 @@ void kv_unreserve(struct kv_cache *kv, struct kv_seq *seq) {
     kv_drop_blocks(kv, seq, blocks_for(seq->n_computed));
     revert_last(kv, seq);
     seq->n_reserved = seq->n_computed;
+    kv_note(kv, seq);
 }
 
 uint32_t kv_truncate(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_tokens) {
