@@ -44,7 +44,7 @@ LIBRARIES = {
     "lmdb.h": (["tier"], 1),
     "hiredis.h": (["tier"], 1),
     "mpi.h": (["comm"], 1),
-    "curl/": (["hub"], 1),
+    "curl/": (["hub"], 2),
     "openssl/": (["hub", "server"], None),
     "event2/": (["server"], None),
     "cabinet_shim.h": (["model", "server", "cli"], None),

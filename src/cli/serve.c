@@ -31,6 +31,7 @@ enum {
     OPTION_MAX_REQUESTS,
     OPTION_MAX_CONNECTIONS,
     OPTION_STALL_SECONDS,
+    OPTION_SALT_BY,
 };
 
 static const struct argp_option options[] = {
@@ -49,6 +50,11 @@ static const struct argp_option options[] = {
     {"api-key-file", OPTION_API_KEY_FILE, "FILE", 0,
      "keys of clients, one a line (or one key in CABINET_API_KEY)", 0},
     {"admin-key-file", OPTION_ADMIN_KEY_FILE, "FILE", 0, "keys that may see everybody's figures", 0},
+    {"salt-by", OPTION_SALT_BY, "key|request|none", 0,
+     "who shares cached prefixes: requests of one key and cache_salt, of one cache_salt, or all (default: "
+     "key if "
+     "there are several keys, else request)",
+     0},
     {"tls-cert", OPTION_TLS_CERT, "FILE", 0, "PEM certificate chain: serve HTTPS", 0},
     {"tls-key", OPTION_TLS_KEY, "FILE", 0, "its PEM key", 0},
     {"model-name", OPTION_MODEL_NAME, "NAME", 0, "what clients call the model (default: as given)", 0},
@@ -104,6 +110,11 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_API_KEY_FILE: opts->api_key_file = argument; return 0;
     case OPTION_ADMIN_KEY_FILE: opts->admin_key_file = argument; return 0;
+    case OPTION_SALT_BY:
+        if (salt_by_named(argument) < 0)
+            argp_error(state, "--salt-by '%s' is none of key, request and none", argument);
+        opts->server.salt_by = (enum salt_by)salt_by_named(argument);
+        return 0;
     case OPTION_TLS_CERT: opts->server.http.tls_certificate = argument; return 0;
     case OPTION_TLS_KEY: opts->server.http.tls_key = argument; return 0;
     case OPTION_MODEL_NAME: opts->server.model_name = argument; return 0;

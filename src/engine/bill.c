@@ -5,7 +5,6 @@
 #include "engine/request.h"
 #include "kernel/kernel_set.h"
 #include "kv/kv_account.h"
-#include "kv/kv_watch.h"
 
 int bills_open(struct bills *bills, const struct scheduler *scheduler, uint32_t max_sequences,
                uint64_t now_ns) {
@@ -43,7 +42,6 @@ static byte_ns bill_time(const struct bills *bills, const struct sequence_list *
 
 static void bill_all(struct bills *bills, uint64_t now_ns) {
     uint64_t ns = now_ns - bills->at_ns;
-    kv_tell_time(bills->scheduler->kv, now_ns / 1000000);
     kv_account_look(bills->account);
     byte_ns pool = (byte_ns)kv_account_pool_bytes(bills->account) * ns;
     byte_ns billed =

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/engine_state.h"
+#include "kv/kv_pin.h"
 #include "kv/kv_usage.h"
 
 enum { HUGE_PAGE = 2 << 20, FIRST_MEAN_OUTPUT = 256, MEAN_OVER = 32 };
@@ -222,6 +223,13 @@ const struct bill_totals *engine_bills(const struct engine *engine) { return &en
 
 struct kv_figures engine_kv_figures(const struct engine *engine) {
     return kv_account_figures(engine->bills.account);
+}
+
+uint64_t engine_poll(struct engine *engine) {
+    uint64_t now_ns = clock_now_ns(&engine->opts.clock), now_us = now_ns / 1000;
+    bills_advance(&engine->bills, now_ns);
+    kv_poll(engine->kv, now_us);
+    return now_us;
 }
 
 struct engine_load engine_load(const struct engine *engine) {

@@ -77,6 +77,9 @@ struct kv_figures engine_kv_figures(const struct engine *engine);
 
 const struct kv_layout *engine_kv_layout(const struct engine *engine);
 struct kv_cache *engine_kv(struct engine *engine);
+/* Tells the cache the time, as every step does: for who looks at it between two steps. Returns that time, in
+ * microseconds. */
+uint64_t engine_poll(struct engine *engine);
 /* The logits of the latest step's rows: those of `request`'s sequence, (n_vocab), or NULL if it had none.
  * Borrowed until the next step; sampling has changed them where penalties apply. */
 const float *engine_logits(const struct engine *engine, const struct request *request);

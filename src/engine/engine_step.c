@@ -2,7 +2,9 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "codec/kv_copy.h"
 #include "engine/engine_state.h"
+#include "kv/kv_pin.h"
 #include "model/constraint.h"
 
 /* The step without prefill: what the chunk is measured against. */
@@ -169,12 +171,16 @@ int engine_step(struct engine *engine) {
     struct engine_step_report *report = &engine->report;
     uint64_t begin_ns = clock_now_ns(clock);
     bills_advance(&engine->bills, begin_ns);
+    kv_poll(engine->kv, begin_ns / 1000);
     schedule(engine);
     if (engine->batch.n_rows == 0) return 0;
     report->begin_ns = begin_ns;
     list_with_logits(engine, begin_ns);
     begin_masks(engine);
     uint64_t scheduled_ns = clock_now_ns(clock);
+    const struct kv_op *ops;
+    uint32_t n_ops = kv_ops(engine->kv, &ops);
+    kv_copy(&engine->layout, engine->arena, ops, n_ops);
     transformer_forward(engine->model, &engine->layout, engine->arena, &engine->workspace, engine->team,
                         &engine->batch);
     uint64_t computed_ns = clock_now_ns(clock);

@@ -113,7 +113,7 @@ static void set_idle(struct block_pool *pool, block_id id, bool is_idle) {
 
 void block_pool_ref(struct block_pool *pool, block_id id) {
     struct block *block = &pool->blocks[id];
-    ASSERT(block->state == BLOCK_SEALED || block->state == BLOCK_IDLE);
+    ASSERT(block->state != BLOCK_FREE);
     if (block->n_references++ > 0) return;
     tell_age(pool, BLOCK_AGE_GAP, block->idle_ms);
     set_idle(pool, id, false);
@@ -167,7 +167,6 @@ bool block_pool_check(const struct block_pool *pool) {
         bool is_keyed = block->state == BLOCK_SEALED || is_idle;
         if ((is_free || is_idle) != (block->n_references == 0)) return false;
         if (is_free != (block->payload == PAYLOAD_NONE) || is_keyed != (block->node != 0)) return false;
-        if (block->state == BLOCK_OPEN && block->n_references != 1) return false;
     }
     uint32_t n_listed = 0;
     for (block_id id = pool->first_free; id != BLOCK_NONE; id = pool->blocks[id].next_free)

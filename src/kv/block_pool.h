@@ -45,7 +45,7 @@ void block_pool_revert(struct block_pool *pool, block_id id);
 void block_pool_seal(struct block_pool *pool, block_id id, uint32_t node);
 /* SEALED with a single reference -> OPEN, no node's any more. */
 void block_pool_reopen(struct block_pool *pool, block_id id);
-/* One more reference to a SEALED block, or IDLE -> SEALED. */
+/* One more reference to an OPEN or SEALED block, or IDLE -> SEALED. */
 void block_pool_ref(struct block_pool *pool, block_id id);
 /* Drops one reference; with the last an OPEN block and its payload are FREE, a SEALED one is IDLE. */
 void block_pool_unref(struct block_pool *pool, block_id id);

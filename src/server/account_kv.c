@@ -5,6 +5,12 @@
 #include "kv/kv_watch.h"
 #include "server/account.h"
 
+/* Brings a counter up to what is counted elsewhere; *noted is how far it was. */
+static void grow(struct metrics *metrics, enum metric metric, uint32_t label, uint64_t *noted, uint64_t now) {
+    metrics_add_at(metrics, metric, metric_series(label, 0), (int64_t)(now - *noted));
+    *noted = now;
+}
+
 static void set_bytes(struct metrics *metrics, const struct kv_usage *usage) {
     uint64_t in_use = usage->held_bytes + usage->idle_bytes + usage->waste_bytes;
     uint64_t free_bytes = usage->arena_bytes > in_use ? usage->arena_bytes - in_use : 0;
@@ -76,13 +82,8 @@ void account_cache(struct server *server, struct engine *engine) {
                 (double)kv_layout_bytes_per_token(engine_kv_layout(engine)));
     set_blocks(metrics, engine, &figures);
     set_storage(metrics, &figures);
-}
-
-/* ---- counters ---- */
-
-static void grow(struct metrics *metrics, enum metric metric, uint32_t label, uint64_t *noted, uint64_t now) {
-    metrics_add_at(metrics, metric, metric_series(label, 0), (int64_t)(now - *noted));
-    *noted = now;
+    grow(metrics, METRIC_kv_copies, 0, &server->noted.n_copies, usage.n_copies);
+    grow(metrics, METRIC_kv_copied_tokens, 0, &server->noted.copied_tokens, usage.copied_tokens);
 }
 
 void account_totals(struct server *server, const struct engine *engine) {

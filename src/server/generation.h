@@ -55,6 +55,7 @@ struct generation {
     size_t n_body_bytes;
     /* the worker's result */
     struct ask *ask;
+    uint64_t salt;              /* of the cache, for all choices */
     struct api_error error;     /* status 0: none */
     struct token_list *prompts; /* (n_prompts) */
     uint32_t n_prompts, n_choices;
@@ -82,6 +83,8 @@ void generation_begin(struct server *server, struct http_exchange *exchange, enu
 void generation_look_ends(struct generation *generation); /* one of n_looks */
 /* What ask_parse may let through. */
 struct ask_limits prepare_limits(const struct server *server);
+/* A text's tokens, appended to the list; for the worker. */
+int prepare_text(const struct server *server, const struct ask_prompt *prompt, struct token_list *list);
 /* A conversation's tokens, as the chat template writes it, appended to the list; for the worker. */
 int prepare_conversation(const struct server *server, const struct ask *ask, int64_t now_s,
                          struct token_list *list);

@@ -61,7 +61,8 @@ unsigned http_n_connections(const struct http_server *server);
 
 /* ---- the request: NUL-terminated texts that live as long as the exchange ---- */
 const char *http_method(const struct http_exchange *exchange);
-const char *http_path(const struct http_exchange *exchange); /* without the query */
+const char *http_path(const struct http_exchange *exchange);  /* without the query */
+const char *http_query(const struct http_exchange *exchange); /* behind the path's '?'; "" for none */
 /* The first header of that name (any case), or NULL. */
 const char *http_header(const struct http_exchange *exchange, const char *name);
 const char *http_body(const struct http_exchange *exchange, size_t *length);

@@ -42,6 +42,7 @@ struct http_exchange {
     bool has_client_ended; /* the client's end of the connection is closed */
     struct text head;      /* the request's head, cut into NUL-terminated texts */
     struct cabinet_http_head parsed;
+    size_t query; /* where in the head; that of a NUL if there is none */
     struct text body;
     uint64_t body_left;          /* of the body, or of the chunk */
     bool chunk_ends, in_trailer; /* what comes next in a chunked body */

@@ -36,7 +36,9 @@ static void cut_head(struct http_exchange *connection) {
     bytes[parsed->method.offset + parsed->method.length] = '\0';
     bytes[parsed->target.offset + parsed->target.length] = '\0';
     char *query = strchr(bytes + parsed->target.offset, '?');
-    if (query != NULL) *query = '\0';
+    if (query != NULL) *query++ = '\0';
+    connection->query =
+        query != NULL ? (size_t)(query - bytes) : parsed->target.offset + parsed->target.length;
     for (size_t i = 0; i < parsed->n_headers; i++)
         for (int part = 0; part < 2; part++)
             bytes[parsed->headers[i][part].offset + parsed->headers[i][part].length] = '\0';
@@ -304,6 +306,9 @@ const char *http_method(const struct http_exchange *exchange) {
     return span_text(exchange, exchange->parsed.method);
 }
 
+const char *http_query(const struct http_exchange *exchange) {
+    return exchange->head.bytes + exchange->query;
+}
 const char *http_path(const struct http_exchange *exchange) {
     return span_text(exchange, exchange->parsed.target);
 }

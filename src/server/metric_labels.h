@@ -35,6 +35,7 @@
     X(route, metrics, "/metrics")                                                                            \
     X(route, openapi, "/openapi.json")                                                                       \
     X(route, page, "/")          /* the page and its files */                                                \
+    X(route, kv, "/v1/kv")       /* its list, pins and drops */                                              \
     X(route, live, "live")       /* what the page polls */                                                   \
     X(route, debug, "/debug")    /* all of them */                                                           \
     X(route, unknown, "unknown") /* a path that is none of them: paths of strangers make no series */

@@ -74,6 +74,10 @@
     X(COUNTER, kv_prefix_tokens, "cabinet_kv_prefix_tokens_total", outcome, none, none,                      \
       "Prompt tokens looked up, by whether they were cached.")                                               \
     X(COUNTER, kv_evictions, "cabinet_kv_evictions_total", none, none, none, "Blocks evicted.")              \
+    X(COUNTER, kv_copies, "cabinet_kv_copies_total", none, none, none,                                       \
+      "Runs of slots copied within the cache.")                                                              \
+    X(COUNTER, kv_copied_tokens, "cabinet_kv_copied_tokens_total", none, none, none,                         \
+      "Tokens whose keys and values were copied, not computed.")                                             \
     X(COUNTER, kv_traffic, "cabinet_kv_traffic_bytes_total", direction, none, none,                          \
       "KV bytes read by attention, common ones once a step, and written.")                                   \
     X(COUNTER, kv_byte_seconds, "cabinet_kv_byte_seconds_total", account, none, none,                        \

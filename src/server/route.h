@@ -6,7 +6,8 @@
 
 #include "server/server_state.h"
 
-/* Method, path, handler, who may ask (access.h), and what the metrics call it. POST bodies must be JSON. */
+/* Method, path, handler, who may ask (access.h), and what the metrics call it. Bodies must be JSON,
+ * and there is one with POST. */
 #define ROUTE_LIST(X)                                                                                        \
     X(GET, "/v1/models", models, CALLER, models)                                                             \
     X(POST, "/v1/chat/completions", chat, CALLER, chat_completions)                                          \
@@ -15,6 +16,10 @@
     X(POST, "/v1/messages", messages, CALLER, messages)                                                      \
     X(POST, "/tokenize", tokenize, CALLER, tokenize)                                                         \
     X(POST, "/detokenize", detokenize, CALLER, detokenize)                                                   \
+    X(GET, "/v1/kv", kv_list, CALLER, kv)                                                                    \
+    X(DELETE, "/v1/kv", kv_drop, CALLER, kv)                                                                 \
+    X(POST, "/v1/kv/pin", kv_pin, CALLER, kv)                                                                \
+    X(POST, "/v1/kv/unpin", kv_unpin, CALLER, kv)                                                            \
     X(GET, "/v1/kv/live", live, CALLER, live)                                                                \
     X(GET, "/metrics", metrics, CALLER, metrics)                                                             \
     X(GET, "/debug/check", debug_check, DEBUG, debug)                                                        \

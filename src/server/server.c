@@ -93,6 +93,8 @@ static int open_parts(struct server *server) {
     const struct server_opts *opts = &server->opts;
     raise_descriptor_limit();
     (void)signal(SIGPIPE, SIG_IGN);
+    size_t n_keys = opts->access.keys.n + opts->access.admin_keys.n;
+    TRY(cache_salts_open(&server->salts, opts->salt_by, n_keys));
     TRY(open_events(server));
     TRY(metrics_open(&server->metrics, opts->model_name, opts->max_tokens));
     TRY(mailbox_open(&server->mailbox, server->base));
@@ -152,6 +154,7 @@ void server_close(struct server *server) {
     if (server->on_interrupt != NULL) event_free(server->on_interrupt);
     if (server->on_term != NULL) event_free(server->on_term);
     if (server->base != NULL) event_base_free(server->base);
+    cache_salts_close(&server->salts);
     access_keys_free(&server->opts.access.keys);
     access_keys_free(&server->opts.access.admin_keys);
     mem_free(server);

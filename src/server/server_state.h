@@ -20,8 +20,9 @@ struct rate {
     double per_second;
 };
 
-/* How far counters have followed the engine's bills. */
+/* How far counters have followed what engine and cache count themselves. */
 struct noted_totals {
+    uint64_t n_copies, copied_tokens;
     uint64_t read_bytes, written_bytes, billed_byte_seconds, house_byte_seconds;
 };
 
@@ -32,6 +33,7 @@ struct server {
     struct http_server *http;
     struct mailbox *mailbox;
     struct worker *worker;
+    struct cache_salts salts;
     struct service *service;
     struct clock clock;
     struct metrics *metrics;
