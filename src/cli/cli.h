@@ -14,6 +14,7 @@
 #define VERB_LIST(X)                                                                                         \
     X(run, "answer a prompt, or chat")                                                                       \
     X(serve, "answer over HTTP: the OpenAI API, and a page")                                                 \
+    X(top, "a running server's cache, live")                                                                 \
     X(inspect, "what a model is, and what its memory will cost")                                             \
     X(bench, "speed, beside this machine's own limits")                                                      \
     X(perplexity, "quality on a text, and how far a lossy change moves it")                                  \

@@ -4,6 +4,8 @@
 #ifndef CABINET_SERVER_METRIC_LIST_H
 #define CABINET_SERVER_METRIC_LIST_H
 
+#include "server/metric_list_kv.h"
+
 #define METRIC_LIST_VLLM(X)                                                                                  \
     X(GAUGE, num_requests_running, "vllm:num_requests_running", none, none, none,                            \
       "Requests that are being computed.")                                                                   \
@@ -45,43 +47,9 @@
     X(HISTOGRAM, decode_time, "vllm:request_decode_time_seconds", none, none, request,                       \
       "Seconds from a request's first token to its last.")                                                   \
     X(HISTOGRAM, inference_time, "vllm:request_inference_time_seconds", none, none, request,                 \
-      "Seconds from a request's first step to its last token.")                                              \
-    X(HISTOGRAM, kv_block_lifetime, "vllm:kv_block_lifetime_seconds", none, none, residency,                 \
-      "Seconds from a block's allocation to its eviction.")                                                  \
-    X(HISTOGRAM, kv_block_idle, "vllm:kv_block_idle_before_evict_seconds", none, none, residency,            \
-      "Seconds that an evicted block had been idle.")                                                        \
-    X(HISTOGRAM, kv_block_reuse_gap, "vllm:kv_block_reuse_gap_seconds", none, none, residency,               \
-      "Seconds that a block was idle before it was used again.")
+      "Seconds from a request's first step to its last token.")
 
 #define METRIC_LIST_CABINET(X)                                                                               \
-    X(GAUGE, kv_capacity_bytes, "cabinet_kv_capacity_bytes", none, none, none,                               \
-      "Bytes that the KV cache may use.")                                                                    \
-    X(GAUGE, kv_bytes, "cabinet_kv_bytes", use, none, none, "Bytes of the KV cache by use.")                 \
-    X(GAUGE, kv_bytes_per_token, "cabinet_kv_bytes_per_token", none, none, none,                             \
-      "Bytes that one token takes in all layers.")                                                           \
-    X(GAUGE, kv_capacity_tokens, "cabinet_kv_capacity_tokens", none, none, none,                             \
-      "Longest sequence that the whole KV cache could hold.")                                                \
-    X(GAUGE, kv_free_tokens, "cabinet_kv_free_tokens", none, none, none,                                     \
-      "Longest sequence that free and idle memory could hold.")                                              \
-    X(GAUGE, kv_blocks, "cabinet_kv_blocks", state, group, none, "Blocks by state and kind of group.")       \
-    X(GAUGE, kv_payloads, "cabinet_kv_payloads", class, group, none,                                         \
-      "Payloads in use by class and kind of group.")                                                         \
-    X(GAUGE, kv_codec_bytes, "cabinet_kv_codec_bytes", codec, none, none,                                    \
-      "Bytes of the KV cache in use by how they are stored.")                                                \
-    X(GAUGE, kv_slots, "cabinet_kv_slots", slot, none, none, "Slots of blocks that sequences have.")         \
-    X(GAUGE, kv_fragmentation, "cabinet_kv_fragmentation_ratio", of, none, none,                             \
-      "Unused share of slots handed out, and of slabs in use, 0 to 1.")                                      \
-    X(COUNTER, kv_prefix_tokens, "cabinet_kv_prefix_tokens_total", outcome, none, none,                      \
-      "Prompt tokens looked up, by whether they were cached.")                                               \
-    X(COUNTER, kv_evictions, "cabinet_kv_evictions_total", none, none, none, "Blocks evicted.")              \
-    X(COUNTER, kv_copies, "cabinet_kv_copies_total", none, none, none,                                       \
-      "Runs of slots copied within the cache.")                                                              \
-    X(COUNTER, kv_copied_tokens, "cabinet_kv_copied_tokens_total", none, none, none,                         \
-      "Tokens whose keys and values were copied, not computed.")                                             \
-    X(COUNTER, kv_traffic, "cabinet_kv_traffic_bytes_total", direction, none, none,                          \
-      "KV bytes read by attention, common ones once a step, and written.")                                   \
-    X(COUNTER, kv_byte_seconds, "cabinet_kv_byte_seconds_total", account, none, none,                        \
-      "KV bytes in use over time, by who is billed.")                                                        \
     X(HISTOGRAM, step_seconds, "cabinet_step_seconds", part, none, step,                                     \
       "Seconds of an engine step, by what they went into.")                                                  \
     X(COUNTER, engine_errors, "cabinet_engine_errors_total", none, none, none,                               \
@@ -96,6 +64,6 @@
     X(COUNTER, queue_rejected, "cabinet_queue_rejected_total", none, none, none,                             \
       "Requests refused because the queue was full (status 429).")
 
-#define METRIC_LIST(X) METRIC_LIST_VLLM(X) METRIC_LIST_CABINET(X)
+#define METRIC_LIST(X) METRIC_LIST_VLLM(X) METRIC_LIST_KV(X) METRIC_LIST_CABINET(X)
 
 #endif

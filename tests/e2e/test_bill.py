@@ -3,6 +3,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import unittest
 import urllib.request
@@ -92,6 +93,55 @@ class BillsOfAServer(ServedTest):
             self.assertEqual(int(fields[f"kv_{key}_bytes"]), kv[f"{key}_bytes"])
         self.assertAlmostEqual(float(fields["kv_byte_seconds"]) / kv["byte_seconds"], 1, places=4)
         self.assertIn("price", fields)
+
+
+    def top(self, *options):
+        process = subprocess.run([CABINET, "top", self.server.url, *options], capture_output=True, timeout=SECONDS, check=False)
+        self.assertEqual((process.returncode, process.stderr), (0, b""))
+        return process.stdout.decode()
+
+    def test_top_shows_what_runs(self):
+        events = self.server.events("/v1/completions", {"prompt": PROMPT, "max_tokens": 3000, "n": 2, "ignore_eos": True, "temperature": 1})
+        next(events)
+        for _ in range(100):  # the second answer begins behind the first one's prompt
+            look = json.loads(self.top("--once", "--json"))
+            if look["running"] == 2:
+                break
+        text = self.top("--once")
+        events.close()  # the client hangs up
+        live = look["sequences"]
+        self.assertEqual(len(live), 2)
+        self.assertEqual(look["server"], self.server.url)
+        self.assertEqual((look["running"], look["waiting"]), (2, 0))
+        self.assertEqual(look["kv"]["arena_bytes"], 64 << 20)
+        self.assertAlmostEqual(look["kv"]["held_share"], look["kv"]["held_bytes"] / (64 << 20))
+        alone = sum(sequence["kv_bytes"] for sequence in live)
+        self.assertGreater(look["kv"]["held_bytes"], 0)
+        self.assertLess(look["kv"]["held_bytes"], alone)  # the prompt is there once
+        self.assertGreater(live[0]["shared_blocks"], 3)
+        self.assertIn(f"Cabinet at {self.server.url}\nKV memory  [#", text)
+        self.assertIn(f"\n{live[0]['id']:28}  decode ", text)
+        self.assertRegex(text, r"Requests   2 running, 0 waiting")
+        self.server.settled()
+        look = json.loads(self.top("--once", "--json"))
+        self.assertEqual((look["sequences"], look["running"], look["kv"]["held_bytes"]), ([], 0, 0))
+        self.assertEqual(look["kv"]["unused_slots_share"], 0)
+        prefixes = look["prefixes"]
+        self.assertEqual(prefixes["hit_share"], prefixes["hit_tokens"] / prefixes["queried_tokens"])
+
+    def test_top_goes_on_until_it_is_stopped(self):
+        with subprocess.Popen([CABINET, "top", self.server.url, "--json", "--interval", "0.1"], stdout=subprocess.PIPE) as process:
+            looks = [json.loads(process.stdout.readline()) for _ in range(3)]
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(process.wait(timeout=SECONDS), 0)
+        self.assertEqual([look["server"] for look in looks], [self.server.url] * 3)
+
+    def test_top_of_what_is_no_server(self):
+        for url, says in (("http://127.0.0.1:9", b"cabinet: "), ("nothing", b"cabinet: "), (self.server.url + "/v1/models", b"cabinet: ")):
+            process = subprocess.run([CABINET, "top", url, "--once"], capture_output=True, timeout=SECONDS, check=False)
+            self.assertEqual((process.returncode, process.stdout), (1, b""))
+            self.assertEqual(process.stderr.count(b"\n"), 1)
+            self.assertIn(says, process.stderr)
 
 
 class BillOfARun(CabinetTest):

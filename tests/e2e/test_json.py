@@ -19,7 +19,7 @@ class Keys(CabinetTest):
 class Run(Keys):
     KINDS = {"text": str, "token_ids": list, "prompt_tokens": int, "cached_tokens": int, "output_tokens": int, "ttft_ms": float,
              "prefill_tokens_per_second": float, "decode_tokens_per_second": float, "kv_bytes": int, "kv_groups": list, "kv_bytes_per_token": int,
-             "kv_read_share": float, "finish_reason": str, "kv_codec": str, "context_tokens": int, "threads": int, "seed": int}
+             "kv_read_share": float, "kv": dict, "finish_reason": str, "kv_codec": str, "context_tokens": int, "threads": int, "seed": int}
 
     def answer(self, *options, prompt="hi"):
         return self.json("run", MODEL, "-p", prompt, "--temp", "0", "--json", *options)
