@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "codec/kv_copy.h"
 #include "engine/engine_state.h"
+#include "kv/kv_pin.h"
 #include "model/constraint.h"
 
 /* The step without prefill: what the chunk is measured against. */
@@ -53,6 +54,8 @@ static void note_step(struct engine *engine, uint64_t begin_ns, uint64_t end_ns)
         }
     }
     step_time_note(&engine->step_time, &shape, (double)(end_ns - begin_ns) * 1e-9);
+    kv_set_recompute_cost(engine->kv, 1e9 * step_time_of_row(&engine->step_time),
+                          1e9 * step_time_of_key(&engine->step_time));
     engine->report.n_decode_rows = shape.decode_rows;
     engine->report.n_prefill_rows = shape.prefill_rows;
 }
@@ -169,6 +172,7 @@ int engine_step(struct engine *engine) {
     const struct clock *clock = &engine->opts.clock;
     struct engine_step_report *report = &engine->report;
     uint64_t begin_ns = clock_now_ns(clock);
+    kv_poll(engine->kv, begin_ns / 1000);
     schedule(engine);
     if (engine->batch.n_rows == 0) return 0;
     report->begin_ns = begin_ns;
