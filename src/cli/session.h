@@ -17,6 +17,7 @@ struct session_opts {
     double chunk_factor; /* see engine_opts, as n_cached */
     uint32_t n_cached;
     uint32_t slice_rows; /* see engine_opts */
+    const struct evict_policy *retain;
     struct kv_rules kv;
 };
 
