@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 #include "cli/config_file.h"
 #include "cli/session.h"
+#include "kv/evict_list.h"
 #include "kv/kv_usage.h"
 #include "server/server.h"
 
@@ -32,6 +33,7 @@ enum {
     OPTION_MAX_CONNECTIONS,
     OPTION_STALL_SECONDS,
     OPTION_SALT_BY,
+    OPTION_RETAIN,
 };
 
 static const struct argp_option options[] = {
@@ -46,6 +48,11 @@ static const struct argp_option options[] = {
     {"chunk", OPTION_CHUNK, "auto|N", 0,
      "prompt tokens of one step: N, or as many as at most double the time of a step for those who are being "
      "answered (default auto)",
+     0},
+    {"retain", OPTION_RETAIN, "lru|lfu|cost", 0,
+     "what stays in the KV cache when its memory is wanted: what was used last, what was found most often, "
+     "or "
+     "what saves most time by its bytes (default lru)",
      0},
     {"api-key-file", OPTION_API_KEY_FILE, "FILE", 0,
      "keys of clients, one a line (or one key in CABINET_API_KEY)", 0},
@@ -107,6 +114,11 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
         opts->session.chunk_factor = strcmp(argument, "auto") == 0 ? 2 : 0;
         if (opts->session.chunk_factor == 0)
             opts->session.chunk_tokens = (uint32_t)cli_parse_count(state, "--chunk", argument, 1, 65536);
+        return 0;
+    case OPTION_RETAIN:
+        opts->session.retain = evict_find(argument);
+        if (opts->session.retain == NULL)
+            argp_error(state, "--retain '%s' is none of %s", argument, evict_names());
         return 0;
     case OPTION_API_KEY_FILE: opts->api_key_file = argument; return 0;
     case OPTION_ADMIN_KEY_FILE: opts->admin_key_file = argument; return 0;

@@ -108,6 +108,7 @@ static int open_parts(struct session *session, const struct session_opts *opts) 
         .chunk_tokens = opts->chunk_tokens,
         .chunk_factor = opts->chunk_factor,
         .slice_rows = opts->slice_rows,
+        .retain = opts->retain,
         .clock = clock_monotonic(),
     };
     return engine_open(&session->engine, &session->model, session->team, &engine_opts);

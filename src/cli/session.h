@@ -18,6 +18,7 @@ struct session_opts {
     uint32_t n_cached;
     uint32_t slice_rows; /* see engine_opts */
     struct kv_price price;
+    const struct evict_policy *retain;
     struct kv_rules kv;
 };
 

@@ -27,7 +27,8 @@ static int open_cache(struct engine *engine) {
     struct kv_opts kv_opts = {.memory_bytes = bytes,
                               .max_sequences = opts->max_sequences,
                               .max_tokens = opts->max_tokens,
-                              .step_tokens = opts->chunk_tokens};
+                              .step_tokens = opts->chunk_tokens,
+                              .retain = opts->retain};
     TRY(kv_open(&engine->kv, &engine->layout, &kv_opts));
     engine->arena_bytes = bytes;
     engine->capacity_tokens = kv_usage(engine->kv).capacity_tokens;

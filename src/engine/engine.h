@@ -28,6 +28,8 @@ struct engine_opts {
     /* While others decode, a step takes no more prompt tokens than keep it within so many times its time
      * without them, as measured so far (step_time.h); 0: always chunk_tokens. */
     double chunk_factor;
+    const struct evict_policy
+        *retain;         /* what stays in the cache (kv/evict_list.h); NULL: least recently used */
     uint32_t slice_rows; /* logits of prompt rows are computed so many at a time; 0: max_sequences */
     struct clock clock;
 };

@@ -54,6 +54,8 @@ static void note_step(struct engine *engine, uint64_t begin_ns, uint64_t end_ns)
         }
     }
     step_time_note(&engine->step_time, &shape, (double)(end_ns - begin_ns) * 1e-9);
+    kv_set_recompute_cost(engine->kv, 1e9 * step_time_of_row(&engine->step_time),
+                          1e9 * step_time_of_key(&engine->step_time));
     engine->report.n_decode_rows = shape.decode_rows;
     engine->report.n_prefill_rows = shape.prefill_rows;
 }

@@ -301,7 +301,6 @@ void generation_begin(struct server *server, struct http_exchange *exchange, enu
     generation->ended = (struct mail){.deliver = on_ended, .user = generation};
     generation->cancelled = (struct mail){.deliver = on_cancelled, .user = generation};
     generation->submit = (struct service_task){.run = generation_submit, .user = generation};
-    generation->submit_rest = (struct service_task){.run = generation_submit_rest, .user = generation};
     generation->cancel = (struct service_task){.run = generation_cancel, .user = generation};
     generation->next = server->first;
     if (server->first != NULL) server->first->previous = generation;

@@ -63,11 +63,9 @@ struct generation {
     struct reply *reply;
     /* between the threads */
     struct job job;
-    struct service_task submit, submit_rest, cancel;
+    struct service_task submit, cancel;
     struct mail news, ended, cancelled;
-    uint32_t n_left;        /* of the engine's thread: choices that have not ended, and tasks */
-    uint32_t n_unsubmitted; /* of them, answers that wait for the first one to their prompt */
-    bool is_rest_posted;
+    uint32_t n_left;                 /* of the engine's thread: choices that have not ended, and tasks */
     char failure[API_ERROR_MESSAGE]; /* why a choice failed; written before its `finish` */
     _Atomic int failure_code;
     /* the event thread's */
@@ -92,7 +90,6 @@ int prepare_conversation(const struct server *server, const struct ask *ask, int
 void generation_prepare(struct generation *generation);
 /* The engine's part (generate.c): tasks that submit and cancel. */
 void generation_submit(struct engine *engine, void *generation);
-void generation_submit_rest(struct engine *engine, void *generation);
 void generation_cancel(struct engine *engine, void *generation);
 /* Frees what prepare made. */
 void generation_clear(struct generation *generation);

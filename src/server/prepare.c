@@ -152,7 +152,7 @@ static int open_choice(struct choice *choice, const struct constraint *constrain
 static int open_choices(struct generation *generation, const struct constraint *constraint) {
     const struct ask *ask = generation->ask;
     generation->n_choices = generation->n_prompts * ask->best_of;
-    generation->n_left = generation->n_unsubmitted = generation->n_choices;
+    generation->n_left = generation->n_choices;
     generation->choices = mem_alloc(generation->n_choices, sizeof *generation->choices);
     if (generation->choices == NULL) return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < generation->n_choices; i++) {

@@ -16,7 +16,8 @@ from serving import Server
 
 ASK = {"prompt": "abc", "max_tokens": 4, "ignore_eos": True, "temperature": 0}
 API = [("POST", "/v1/chat/completions"), ("POST", "/v1/completions"), ("POST", "/v1/responses"), ("POST", "/v1/messages"),
-       ("POST", "/tokenize"), ("POST", "/detokenize"), ("GET", "/v1/models"), ("GET", "/v1/kv/live"), ("GET", "/metrics"),
+       ("POST", "/tokenize"), ("POST", "/detokenize"), ("GET", "/v1/models"), ("GET", "/v1/kv/live"), ("GET", "/v1/kv"),
+       ("POST", "/v1/kv/pin"), ("POST", "/v1/kv/unpin"), ("DELETE", "/v1/kv"), ("GET", "/metrics"),
        ("GET", "/version"), ("GET", "/openapi.json"), ("GET", "/debug/check")]
 OPEN = ["/", "/health", "/ready"]
 
