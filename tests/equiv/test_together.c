@@ -14,6 +14,7 @@
 #include "base/rng.h"
 #include "engine/engine.h"
 #include "kv/kv_usage.h"
+#include "model/cost.h"
 
 enum { N_USERS = 8, MAX_TOKENS = 1024, N_SHARED = 650, N_OUTPUT = 12, MAX_LOGITS = 600 };
 
@@ -143,11 +144,41 @@ static void users_of_a_prompt_and_of_its_beginning_are_as_alone(void **state) {
     assert_together_as_alone(N_SHARED, true);
 }
 
+/* The formula for a decode step of users of one prompt gives the bytes that the step counted. */
+static void the_formula_is_what_is_read(void **state) {
+    (void)state;
+    for (uint32_t n_shared = 0; n_shared <= 832; n_shared += 64) {
+        write_prompts(n_shared, false);
+        (void)kv_evict(engine_kv(engine), UINT64_MAX);
+        for (uint32_t u = 0; u < N_USERS; u++) users[u].n_prompt = n_shared + 3;
+        submit(&users[0], false);
+        (void)run_all();
+        finish(&users[0]);
+        for (uint32_t u = 0; u < N_USERS; u++) submit(&users[u], false);
+        uint32_t n_compared = 0;
+        for (uint32_t i = 0; engine_step(engine) > 0; i++) {
+            const struct engine_step_report *report = engine_latest_step(engine);
+            if (report->n_decode_rows + report->n_prefill_rows != N_USERS) continue;
+            struct cost_batch batch = cost_batch_decode(N_USERS, n_shared + 2 + i);
+            batch.n_shared = n_shared;
+            struct cost cost = model_cost(&model, engine_kv_layout(engine), &batch);
+            assert_int_equal(report->kv_read_bytes, cost.kv_read_bytes);
+            batch.n_shared = 0;
+            cost = model_cost(&model, engine_kv_layout(engine), &batch);
+            assert_int_equal(report->kv_alone_bytes, cost.kv_read_bytes);
+            n_compared++;
+        }
+        assert_true(n_compared >= N_OUTPUT - 1);
+        for (uint32_t u = 0; u < N_USERS; u++) engine_sequence_close(engine, users[u].request.sequence);
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) return 2;
     path = argv[1];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(users_of_one_prompt_are_as_alone),
+        cmocka_unit_test(the_formula_is_what_is_read),
         cmocka_unit_test(users_of_a_prompt_and_of_its_beginning_are_as_alone),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
