@@ -32,6 +32,11 @@ struct party {
     struct cost cost;                          /* of the middle step */
 };
 
+/* Most bytes of KV: in blocks, and with what slabs leave unused beside them. */
+struct peak {
+    uint64_t bytes, slab_bytes;
+};
+
 struct shared_bench {
     const struct bench_opts *opts;
     struct session session;
@@ -44,7 +49,8 @@ struct shared_bench {
     struct machine_limits limits[BENCH_MAX_REPS];
     double speedup[BENCH_MAX_REPS], ttft_seconds[BENCH_MAX_REPS], step_seconds[BENCH_MAX_REPS],
         lookup_ns[BENCH_MAX_REPS];
-    uint64_t peak_bytes, least_bytes; /* of KV, shared: taken; prompt and tails in whole blocks */
+    struct peak peak;     /* of the sharers */
+    uint64_t least_bytes; /* prompt and tails in whole blocks */
     double fragmentation;
 };
 
@@ -74,14 +80,18 @@ static int submit_user(struct shared_bench *bench, struct party *party, uint32_t
     return submit(bench, &bench->requests[user], party->sequences[user], salt, 1, 1 + user, n_output);
 }
 
-/* Steps until nothing is left, noting the most memory that KV takes. */
-static int run_all(struct shared_bench *bench, uint32_t n_requests, uint64_t *peak_bytes) {
-    struct kv_cache *kv = engine_kv(bench->session.engine);
+static void note_peak(struct peak *peak, const struct kv_usage *usage) {
+    uint64_t slab_bytes = usage->held_bytes + usage->waste_bytes;
+    if (usage->held_bytes > peak->bytes) peak->bytes = usage->held_bytes;
+    if (slab_bytes > peak->slab_bytes) peak->slab_bytes = slab_bytes;
+}
+
+/* Steps until nothing is left; peak may be NULL. */
+static int run_all(struct shared_bench *bench, uint32_t n_requests, struct peak *peak) {
     while (engine_step(bench->session.engine) > 0) {
-        if (peak_bytes == NULL) continue;
-        struct kv_usage usage = kv_usage(kv);
-        uint64_t bytes = usage.held_bytes + usage.waste_bytes;
-        if (bytes > *peak_bytes) *peak_bytes = bytes;
+        if (peak == NULL) continue;
+        struct kv_usage usage = kv_usage(engine_kv(bench->session.engine));
+        note_peak(peak, &usage);
     }
     for (uint32_t i = 0; i < n_requests; i++)
         if (bench->requests[i].finish == FINISH_FAILED) return bench->requests[i].error;
@@ -103,27 +113,30 @@ static int fill(struct shared_bench *bench, struct party *party) {
 }
 
 /* All users of a party decode n_decode tokens; *seconds may be NULL. */
-static int decode(struct shared_bench *bench, struct party *party, double *seconds, uint64_t *peak_bytes) {
+static int decode(struct shared_bench *bench, struct party *party, double *seconds, struct peak *peak) {
     const uint32_t n_users = bench->opts->n_users;
     for (uint32_t user = 0; user < n_users; user++)
         TRY(submit_user(bench, party, user, bench->opts->n_decode));
     uint64_t start = clock_now_ns(&bench->clock);
-    TRY(run_all(bench, n_users, peak_bytes));
+    TRY(run_all(bench, n_users, peak));
     if (seconds != NULL) *seconds = (double)(clock_now_ns(&bench->clock) - start) * 1e-9;
     return 0;
 }
 
 /* ---- measurements ---- */
 
-/* What sharing would take at the least: whole blocks of the prompt once, and each user's tail in blocks. */
+/* What sharing takes at the least: whole blocks of the prompt once, of window layers those that are seen, and
+ * each user's tail in blocks. */
 static uint64_t least_bytes(const struct shared_bench *bench) {
     const struct bench_opts *opts = bench->opts;
     const struct kv_layout *layout = engine_kv_layout(bench->session.engine);
     uint64_t tail = opts->n_shared % BLOCK_TOKENS + opts->n_decode, bytes = 0;
-    uint64_t n_blocks =
-        opts->n_shared / BLOCK_TOKENS + opts->n_users * ((tail + BLOCK_TOKENS - 1) / BLOCK_TOKENS);
-    for (uint32_t group = 0; group < layout->n_groups; group++)
-        bytes += n_blocks * layout->groups[group].block_bytes;
+    uint64_t n_tails = opts->n_users * ((tail + BLOCK_TOKENS - 1) / BLOCK_TOKENS);
+    for (uint32_t i = 0; i < layout->n_groups; i++) {
+        const struct kv_group *group = &layout->groups[i];
+        uint32_t n_passed = kv_window_begin(group->window, opts->n_shared) / BLOCK_TOKENS;
+        bytes += (opts->n_shared / BLOCK_TOKENS - n_passed + n_tails) * group->block_bytes;
+    }
     return bytes;
 }
 
@@ -309,7 +322,7 @@ static int measure(struct shared_bench *bench) {
     const uint32_t n_reps = bench->opts->n_reps;
     /* Shared users first, while nothing else takes memory; this also warms up. */
     TRY(fill(bench, &bench->shared));
-    TRY(decode(bench, &bench->shared, NULL, &bench->peak_bytes));
+    TRY(decode(bench, &bench->shared, NULL, &bench->peak));
     bench->least_bytes = least_bytes(bench);
     TRY(fill(bench, &bench->private));
     TRY(decode(bench, &bench->private, NULL, NULL));
@@ -357,10 +370,13 @@ static void print_text(const struct shared_bench *bench) {
     print_party(bench, &bench->private);
     struct spread speedup = spread_of(bench->speedup, n);
     printf("shared / copies: %.2f (%.2f .. %.2f)\n", speedup.median, speedup.min, speedup.max);
-    char peak[CLI_BYTES_LENGTH];
-    printf("KV memory of the sharers at most %s = %.3f of prompt and tails in whole blocks\n",
-           cli_format_bytes(peak, (double)bench->peak_bytes),
-           (double)bench->peak_bytes / (double)bench->least_bytes);
+    char peak[CLI_BYTES_LENGTH], slabs[CLI_BYTES_LENGTH];
+    printf(
+        "KV of the sharers at most %s = %.3f of prompt and tails in whole blocks, %s with what slabs leave "
+        "unused\n",
+        cli_format_bytes(peak, (double)bench->peak.bytes),
+        (double)bench->peak.bytes / (double)bench->least_bytes,
+        cli_format_bytes(slabs, (double)bench->peak.slab_bytes));
     double ttft = spread_of(bench->ttft_seconds, n).median, step = spread_of(bench->step_seconds, n).median;
     printf("another user's first token, %d tokens after the prompt: %.1f ms = %.2f decode steps of %.1f ms\n",
            QUESTION_TOKENS, ttft * 1e3, ttft / step, step * 1e3);
@@ -384,13 +400,14 @@ static void print_json(const struct shared_bench *bench) {
     const size_t n = opts->n_reps;
     double ttft = spread_of(bench->ttft_seconds, n).median, step = spread_of(bench->step_seconds, n).median;
     json_t *object = json_pack(
-        "{s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:[o, o], s:f, s:I, s:f, s:f, s:f, s:f, s:f}", "kernels",
+        "{s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:[o, o], s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "kernels",
         bench->session.model.kernels->name, "threads", (json_int_t)bench->session.n_threads, "kv_codec",
         opts->session.kv.text, "rounds", (json_int_t)opts->n_reps, "users", (json_int_t)opts->n_users,
         "shared_tokens", (json_int_t)opts->n_shared, "steps", (json_int_t)opts->n_decode, "rows",
         party_json(bench, &bench->shared), party_json(bench, &bench->private), "speedup",
-        spread_of(bench->speedup, n).median, "peak_kv_bytes", (json_int_t)bench->peak_bytes, "peak_kv_ratio",
-        (double)bench->peak_bytes / (double)bench->least_bytes, "second_user_ttft_ms", ttft * 1e3,
+        spread_of(bench->speedup, n).median, "peak_kv_bytes", (json_int_t)bench->peak.bytes,
+        "peak_slab_bytes", (json_int_t)bench->peak.slab_bytes, "peak_kv_ratio",
+        (double)bench->peak.bytes / (double)bench->least_bytes, "second_user_ttft_ms", ttft * 1e3,
         "decode_step_ms", step * 1e3, "lookup_ns_per_block", spread_of(bench->lookup_ns, n).median,
         "fragmentation", bench->fragmentation);
     json_dumpf(object, stdout, JSON_INDENT(2));
