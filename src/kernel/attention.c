@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "kernel/attend_decoded.h"
 #include "kernel/attention_plan.h"
 
 /* A thread: the unit that it works on, the one after it, and the unit's rows. */
@@ -13,6 +14,8 @@ struct worker {
     bool has_next, took_next;
     const struct attention_share *search; /* where the search for the next unit goes on */
     struct attention_rows total, part;
+    bool uses_codes;
+    struct attention_codes codes;
     float *q;
     size_t row_begin[ATTENTION_MAX_ROWS], row_end[ATTENTION_MAX_ROWS]; /* keys that each row sees */
 };
@@ -21,17 +24,25 @@ struct worker {
 struct strip {
     const struct attention_sequence *sequence; /* of the first strand */
     struct attention_rows rows;
+    struct attention_codes codes; /* of the rows, if codes are used */
     const size_t *row_begin, *row_end;
 };
 
 static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
-/* A thread's gathered q, its total and its part. */
+static size_t align_line(size_t bytes) { return ceil_div(bytes, MEM_CACHE_LINE) * MEM_CACHE_LINE; }
+
+/* A plane of q's codes. */
+static size_t code_bytes(unsigned head_dim) {
+    return align_line(ATTENTION_MAX_ROWS * attention_code_stride(head_dim));
+}
+
+/* A thread's gathered q, its total and its part, and q's codes. */
 static size_t thread_bytes(unsigned head_dim) {
     size_t floats =
         (size_t)ATTENTION_MAX_ROWS * head_dim + 2 * attention_partial_floats(ATTENTION_MAX_ROWS, head_dim);
-    return ceil_div(floats * sizeof(float), MEM_CACHE_LINE) * MEM_CACHE_LINE;
+    return align_line(floats * sizeof(float)) + 2 * code_bytes(head_dim);
 }
 
 size_t attention_scratch_bytes(unsigned n_threads, size_t max_rows, size_t max_tokens, unsigned n_heads,
@@ -115,7 +126,7 @@ static void attend_run(const struct worker *w, struct strip *strip, struct atten
         tile->v[i] = tile->k[i] == NULL ? NULL : (const uint8_t *)tile->k[i] + run->areas->k_bytes;
     tile->begin = row_begin;
     tile->end = row_end;
-    w->plan->kernels->attend_tile[run->areas->codecs.k](&strip->rows, tile);
+    attend_tile(w->plan->kernels, run->areas->codecs.k, run->areas->codecs.v, &strip->rows, tile);
 }
 
 /* The tile at `key` of a group that converts: blocks as they are stored, the first alone as it may be of
@@ -152,6 +163,18 @@ static void attend_converted(const struct worker *w, struct strip *strip, struct
     }
 }
 
+/* The codes of n_rows rows from `row` on. */
+static struct attention_codes codes_from(const struct attention_codes *codes, unsigned row, unsigned n_rows,
+                                         unsigned head_dim) {
+    struct attention_codes some;
+    some.high = codes->high + row * attention_code_stride(head_dim);
+    some.low = codes->low + row * attention_code_stride(head_dim);
+    memcpy(some.scale, codes->scale + row, n_rows * sizeof *some.scale);
+    memcpy(some.high_sum, codes->high_sum + row, n_rows * sizeof *some.high_sum);
+    memcpy(some.low_sum, codes->low_sum + row, n_rows * sizeof *some.low_sum);
+    return some;
+}
+
 /* Adds the tile at a place to the rows that see it, in `part`. */
 static void attend_place(struct worker *w, const struct attention_place *place, struct attention_tile *tile,
                          const struct attention_rows *part) {
@@ -169,6 +192,10 @@ static void attend_place(struct worker *w, const struct attention_place *place, 
                                    .out = part->out + at},
                           .row_begin = w->row_begin + row,
                           .row_end = w->row_end + row};
+    if (w->uses_codes) {
+        strip.codes = codes_from(&w->codes, row, strip.rows.n_rows, part->head_dim);
+        strip.rows.codes = &strip.codes;
+    }
     if (job->converts) {
         attend_converted(w, &strip, tile, place->key);
         return;
@@ -244,6 +271,7 @@ static void gather_rows(struct worker *w) {
             w->row_end[strand->first_row + i] = position + 1;
         }
     }
+    if (w->uses_codes) attention_prepare(&w->total);
 }
 
 static void write_out(struct worker *w) {
@@ -306,9 +334,13 @@ static void run_worker(void *argument, unsigned rank, unsigned n_ranks) {
     for (size_t i = 0; i < 2; i++, numbers += attention_partial_floats(ATTENTION_MAX_ROWS, head_dim))
         *states[i] = (struct attention_rows){.head_dim = head_dim,
                                              .q = w.q,
+                                             .codes = &w.codes,
                                              .max = numbers,
                                              .sum = numbers + ATTENTION_MAX_ROWS,
                                              .out = numbers + 2 * ATTENTION_MAX_ROWS};
+    w.uses_codes = !codec_get(run->plan.job->layer->areas[KV_SEALED].codecs.k)->is_float;
+    w.codes.high = (int8_t *)run->threads + (rank + 1) * thread_bytes(head_dim) - 2 * code_bytes(head_dim);
+    w.codes.low = w.codes.high + code_bytes(head_dim);
     for (take_next(&w); w.has_next;) {
         struct attention_unit *done = w.unit;
         w.unit = w.next;

@@ -1,5 +1,6 @@
 /* Users of one prompt who decode in the same step read its keys once for all of them, and get the logits that
- * each would get alone, bit for bit; for a model (the argument) of full layers, and for one of windows. */
+ * each would get alone, bit for bit; for a model (the first argument) of full layers, and for one of windows,
+ * in a format of K and V (the second). */
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +19,7 @@
 
 enum { N_USERS = 8, MAX_TOKENS = 1024, N_SHARED = 650, N_OUTPUT = 12, MAX_LOGITS = 600 };
 
-static const char *path;
+static const char *path, *format;
 static struct team *team;
 static struct model model;
 static struct engine *engine;
@@ -38,13 +39,13 @@ static struct user users[N_USERS];
 static int open_all(void **state) {
     (void)state;
     struct engine_opts opts = {.kv_memory_bytes = 256 << 20,
-                               .kv = kv_rules_of(CODEC_f16),
                                .max_sequences = N_USERS,
                                .n_cached = N_USERS,
                                .max_tokens = MAX_TOKENS,
                                .chunk_tokens = 64,
                                .clock = {tick, &time_now}};
-    if (team_open(&team, 2) < 0 || model_open(&model, path, kernel_set_get(NULL), team) < 0 ||
+    if (kv_rules_parse(&opts.kv, format) < 0 || team_open(&team, 2) < 0 ||
+        model_open(&model, path, kernel_set_get(NULL), team) < 0 ||
         engine_open(&engine, &model, team, &opts) < 0)
         fail_msg("%s", err_message());
     assert_true(model.description.n_vocab <= MAX_LOGITS);
@@ -174,8 +175,9 @@ static void the_formula_is_what_is_read(void **state) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 2) return 2;
+    if (argc != 3) return 2;
     path = argv[1];
+    format = argv[2];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(users_of_one_prompt_are_as_alone),
         cmocka_unit_test(the_formula_is_what_is_read),
