@@ -63,6 +63,9 @@ struct engine_step_report {
     uint32_t n_prefill_rows, n_decode_rows;
     uint64_t begin_ns, forward_ns, pick_ns; /* when it began; what the forward pass and sampling took of it */
     uint64_t picked_ns;                     /* when its tokens were known */
+    /* Of KV, whole slots: tiles that several sequences see are read once for all of them; and what these had
+     * read alone. */
+    uint64_t kv_read_bytes, kv_alone_bytes;
 };
 const struct engine_step_report *engine_latest_step(const struct engine *engine);
 struct engine_load {

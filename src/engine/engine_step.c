@@ -194,6 +194,8 @@ int engine_step(struct engine *engine) {
     pick_tokens(engine);
     report->picked_ns = clock_now_ns(clock);
     report->forward_ns = computed_ns - scheduled_ns;
+    report->kv_read_bytes = engine->workspace.reads.bytes;
+    report->kv_alone_bytes = engine->workspace.reads.alone_bytes;
     report->pick_ns = report->picked_ns - committed_ns;
     for (uint32_t i = 0; i < engine->n_with_logits; i++)
         if (!engine->is_over[i]) take_token(engine, i);

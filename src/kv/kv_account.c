@@ -215,18 +215,41 @@ static void add_writes(const struct kv_account *account, unsigned group, struct 
     }
 }
 
+/* Those of the step that may read together in a group with traffic[first] are from there on those whose
+ * common tiles begin where its do: as attention compares them. Adds what they read. */
+static void add_peers(struct kv_account *account, unsigned group, struct kv_traffic *traffic, uint32_t first,
+                      uint32_t n, struct kv_step_bytes *step) {
+    const uint32_t begin = strand_of(account, &traffic[first], group).common;
+    for (uint32_t s = first; s < n; s++) {
+        struct strand strand = strand_of(account, &traffic[s], group);
+        for (uint32_t i = strand.common; i < strand.end_common && strand.common == begin;
+             i += account->tile_blocks)
+            ++*readers(account, group, &strand, i);
+    }
+    for (uint32_t s = first; s < n; s++)
+        if (strand_of(account, &traffic[s], group).common == begin)
+            add_reads(account, group, &traffic[s], step);
+    for (uint32_t s = first; s < n; s++)
+        if (strand_of(account, &traffic[s], group).common == begin)
+            add_common(account, group, &traffic[s], step);
+}
+
+static bool has_peer_before(const struct kv_account *account, unsigned group,
+                            const struct kv_traffic *traffic, uint32_t s) {
+    const uint32_t begin = strand_of(account, &traffic[s], group).common;
+    for (uint32_t before = 0; before < s; before++)
+        if (strand_of(account, &traffic[before], group).common == begin) return true;
+    return false;
+}
+
 struct kv_step_bytes kv_account_step(struct kv_account *account, struct kv_traffic *traffic, uint32_t n) {
     struct kv_step_bytes step = {0};
     for (uint32_t s = 0; s < n; s++) traffic[s].read_bytes = traffic[s].written_bytes = 0;
     for (unsigned g = 0; g < account->kv->layout.n_groups; g++) {
         for (uint32_t s = 0; s < n; s++) {
-            struct strand strand = strand_of(account, &traffic[s], g);
-            for (uint32_t i = strand.common; i < strand.end_common; i += account->tile_blocks)
-                ++*readers(account, g, &strand, i);
+            if (!has_peer_before(account, g, traffic, s)) add_peers(account, g, traffic, s, n, &step);
+            add_writes(account, g, &traffic[s]);
         }
-        for (uint32_t s = 0; s < n; s++) add_reads(account, g, &traffic[s], &step);
-        for (uint32_t s = 0; s < n; s++) add_common(account, g, &traffic[s], &step);
-        for (uint32_t s = 0; s < n; s++) add_writes(account, g, &traffic[s]);
     }
     for (uint32_t s = 0; s < n; s++) step.written += traffic[s].written_bytes;
     return step;

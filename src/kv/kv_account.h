@@ -11,7 +11,8 @@
 struct kv_account;
 
 /* Of a cache that stays open as long. A step reads a run of tile_blocks blocks, at a position that is a
- * multiple of it, once for all sequences that have it whole before their first row of the step. NO_MEMORY. */
+ * multiple of it, once for all sequences that have it whole before their first row of the step and begin to
+ * read at the same such position. NO_MEMORY. */
 int kv_account_open(struct kv_account **account, const struct kv_cache *kv, uint32_t tile_blocks);
 void kv_account_close(struct kv_account *account);
 

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "kernel/attention_peers.h"
 
 enum { GUARD = 64, OUT_PADDING = 3 };
 
@@ -121,6 +122,7 @@ float *case_run(const struct attention_case *c, const struct kernel_set *kernels
                 const struct attention_chunk *chunks, size_t n_chunks) {
     const size_t row = (size_t)c->shape.n_heads * c->shape.head_dim, stride = row + OUT_PADDING;
     struct attention_sequence sequences[CASE_MAX_SEQUENCES];
+    struct attention_peer peers[CASE_MAX_SEQUENCES];
     uint64_t *payloads[CASE_MAX_SEQUENCES];
     size_t n_rows = 0, max_tokens = 0;
     assert_true(n_chunks <= CASE_MAX_SEQUENCES);
@@ -137,6 +139,7 @@ float *case_run(const struct attention_case *c, const struct kernel_set *kernels
     for (size_t i = 0; i < n_chunks; at += sequences[i].n_rows * row, i++)
         memcpy(at, c->q + (c->first_key[chunks[i].sequence] + chunks[i].begin) * row,
                sequences[i].n_rows * row * sizeof(float));
+    attention_find_peers(peers, sequences, n_chunks, c->shape.window);
     size_t out_bytes = n_rows * stride * sizeof(float);
     size_t scratch_bytes =
         attention_scratch_bytes(n_threads, n_rows, max_tokens, c->shape.n_heads, c->shape.head_dim);
@@ -155,6 +158,7 @@ float *case_run(const struct attention_case *c, const struct kernel_set *kernels
                                 .out = (float *)out,
                                 .out_stride = stride,
                                 .sequences = sequences,
+                                .peers = peers,
                                 .n_sequences = n_chunks,
                                 .scratch = scratch};
     struct team *team;

@@ -11,6 +11,7 @@
 #include "attention_case.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "kernel/attention_peers.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -155,6 +156,8 @@ static double time_job(const struct attention_case *c, const struct kernel_set *
     size_t n_rows = 0;
     for (size_t i = 0; i < n_sequences; i++) n_rows += sequences[i].n_rows;
     size_t scratch_bytes = attention_scratch_bytes(team_size(team), n_rows, N_KEYS, N_HEADS, HEAD_DIM);
+    struct attention_peer *peers = mem_alloc(n_sequences, sizeof *peers);
+    attention_find_peers(peers, sequences, n_sequences, 0);
     struct layers_job layers = {.c = c, .set = set, .team = team, .n_layers = n_layers};
     layers.job = (struct attention_job){.arena = c->arena,
                                         .n_heads = N_HEADS,
@@ -164,9 +167,11 @@ static double time_job(const struct attention_case *c, const struct kernel_set *
                                         .out = mem_alloc(n_rows * ROW, sizeof(float)),
                                         .out_stride = ROW,
                                         .sequences = sequences,
+                                        .peers = peers,
                                         .n_sequences = n_sequences,
                                         .scratch = mem_alloc_aligned(scratch_bytes, 1)};
     double seconds = best_of_several(run_layers, &layers);
+    mem_free(peers);
     mem_free(layers.job.out);
     mem_free(layers.job.scratch);
     return seconds;

@@ -299,6 +299,99 @@ static void neighbours_do_not_change_bits(void **state) {
     assert_neighbours_do_not_matter(600);
 }
 
+/* ---- keys that several sequences see are read once ---- */
+
+/* Lets sequence `s` of the case begin with the first n_blocks blocks of `from`. */
+static void share_blocks(struct attention_case *c, size_t s, size_t from, size_t n_blocks) {
+    memcpy(c->payloads[s], c->payloads[from], n_blocks * sizeof *c->payloads[s]);
+}
+
+static void assert_together_as_alone(const struct attention_case *c, const struct attention_chunk *chunks,
+                                     size_t n_chunks) {
+    const size_t row = (size_t)c->shape.n_heads * c->shape.head_dim;
+    FOR_EACH_SET(set) {
+        for (unsigned n_threads = 1; n_threads <= 5; n_threads += 2) {
+            float *together = case_run(c, *set, n_threads, chunks, n_chunks), *at = together;
+            for (size_t i = 0; i < n_chunks; i++) {
+                size_t n = (chunks[i].end - chunks[i].begin) * row;
+                float *alone = case_run(c, *set, 1, &chunks[i], 1);
+                assert_same_bits(at, alone, n);
+                free(alone);
+                at += n;
+            }
+            free(together);
+        }
+    }
+}
+
+/* Random trees of sequences: each begins with a random part of an earlier one, and goes on alone; rows of
+ * decode and of small chunks, in random order. */
+static void shared_keys_do_not_change_bits(void **state) {
+    (void)state;
+    enum { N_TURNS = 24, N_SEQUENCES = 20 };
+    static const struct {
+        unsigned n_heads, n_kv_heads, head_dim;
+    } heads[] = {{9, 3, 64}, {4, 1, 40}, {7, 1, 16}, {2, 2, 96}, {26, 2, 8}};
+    static const uint32_t some_windows[] = {0, 0, 700, 150, 0, 512};
+    static const enum codec_id codecs[] = {CODEC_f32, CODEC_f16, CODEC_bf16};
+    for (unsigned turn = 0; turn < N_TURNS; turn++) {
+        struct attention_shape shape = {.codec = codecs[turn % COUNT(codecs)],
+                                        .n_heads = heads[turn % COUNT(heads)].n_heads,
+                                        .n_kv_heads = heads[turn % COUNT(heads)].n_kv_heads,
+                                        .head_dim = heads[turn % COUNT(heads)].head_dim,
+                                        .n_layers = 1,
+                                        .n_sequences = N_SEQUENCES,
+                                        .window = some_windows[turn % COUNT(some_windows)],
+                                        .softcap = turn % 4 == 1 ? 20 : 0};
+        size_t from[N_SEQUENCES] = {0}, n_shared[N_SEQUENCES] = {0};
+        for (size_t s = 0; s < N_SEQUENCES; s++) {
+            uint64_t random = rng_u64(turn, s);
+            if (s > 0) from[s] = random % 3 == 0 ? random / 3 % s : 0;
+            if (s > 0) n_shared[s] = (random >> 16) % (shape.n_keys[from[s]] / BLOCK_TOKENS + 1);
+            if (s > 0 && random % 4 == 1) n_shared[s] = shape.n_keys[from[s]] / BLOCK_TOKENS;
+            shape.n_keys[s] =
+                s == 0 ? 1500
+                       : n_shared[s] * BLOCK_TOKENS + 1 + (random >> 32) % (random % 5 == 0 ? 600 : 60);
+        }
+        struct attention_case c;
+        case_open(&c, &shape, 1);
+        struct attention_chunk chunks[N_SEQUENCES];
+        for (size_t i = 0; i < N_SEQUENCES; i++) {
+            size_t s = (i * 7 + turn) % N_SEQUENCES, most = shape.n_keys[s] - n_shared[s] * BLOCK_TOKENS;
+            size_t n_rows = rng_u64(turn, 100 + i) % 3 > 0 ? 1 : 1 + rng_u64(turn, 200 + i) % 9;
+            if (n_rows > most) n_rows = most;
+            chunks[i] = (struct attention_chunk){s, shape.n_keys[s] - n_rows, shape.n_keys[s]};
+        }
+        for (size_t s = 0; s < N_SEQUENCES; s++) share_blocks(&c, s, from[s], n_shared[s]);
+        assert_together_as_alone(&c, chunks, N_SEQUENCES);
+        case_close(&c);
+    }
+}
+
+/* 33 users of one prompt and one stranger; the last keys of the prompt fill no whole tile. */
+static void users_of_one_prompt_do_not_change_bits(void **state) {
+    (void)state;
+    for (uint32_t window = 0; window <= 600; window += 600) {
+        struct attention_shape shape = {.codec = CODEC_f16,
+                                        .n_heads = 9,
+                                        .n_kv_heads = 3,
+                                        .head_dim = 64,
+                                        .n_layers = 1,
+                                        .n_sequences = 34,
+                                        .window = window};
+        for (size_t s = 0; s < 34; s++) shape.n_keys[s] = 1056 + 1 + s * 5;
+        struct attention_case c;
+        case_open(&c, &shape, 1);
+        struct attention_chunk chunks[34];
+        for (size_t s = 0; s < 34; s++) {
+            if (s > 0 && s < 33) share_blocks(&c, s, 0, 1056 / BLOCK_TOKENS);
+            chunks[s] = (struct attention_chunk){s, shape.n_keys[s] - 1, shape.n_keys[s]};
+        }
+        assert_together_as_alone(&c, chunks, 34);
+        case_close(&c);
+    }
+}
+
 /* ---- one tile ---- */
 
 enum { TILE_DIM = 72 };
@@ -450,6 +543,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(chunks_do_not_change_bits),
         cmocka_unit_test(threads_do_not_change_bits),
         cmocka_unit_test(neighbours_do_not_change_bits),
+        cmocka_unit_test(shared_keys_do_not_change_bits),
+        cmocka_unit_test(users_of_one_prompt_do_not_change_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
