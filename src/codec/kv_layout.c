@@ -17,8 +17,8 @@ static struct kv_codecs codecs_of_class(struct kv_codecs sealed, enum kv_class c
     if (codec_get(sealed.k)->is_row && codec_get(sealed.v)->is_row) return sealed;
     if (class == KV_OPEN) return kv_codecs_both(CODEC_f16);
     if (class == KV_SEALED) return sealed;
-    return (struct kv_codecs){codec_get(sealed.k)->is_row ? sealed.k : CODEC_f16,
-                              codec_get(sealed.v)->is_row ? sealed.v : CODEC_f16};
+    return (struct kv_codecs){codec_get(sealed.k)->is_row ? sealed.k : CODEC_q8,
+                              codec_get(sealed.v)->is_row ? sealed.v : CODEC_q8};
 }
 
 static int check_head(const struct kv_layout *layout, unsigned n_kv_heads, unsigned head_dim,

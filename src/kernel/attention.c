@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "codec/coded.h"
 
 /* A *share* is one sequence's work: its query rows, flattened as (position, head of the KV head's group), are
  * cut into tiles of at most ATTENTION_MAX_ROWS; a tile and a KV head make an *item*. Usually an item is one
@@ -65,10 +66,10 @@ static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 /* Floats of max, sum and out of n_rows rows. */
 static size_t partial_floats(size_t n_rows, unsigned head_dim) { return n_rows * (head_dim + 2u); }
 
-/* A thread's gathered q, its total and its part. */
+/* A thread's gathered q, its codes, its total and its part. */
 static size_t thread_bytes(unsigned head_dim) {
     size_t floats = (size_t)ATTENTION_MAX_ROWS * head_dim + 2 * partial_floats(ATTENTION_MAX_ROWS, head_dim);
-    return align_line(floats * sizeof(float));
+    return align_line(floats * sizeof(float)) + attention_codes_bytes(head_dim);
 }
 
 /* Items that may be cut into splits: as each costs more than its part of the job there cannot be many more.
@@ -278,7 +279,9 @@ static void attend_run(const struct worker *w, struct attention_rows *part, stru
         tile->v[i] = tile->k[i] == NULL ? NULL : (const uint8_t *)tile->k[i] + run->areas->k_bytes;
     tile->begin = row_begin;
     tile->end = row_end;
-    w->plan->kernels->attend_tile[run->areas->codecs.k](part, tile);
+    tile->k_codec = run->areas->codecs.k;
+    tile->v_codec = run->areas->codecs.v;
+    w->plan->kernels->attend_tile(part, tile);
 }
 
 /* The tile at `key` of a group that converts: blocks as they are stored, the first alone as it may be of
@@ -365,6 +368,13 @@ static size_t row_offset(const struct worker *w, unsigned i, size_t stride) {
            (w->unit.kv_head * group + row % group) * (size_t)head_dim;
 }
 
+/* Some blocks keep K as codes. */
+static bool has_coded_k(const struct attention_job *job) {
+    return codec_is_coded(job->layer->areas[KV_OPEN].codecs.k) ||
+           (job->converts && (codec_is_coded(job->layer->areas[KV_SINK].codecs.k) ||
+                              codec_is_coded(job->layer->areas[KV_SEALED].codecs.k)));
+}
+
 static void gather_rows(struct worker *w) {
     const struct attention_job *job = w->plan->job;
     const struct share *share = w->unit.share;
@@ -378,6 +388,7 @@ static void gather_rows(struct worker *w) {
         w->row_begin[i] = first_key(job, position);
         w->row_end[i] = position + 1;
     }
+    if (has_coded_k(job)) w->plan->kernels->attend_prepare(&w->part);
 }
 
 static void write_out(struct worker *w) {
@@ -422,12 +433,14 @@ static void run_worker(void *argument, unsigned rank, unsigned n_ranks) {
     struct plan *plan = argument;
     const unsigned head_dim = plan->job->layer->head_dim;
     struct worker w = {.plan = plan, .next_share = plan->shares};
-    w.q = (float *)(plan->threads + rank * thread_bytes(head_dim));
+    struct attention_codes *codes = (struct attention_codes *)(plan->threads + rank * thread_bytes(head_dim));
+    w.q = (float *)((uint8_t *)codes + attention_codes_bytes(head_dim));
     float *numbers = w.q + (size_t)ATTENTION_MAX_ROWS * head_dim;
     struct attention_rows *const states[] = {&w.total, &w.part};
     for (size_t i = 0; i < 2; i++, numbers += partial_floats(ATTENTION_MAX_ROWS, head_dim))
         *states[i] = (struct attention_rows){.head_dim = head_dim,
                                              .q = w.q,
+                                             .codes = codes,
                                              .max = numbers,
                                              .sum = numbers + ATTENTION_MAX_ROWS,
                                              .out = numbers + 2 * ATTENTION_MAX_ROWS};
