@@ -43,8 +43,8 @@ struct attention_tile {
 
 /* Bytes of the codes of up to ATTENTION_MAX_ROWS rows, whole cache lines. */
 static inline size_t attention_codes_bytes(unsigned head_dim) {
-    const size_t line = 64, bytes = sizeof(struct attention_codes) +
-                                    sizeof(int16_t) * ATTENTION_MAX_ROWS * (size_t)(head_dim + 3) / 4 * 4;
+    const size_t line = 64, bytes = sizeof(struct attention_codes) + sizeof(int16_t) * ATTENTION_MAX_ROWS *
+                                                                         ((head_dim + 15) / 16 * (size_t)16);
     return (bytes + line - 1) / line * line;
 }
 

@@ -66,4 +66,6 @@ static inline vec vec_keep_from(vec p, vec t, vec at) {
     return _mm256_and_ps(p, _mm256_cmp_ps(t, at, _CMP_NLT_UQ));
 }
 
+#include "kernel/x86/codes_avx2.h"
+
 #include "kernel/x86/attention_body.h"

@@ -57,4 +57,6 @@ static inline vec vec_keep_from(vec p, vec t, vec at) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(t, at, _CMP_NLT_UQ), p);
 }
 
+#include "kernel/x86/codes_avx512.h"
+
 #include "kernel/x86/attention_body.h"
