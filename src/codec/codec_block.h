@@ -10,7 +10,12 @@
 
 #include "codec/codec_coded.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #define BLOCK_INLINE static inline __attribute__((always_inline))
+#define BLOCK_UNROLL _Pragma("GCC unroll 16")
 
 enum {
     BLOCK_LANES = 16,
@@ -24,34 +29,59 @@ struct block_levels {
     float widest; /* the largest level, in standard deviations */
 };
 
-/* The indices of the levels next to row / scale; returns the scale of least squares for them. */
-BLOCK_INLINE float choose_levels(const struct block_levels *levels, const float *row, unsigned n, float scale,
-                                 uint8_t *indices) {
-    float products[BLOCK_LANES] = {0}, squares[BLOCK_LANES] = {0}, product = 0, square = 0;
-    const float inverse = 1 / scale;
-    int8_t grid[CODEC_MAX_DIM]; /* levels are integers, so rounding first moves borders by little */
-    for (unsigned i = 0; i < n; i++) {
-        float at = row[i] * inverse;
-        at = at > CODED_MAX ? CODED_MAX : at < -CODED_MAX ? -CODED_MAX : at;
-        grid[i] = (int8_t)coded_round(at);
+/* Where level j begins on the grid of levels, less one, and what it adds to level j - 1. */
+BLOCK_INLINE int8_t border_of(const struct block_levels *levels, unsigned j) {
+    return (int8_t)((levels->levels[j - 1] + levels->levels[j]) >> 1);
+}
+BLOCK_INLINE int8_t step_of(const struct block_levels *levels, unsigned j) {
+    return (int8_t)(levels->levels[j] - levels->levels[j - 1]);
+}
+
+/* Indices of the levels next to BLOCK_LANES grid points, and these levels. */
+BLOCK_INLINE void choose_levels(const struct block_levels *levels, const int8_t *grid, uint8_t *indices,
+                                int8_t *chosen) {
+#if defined(__SSE2__) /* gcc 12 does not find it in the loops below, which are the same */
+    const __m128i points = _mm_loadu_si128((const __m128i *)grid);
+    __m128i index = _mm_setzero_si128(), level = _mm_set1_epi8(levels->levels[0]);
+    BLOCK_UNROLL for (unsigned j = 1; j < levels->n_levels; j++) {
+        const __m128i is_above = _mm_cmpgt_epi8(points, _mm_set1_epi8(border_of(levels, j)));
+        index = _mm_sub_epi8(index, is_above);
+        level = _mm_add_epi8(level, _mm_and_si128(is_above, _mm_set1_epi8(step_of(levels, j))));
     }
-    for (unsigned i = 0; i < n; i++) {
-        uint8_t index = 0;
-        for (unsigned j = 1; j < levels->n_levels; j++)
-            index = (uint8_t)(index + (grid[i] > (levels->levels[j - 1] + levels->levels[j]) >> 1));
-        indices[i] = index;
-    }
-    for (unsigned i = 0; i < n; i += BLOCK_LANES)
-        for (unsigned lane = 0; lane < BLOCK_LANES; lane++) {
-            const float level = levels->levels[indices[i + lane]];
-            products[lane] += level * row[i + lane];
-            squares[lane] += level * level;
+    _mm_storeu_si128((__m128i *)indices, index);
+    _mm_storeu_si128((__m128i *)chosen, level);
+#else
+    for (unsigned i = 0; i < BLOCK_LANES; i++) {
+        indices[i] = 0;
+        chosen[i] = levels->levels[0];
+        for (unsigned j = 1; j < levels->n_levels && grid[i] > border_of(levels, j); j++) {
+            indices[i]++;
+            chosen[i] = (int8_t)(chosen[i] + step_of(levels, j));
         }
-    for (unsigned lane = 0; lane < BLOCK_LANES; lane++) {
-        product += products[lane];
-        square += squares[lane];
     }
-    return product / square;
+#endif
+}
+
+/* Chooses the indices for row / scale; returns the scale of least squares for them. Levels are integers, so
+ * rounding first moves the borders between them by little, and lets vectors compare bytes. */
+BLOCK_INLINE float fit_row(const struct block_levels *levels, const float *row, unsigned n, float scale,
+                           uint8_t *indices) {
+    float products[BLOCK_LANES] = {0}, product = 0;
+    int32_t square = 0;
+    int8_t grid[CODEC_MAX_DIM], level[CODEC_MAX_DIM];
+    const float inverse = 1 / scale;
+    for (unsigned i = 0; i < n; i++) {
+        int at = coded_round(row[i] * inverse); /* at most sqrt(n) * CODED_MAX or so */
+        at = at > CODED_MAX ? CODED_MAX : at;
+        grid[i] = (int8_t)(at < -CODED_MAX ? -CODED_MAX : at);
+    }
+    for (unsigned i = 0; i < n; i += BLOCK_LANES) choose_levels(levels, grid + i, indices + i, level + i);
+    for (unsigned i = 0; i < n; i++) square += level[i] * level[i];
+    for (unsigned i = 0; i < n; i += BLOCK_LANES)
+        for (unsigned lane = 0; lane < BLOCK_LANES; lane++)
+            products[lane] += (float)level[i + lane] * row[i + lane];
+    for (unsigned lane = 0; lane < BLOCK_LANES; lane++) product += products[lane];
+    return product / (float)square;
 }
 
 /* Writes the row's indices, returns its scale. n is a multiple of BLOCK_LANES. */
@@ -66,7 +96,7 @@ BLOCK_INLINE f16_bits encode_row(const struct block_levels *levels, const float 
         memset(indices, 0, n);
         return scale < CODED_LEAST_SCALE ? 0 : 0x7e00;
     }
-    for (int round = 0; round < 2; round++) scale = choose_levels(levels, row, n, scale, indices);
+    for (int round = 0; round < 2; round++) scale = fit_row(levels, row, n, scale, indices);
     return f16_from_f32(scale < 65504 ? scale : 65504);
 }
 

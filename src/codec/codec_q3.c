@@ -7,6 +7,4 @@
  * of head size 64: 960 bytes (768 + 64 + 64 + 4, filled up) and 832. */
 #include "codec/codec_block.h"
 
-const int8_t coded_levels_q3[8] = {-127, -79, -45, -14, 14, 45, 79, 127};
-
 CODEC_BLOCK_DEFINE(q3, 2.1520f)

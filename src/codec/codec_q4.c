@@ -6,6 +6,4 @@
  * of head size 64: 1216 bytes (1024 + 64 + 64 + 4, filled up) and 1088. */
 #include "codec/codec_block.h"
 
-const int8_t coded_levels_q4[16] = {-127, -96, -75, -58, -44, -31, -18, -6, 6, 18, 31, 44, 58, 75, 96, 127};
-
 CODEC_BLOCK_DEFINE(q4, 2.7326f)

@@ -28,7 +28,9 @@
 enum { CODED_V_QUADS = (BLOCK_TOKENS + 3) / 4, CODED_ALIGN = 64, CODED_MAX = 127 };
 
 /* Optimal quantiser levels of a Gaussian (Max 1960, Lloyd 1982), the widest scaled to CODED_MAX. */
-extern const int8_t coded_levels_q4[16], coded_levels_q3[8];
+static const int8_t coded_levels_q4[16] = {-127, -96, -75, -58, -44, -31, -18, -6,
+                                           6,    18,  31,  44,  58,  75,  96,  127};
+static const int8_t coded_levels_q3[8] = {-127, -79, -45, -14, 14, 45, 79, 127};
 
 static inline bool codec_is_coded(enum codec_id codec) {
     return codec == CODEC_q8 || codec == CODEC_q4 || codec == CODEC_q3;

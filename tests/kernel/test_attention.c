@@ -480,11 +480,42 @@ static void stored_rows_are_the_codecs(void **state) {
         }
 }
 
+/* ---- rotating ---- */
+
+static void rotations_are_hadamards(void **state) {
+    (void)state;
+    static const unsigned sizes[] = {1, 2, 4, 8, 16, 20, 24, 32, 40, 64, 72, 80, 96, 112, 128, 256, 320, 512};
+    for (size_t s = 0; s < COUNT(sizes); s++) {
+        const unsigned n = sizes[s];
+        unsigned block = 1;
+        while (n % (2 * block) == 0) block *= 2;
+        float x[512 + 1], expected[512];
+        for (unsigned i = 0; i < n; i++) x[i] = case_random(n, i);
+        x[n] = 12345;
+        kernel_set_get("scalar")->rotate(memcpy(expected, x, sizeof expected), n);
+        for (unsigned i = 0; i < n; i++) {
+            double sum = 0; /* row i of the matrix: the sign is the parity of the common bits */
+            for (unsigned j = 0; j < block; j++) {
+                const double term = (double)x[i / block * block + j];
+                sum += __builtin_parity(j & (i % block)) ? -term : term;
+            }
+            assert_true(fabs((double)expected[i] - sum / sqrt(block)) < 1e-5);
+        }
+        FOR_EACH_SET(set) {
+            float rotated[512 + 1];
+            (*set)->rotate(memcpy(rotated, x, sizeof rotated), n);
+            assert_same_bits(rotated, expected, n);
+            assert_true(rotated[n] == 12345);
+        }
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench_attention();
     if (argc > 2 && strcmp(argv[1], "--only") == 0) cmocka_set_test_filter(argv[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stored_rows_are_the_codecs),
+        cmocka_unit_test(rotations_are_hadamards),
         cmocka_unit_test(rows_of_a_tile_are_independent),
         cmocka_unit_test(merging_nothing_changes_nothing),
         cmocka_unit_test(every_shape_is_softmax_attention),

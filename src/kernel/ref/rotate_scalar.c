@@ -1,10 +1,8 @@
-#include <math.h>
-
-#include "kernel/ref/attention_scalar.h"
+#include "kernel/ref/rotate_scalar.h"
 
 void rotate_scalar(float *x, unsigned n) {
     const unsigned block = n & -n;
-    const float factor = 1 / sqrtf((float)block);
+    const float factor = rotate_factor(block);
     for (unsigned half = 1; half < block; half *= 2)
         for (unsigned i = 0; i < n; i++) {
             if (i & half) continue;

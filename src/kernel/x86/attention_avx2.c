@@ -66,6 +66,11 @@ static inline vec vec_keep_from(vec p, vec t, vec at) {
     return _mm256_and_ps(p, _mm256_cmp_ps(t, at, _CMP_NLT_UQ));
 }
 
+#define vec_swap(half, a)                                                                                    \
+    ((half) == 1   ? _mm256_permute_ps(a, 0xb1)                                                              \
+     : (half) == 2 ? _mm256_permute_ps(a, 0x4e)                                                              \
+                   : _mm256_permute2f128_ps(a, a, 1))
+
 #include "kernel/x86/codes_avx2.h"
 
 #include "kernel/x86/attention_body.h"

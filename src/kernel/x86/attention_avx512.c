@@ -57,6 +57,12 @@ static inline vec vec_keep_from(vec p, vec t, vec at) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(t, at, _CMP_NLT_UQ), p);
 }
 
+#define vec_swap(half, a)                                                                                    \
+    ((half) == 1   ? _mm512_permute_ps(a, 0xb1)                                                              \
+     : (half) == 2 ? _mm512_permute_ps(a, 0x4e)                                                              \
+     : (half) == 4 ? _mm512_shuffle_f32x4(a, a, 0xb1)                                                        \
+                   : _mm512_shuffle_f32x4(a, a, 0x4e))
+
 #include "kernel/x86/codes_avx512.h"
 
 #include "kernel/x86/attention_body.h"

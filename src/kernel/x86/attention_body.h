@@ -478,6 +478,7 @@ CODEC_FLOAT_LIST(X)
 #undef X
 
 #include "kernel/x86/attention_coded_body.h"
+#include "kernel/x86/rotate_body.h"
 
 void SET(attend_tile)(struct attention_rows *rows, const struct attention_tile *tile) {
     static void (*const score_of[CODEC_COUNT])(struct tile_work *, const struct attention_rows *,

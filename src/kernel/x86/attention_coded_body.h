@@ -338,5 +338,3 @@ void SET(store_k_q8)(void *k_area, unsigned slot, const float *row, unsigned hea
 void SET(store_v_q8)(void *v_area, unsigned slot, const float *row, unsigned head_dim) {
     codec_get(CODEC_q8)->encode_v(v_area, slot, row, head_dim);
 }
-void rotate_scalar(float *x, unsigned n);
-void SET(rotate)(float *x, unsigned n) { rotate_scalar(x, n); }
