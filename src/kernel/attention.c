@@ -4,7 +4,8 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "kernel/attend_decoded.h"
+#include "base/mem.h"
+#include "codec/coded.h"
 #include "kernel/attention_plan.h"
 
 /* A thread: the unit that it works on, the one after it, and the unit's rows. */
@@ -33,16 +34,12 @@ static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 static size_t align_line(size_t bytes) { return ceil_div(bytes, MEM_CACHE_LINE) * MEM_CACHE_LINE; }
 
-/* A plane of q's codes. */
-static size_t code_bytes(unsigned head_dim) {
-    return align_line(ATTENTION_MAX_ROWS * attention_code_stride(head_dim));
-}
-
 /* A thread's gathered q, its total and its part, and q's codes. */
+
 static size_t thread_bytes(unsigned head_dim) {
     size_t floats =
         (size_t)ATTENTION_MAX_ROWS * head_dim + 2 * attention_partial_floats(ATTENTION_MAX_ROWS, head_dim);
-    return align_line(floats * sizeof(float)) + 2 * code_bytes(head_dim);
+    return align_line(floats * sizeof(float)) + attention_codes_bytes(head_dim);
 }
 
 size_t attention_scratch_bytes(unsigned n_threads, size_t max_rows, size_t max_tokens, unsigned n_heads,
@@ -126,7 +123,9 @@ static void attend_run(const struct worker *w, struct strip *strip, struct atten
         tile->v[i] = tile->k[i] == NULL ? NULL : (const uint8_t *)tile->k[i] + run->areas->k_bytes;
     tile->begin = row_begin;
     tile->end = row_end;
-    attend_tile(w->plan->kernels, run->areas->codecs.k, run->areas->codecs.v, &strip->rows, tile);
+    tile->k_codec = run->areas->codecs.k;
+    tile->v_codec = run->areas->codecs.v;
+    w->plan->kernels->attend_tile(&strip->rows, tile);
 }
 
 /* The tile at `key` of a group that converts: blocks as they are stored, the first alone as it may be of
@@ -163,18 +162,6 @@ static void attend_converted(const struct worker *w, struct strip *strip, struct
     }
 }
 
-/* The codes of n_rows rows from `row` on. */
-static struct attention_codes codes_from(const struct attention_codes *codes, unsigned row, unsigned n_rows,
-                                         unsigned head_dim) {
-    struct attention_codes some;
-    some.high = codes->high + row * attention_code_stride(head_dim);
-    some.low = codes->low + row * attention_code_stride(head_dim);
-    memcpy(some.scale, codes->scale + row, n_rows * sizeof *some.scale);
-    memcpy(some.high_sum, codes->high_sum + row, n_rows * sizeof *some.high_sum);
-    memcpy(some.low_sum, codes->low_sum + row, n_rows * sizeof *some.low_sum);
-    return some;
-}
-
 /* Adds the tile at a place to the rows that see it, in `part`. */
 static void attend_place(struct worker *w, const struct attention_place *place, struct attention_tile *tile,
                          const struct attention_rows *part) {
@@ -193,7 +180,7 @@ static void attend_place(struct worker *w, const struct attention_place *place, 
                           .row_begin = w->row_begin + row,
                           .row_end = w->row_end + row};
     if (w->uses_codes) {
-        strip.codes = codes_from(&w->codes, row, strip.rows.n_rows, part->head_dim);
+        strip.codes = attention_codes_from(&w->codes, row, part->head_dim);
         strip.rows.codes = &strip.codes;
     }
     if (job->converts) {
@@ -256,6 +243,13 @@ static size_t row_offset(const struct worker *w, const struct attention_strand *
            (w->unit->kv_head * group + row % group) * (size_t)w->part.head_dim;
 }
 
+/* Some blocks keep K as codes. */
+static bool has_coded_k(const struct attention_job *job) {
+    return codec_is_coded(job->layer->areas[KV_OPEN].codecs.k) ||
+           (job->converts && (codec_is_coded(job->layer->areas[KV_SINK].codecs.k) ||
+                              codec_is_coded(job->layer->areas[KV_SEALED].codecs.k)));
+}
+
 static void gather_rows(struct worker *w) {
     const struct attention_job *job = w->plan->job;
     const unsigned head_dim = w->part.head_dim;
@@ -271,7 +265,7 @@ static void gather_rows(struct worker *w) {
             w->row_end[strand->first_row + i] = position + 1;
         }
     }
-    if (w->uses_codes) attention_prepare(&w->total);
+    if (w->uses_codes) w->plan->kernels->attend_prepare(&w->part);
 }
 
 static void write_out(struct worker *w) {
@@ -338,9 +332,9 @@ static void run_worker(void *argument, unsigned rank, unsigned n_ranks) {
                                              .max = numbers,
                                              .sum = numbers + ATTENTION_MAX_ROWS,
                                              .out = numbers + 2 * ATTENTION_MAX_ROWS};
-    w.uses_codes = !codec_get(run->plan.job->layer->areas[KV_SEALED].codecs.k)->is_float;
-    w.codes.high = (int8_t *)run->threads + (rank + 1) * thread_bytes(head_dim) - 2 * code_bytes(head_dim);
-    w.codes.low = w.codes.high + code_bytes(head_dim);
+    w.uses_codes = has_coded_k(run->plan.job);
+    w.codes = attention_codes_in(run->threads + (rank + 1) * thread_bytes(head_dim) -
+                                 attention_codes_bytes(head_dim));
     for (take_next(&w); w.has_next;) {
         struct attention_unit *done = w.unit;
         w.unit = w.next;

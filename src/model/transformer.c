@@ -19,7 +19,6 @@
 #include "kernel/attention.h"
 #include "kernel/attention_peers.h"
 #include "kernel/matmul.h"
-#include "kernel/rotate.h"
 #include "model/kv_write.h"
 
 struct step {
@@ -125,7 +124,7 @@ static void norm_heads(struct step *step, float *heads, unsigned n_heads, const 
 
 static void rotate_heads(struct step *step, float *heads, unsigned n_heads) {
     const size_t n = step->d->head_dim;
-    for (unsigned i = 0; i < n_heads; i++) rotate(heads + i * n, step->d->head_dim);
+    for (unsigned i = 0; i < n_heads; i++) step->kernels->rotate(heads + i * n, step->d->head_dim);
 }
 
 static void position_and_store_row(struct step *step, size_t row) {

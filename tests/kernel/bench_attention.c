@@ -212,8 +212,12 @@ static void bench_prefill(const struct attention_case *c, const struct kernel_se
 }
 
 int bench_attention(void) {
-    for (int codec = 0; codec < CODEC_COUNT; codec++) {
-        struct attention_shape shape = {codec, N_HEADS, N_KV_HEADS, HEAD_DIM, N_LAYERS, 1, {N_KEYS}, 0, 0};
+    static const struct kv_codecs codecs[] = {
+        {CODEC_f32, CODEC_f32}, {CODEC_f16, CODEC_f16}, {CODEC_bf16, CODEC_bf16}, {CODEC_q8, CODEC_q8},
+        {CODEC_q8, CODEC_q4},   {CODEC_q4, CODEC_q4},   {CODEC_q3, CODEC_q3}};
+    for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++) {
+        struct attention_shape shape = {codecs[i], N_HEADS,  N_KV_HEADS, HEAD_DIM, N_LAYERS,
+                                        1,         {N_KEYS}, 0,          0};
         struct attention_case c;
         case_open(&c, &shape, 1);
         case_copy_layers(&c);
@@ -222,8 +226,8 @@ int bench_attention(void) {
             if (team_open(&team, n_threads) != 0) return 1;
             struct read_job read = {.team = team, .c = &c};
             double read_rate = (double)c.arena_bytes / best_of_several(read_all, &read);
-            printf("%s, %u thread(s): %.0f MB read at %.1f GB/s\n", codec_get(codec)->name, n_threads,
-                   (double)c.arena_bytes * 1e-6, read_rate * 1e-9);
+            printf("%s/%s, %u thread(s): %.0f MB read at %.1f GB/s\n", codec_get(codecs[i].k)->name,
+                   codec_get(codecs[i].v)->name, n_threads, (double)c.arena_bytes * 1e-6, read_rate * 1e-9);
             for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++) {
                 if (!(*set)->is_supported()) continue;
                 printf(" %s\n", (*set)->name);

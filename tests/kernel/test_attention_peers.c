@@ -107,15 +107,15 @@ static size_t n_tile_reads;
 
 static void count_tile(struct attention_rows *rows, const struct attention_tile *tile) {
     n_tile_reads++;
-    kernel_set_scalar.attend_tile[CODEC_f16](rows, tile);
+    kernel_set_scalar.attend_tile(rows, tile);
 }
 
 /* Tiles that attention reads for 16 users of n_shared tokens with up to 100 of their own. */
 static size_t count_reads(unsigned n_kv_heads, size_t n_shared, bool shares) {
     enum { N_USERS = 16 };
     struct kernel_set counting = kernel_set_scalar;
-    counting.attend_tile[CODEC_f16] = count_tile;
-    struct attention_shape shape = {CODEC_f16, 3 * n_kv_heads, n_kv_heads, 8, 1, N_USERS, {0}, 0, 0};
+    counting.attend_tile = count_tile;
+    struct attention_shape shape = {{CODEC_f16, CODEC_f16}, 3 * n_kv_heads, n_kv_heads, 8, 1, N_USERS, {0}, 0, 0};
     struct attention_chunk chunks[N_USERS];
     for (size_t s = 0; s < N_USERS; s++) {
         shape.n_keys[s] = n_shared + 100 - 3 * s;
