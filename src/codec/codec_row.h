@@ -24,8 +24,8 @@
     static size_t area_bytes(unsigned head_dim) { return sizeof(element) * BLOCK_TOKENS * head_dim; }        \
     const struct codec codec_##codec_name = {                                                                \
         .name = #codec_name,                                                                                 \
-        .element_bytes = sizeof(element),                                                                    \
         .is_row = true,                                                                                      \
+        .is_float = true,                                                                                    \
         .dim_multiple = 2,                                                                                   \
         .k_bytes = area_bytes,                                                                               \
         .v_bytes = area_bytes,                                                                               \

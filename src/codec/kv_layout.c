@@ -17,8 +17,8 @@ static struct kv_codecs codecs_of_class(struct kv_codecs sealed, enum kv_class c
     if (codec_get(sealed.k)->is_row && codec_get(sealed.v)->is_row) return sealed;
     if (class == KV_OPEN) return kv_codecs_both(CODEC_f16);
     if (class == KV_SEALED) return sealed;
-    return (struct kv_codecs){codec_get(sealed.k)->is_row ? sealed.k : CODEC_f16,
-                              codec_get(sealed.v)->is_row ? sealed.v : CODEC_f16};
+    return (struct kv_codecs){codec_get(sealed.k)->is_row ? sealed.k : CODEC_q8,
+                              codec_get(sealed.v)->is_row ? sealed.v : CODEC_q8};
 }
 
 static int check_head(const struct kv_layout *layout, unsigned n_kv_heads, unsigned head_dim,
@@ -31,6 +31,10 @@ static int check_head(const struct kv_layout *layout, unsigned n_kv_heads, unsig
     const uint8_t sides[] = {codecs.k, codecs.v};
     for (int i = 0; i < 2; i++) {
         const struct codec *codec = codec_get(sides[i]);
+        if (!codec->is_float && head_dim > CODEC_MAX_DIM)
+            return ERR(INVALID,
+                       "layer %u: KV codec %s takes heads of at most %d numbers, this model's have %u",
+                       layout->n_layers, codec->name, CODEC_MAX_DIM, head_dim);
         if (head_dim % codec->dim_multiple != 0)
             return ERR(INVALID,
                        "layer %u: KV codec %s takes heads of a multiple of %u numbers, this model's have %u "

@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "kernel/attend_decoded.h"
 
 /* A *share* is one sequence's work: its query rows, flattened as (position, head of the KV head's group), are
  * cut into tiles of at most ATTENTION_MAX_ROWS; a tile and a KV head make an *item*. Usually an item is one
@@ -52,6 +53,8 @@ struct worker {
     bool has_next, took_next;
     const struct share *next_share; /* where the search for the next unit goes on */
     struct attention_rows total, part;
+    bool uses_codes;
+    struct attention_codes codes;
     float *q;
     size_t row_begin[ATTENTION_MAX_ROWS], row_end[ATTENTION_MAX_ROWS]; /* keys that each row sees */
 };
@@ -65,10 +68,15 @@ static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 /* Floats of max, sum and out of n_rows rows. */
 static size_t partial_floats(size_t n_rows, unsigned head_dim) { return n_rows * (head_dim + 2u); }
 
-/* A thread's gathered q, its total and its part. */
+/* A plane of q's codes. */
+static size_t code_bytes(unsigned head_dim) {
+    return align_line(ATTENTION_MAX_ROWS * attention_code_stride(head_dim));
+}
+
+/* A thread's gathered q, its total and its part, and q's codes. */
 static size_t thread_bytes(unsigned head_dim) {
     size_t floats = (size_t)ATTENTION_MAX_ROWS * head_dim + 2 * partial_floats(ATTENTION_MAX_ROWS, head_dim);
-    return align_line(floats * sizeof(float));
+    return align_line(floats * sizeof(float)) + 2 * code_bytes(head_dim);
 }
 
 /* Items that may be cut into splits: as each costs more than its part of the job there cannot be many more.
@@ -278,7 +286,7 @@ static void attend_run(const struct worker *w, struct attention_rows *part, stru
         tile->v[i] = tile->k[i] == NULL ? NULL : (const uint8_t *)tile->k[i] + run->areas->k_bytes;
     tile->begin = row_begin;
     tile->end = row_end;
-    w->plan->kernels->attend_tile[run->areas->codecs.k](part, tile);
+    attend_tile(w->plan->kernels, run->areas->codecs.k, run->areas->codecs.v, part, tile);
 }
 
 /* The tile at `key` of a group that converts: blocks as they are stored, the first alone as it may be of
@@ -378,6 +386,7 @@ static void gather_rows(struct worker *w) {
         w->row_begin[i] = first_key(job, position);
         w->row_end[i] = position + 1;
     }
+    if (w->uses_codes) attention_prepare(&w->total);
 }
 
 static void write_out(struct worker *w) {
@@ -428,9 +437,13 @@ static void run_worker(void *argument, unsigned rank, unsigned n_ranks) {
     for (size_t i = 0; i < 2; i++, numbers += partial_floats(ATTENTION_MAX_ROWS, head_dim))
         *states[i] = (struct attention_rows){.head_dim = head_dim,
                                              .q = w.q,
+                                             .codes = &w.codes,
                                              .max = numbers,
                                              .sum = numbers + ATTENTION_MAX_ROWS,
                                              .out = numbers + 2 * ATTENTION_MAX_ROWS};
+    w.uses_codes = !codec_get(plan->job->layer->areas[KV_SEALED].codecs.k)->is_float;
+    w.codes.high = (int8_t *)plan->threads + (rank + 1) * thread_bytes(head_dim) - 2 * code_bytes(head_dim);
+    w.codes.low = w.codes.high + code_bytes(head_dim);
     for (take_next(&w); w.has_next;) {
         w.unit = w.next;
         w.took_next = false;

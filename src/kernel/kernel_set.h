@@ -23,6 +23,14 @@ typedef void matmul_function(const struct panel_matrix *w, size_t panel_begin, s
                              const struct activations *x, size_t row_begin, size_t row_end, float *out,
                              size_t out_stride);
 
+struct attention_codes {
+    int8_t *high, *low; /* (n_rows, code_stride): zeros behind head_dim */
+    float scale[ATTENTION_MAX_ROWS];
+    int32_t high_sum[ATTENTION_MAX_ROWS], low_sum[ATTENTION_MAX_ROWS]; /* of the row */
+};
+/* Numbers from row to row in high and low. */
+static inline size_t attention_code_stride(unsigned head_dim) { return (head_dim + 3u) / 4 * 4; }
+
 /* Query rows that see the same keys of one KV head (GQA heads x positions), and their running softmax. */
 struct attention_rows {
     unsigned n_rows;   /* 1 .. ATTENTION_MAX_ROWS */
@@ -31,6 +39,9 @@ struct attention_rows {
     float *max;        /* (n_rows) about the largest score so far, at most 8 below it; -INFINITY at first */
     float *sum;        /* (n_rows) sum of exp(score - max); 0 at first */
     float *out;        /* (n_rows, head_dim) sum of exp(score - max) * v; 0 at first */
+    /* q for codecs of integers, as attention_prepare makes it: 256 * high + low, times scale, is q with 16
+     * bits; NULL where no such codec comes */
+    struct attention_codes *codes;
 };
 
 /* Up to ATTENTION_TILE consecutive keys, in whole blocks. */
@@ -56,11 +67,14 @@ struct kernel_set {
      * Slots outside of smallest begin to largest end may hold anything: whole blocks outside are not touched
      * (their addresses may be NULL), V rows not multiplied, K lanes dropped. */
     void (*attend_tile[CODEC_COUNT])(struct attention_rows *rows, const struct attention_tile *tile);
+    /* The same for K and V of any two of the integer codecs; rows are prepared (attention_rows). */
+    void (*attend_codes)(enum codec_id k, enum codec_id v, struct attention_rows *rows,
+                         const struct attention_tile *tile);
     /* Adds the partial result `part` (of later keys) to `rows`: log-sum-exp merge. Rows with part->sum == 0
      * are left as they are, bit for bit. */
     void (*attend_merge)(struct attention_rows *rows, const struct attention_rows *part);
 
-    /* As the codec's encode_k and encode_v, bit for bit. */
+    /* Of row codecs: as the codec's encode_k and encode_v, bit for bit. */
     void (*store_k[CODEC_COUNT])(void *k_area, unsigned slot, const float *row, unsigned head_dim);
     void (*store_v[CODEC_COUNT])(void *v_area, unsigned slot, const float *row, unsigned head_dim);
 

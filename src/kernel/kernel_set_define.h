@@ -4,6 +4,7 @@
 #ifndef CABINET_KERNEL_KERNEL_SET_DEFINE_H
 #define CABINET_KERNEL_KERNEL_SET_DEFINE_H
 
+#include "kernel/attend_decoded.h"
 #include "kernel/kernel_set.h"
 
 #define KERNEL_SET_JOIN_NAMES(function, set) function##_##set
@@ -29,10 +30,11 @@
         .round_row = KERNEL_SET_NAME(round_row),                                                             \
         .matmul = {WEIGHT_FLOAT_LIST(KERNEL_SET_MATMUL_ENTRY)                                                \
                        WEIGHT_QUANTISED_LIST(KERNEL_SET_MATMUL_ENTRY)[WEIGHT_BF16] = matmul_of_bf16},        \
-        .attend_tile = {CODEC_LIST(KERNEL_SET_CODEC_ENTRY_ATTEND)},                                          \
+        .attend_tile = {CODEC_FLOAT_LIST(KERNEL_SET_CODEC_ENTRY_ATTEND)},                                    \
+        .attend_codes = KERNEL_SET_NAME(attend_codes),                                                       \
         .attend_merge = KERNEL_SET_NAME(attend_merge),                                                       \
-        .store_k = {CODEC_LIST(KERNEL_SET_CODEC_ENTRY_STORE_K)},                                             \
-        .store_v = {CODEC_LIST(KERNEL_SET_CODEC_ENTRY_STORE_V)},                                             \
+        .store_k = {CODEC_FLOAT_LIST(KERNEL_SET_CODEC_ENTRY_STORE_K)[CODEC_q8] = store_k_q8},                \
+        .store_v = {CODEC_FLOAT_LIST(KERNEL_SET_CODEC_ENTRY_STORE_V)[CODEC_q8] = store_v_q8},                \
         .rmsnorm = KERNEL_SET_NAME(rmsnorm),                                                                 \
         .silu_mul = KERNEL_SET_NAME(silu_mul),                                                               \
         .gelu_mul = KERNEL_SET_NAME(gelu_mul),                                                               \

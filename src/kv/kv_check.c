@@ -33,7 +33,7 @@ static bool check_table(const struct kv_cache *kv, size_t sequence, unsigned gro
     return node == NODE_ROOT;
 }
 
-/* Invariant 12: leases hold what they should, and at most half of the memory. Adds to n_named, (blocks of the
+/* Invariant 11: leases hold what they should, and at most half of the memory. Adds to n_named, (blocks of the
  * group), the references that they have to blocks. */
 static bool add_leases(const struct kv_cache *kv, unsigned group, uint32_t *n_named) {
     uint32_t n_leases = 0;

@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "kernel/attention.h"
 #include "kernel/matmul.h"
+#include "kernel/rotate.h"
 #include "model/kv_write.h"
 
 struct step {
@@ -119,20 +120,6 @@ static void norm_heads(struct step *step, float *heads, unsigned n_heads, const 
     const unsigned n = is_rows ? n_heads * d->head_dim : d->head_dim, n_norms = is_rows ? 1 : n_heads;
     for (unsigned i = 0; i < n_norms; i++)
         step->kernels->rmsnorm(heads + i * n, heads + i * n, weight, n, d->rms_epsilon);
-}
-
-static void rotate(float *x, unsigned n) { /* TEMPORARY */
-    unsigned span = n & -n;
-    for (unsigned at = 0; at < n; at += span)
-        for (unsigned h = 1; h < span; h *= 2)
-            for (unsigned i = at; i < at + span; i += 2 * h)
-                for (unsigned j = i; j < i + h; j++) {
-                    float a = x[j], b = x[j + h];
-                    x[j] = a + b;
-                    x[j + h] = a - b;
-                }
-    float factor = 1 / __builtin_sqrtf((float)span);
-    for (unsigned i = 0; i < n; i++) x[i] *= factor;
 }
 
 static void rotate_heads(struct step *step, float *heads, unsigned n_heads) {

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/float16.h"
+#include "kernel/attend_decoded.h"
 
 /* Numbers that are widened to f32 together: a line of a K area, or as many dimensions of a V row. */
 enum { LINE = BLOCK_TOKENS };
@@ -95,6 +96,11 @@ static inline __attribute__((always_inline)) void attend(widen_function *widen, 
 CODEC_DEFINE(f32, float, SAME)
 CODEC_DEFINE(f16, f16_bits, f16_to_f32)
 CODEC_DEFINE(bf16, bf16_bits, bf16_to_f32)
+
+void attend_codes_scalar(enum codec_id k, enum codec_id v, struct attention_rows *rows,
+                         const struct attention_tile *tile) {
+    attend_decoded(k, v, rows, tile);
+}
 
 void attend_merge_scalar(struct attention_rows *rows, const struct attention_rows *part) {
     for (unsigned r = 0; r < rows->n_rows; r++) {
