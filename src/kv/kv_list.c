@@ -51,7 +51,7 @@ static void describe(const struct kv_cache *kv, uint32_t index, struct kv_prefix
     bool is_run = true;
     for (uint32_t i = index; i != NODE_ROOT; i = kv->tree.nodes[i].parent) {
         uint64_t bytes = node_bytes(kv, &kv->tree.nodes[i]);
-        is_run &= i == index || !is_entry(kv, i);
+        is_run = is_run && (i == index || !is_entry(kv, i));
         prefix->path_bytes += bytes;
         if (is_run) prefix->run_bytes += bytes;
     }

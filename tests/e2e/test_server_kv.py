@@ -1,6 +1,7 @@
 """What of a server's cache is whose: keys and cache_salt keep apart, lists, pins, drops, and `cabinet kv` over them. With a tiny
 random model, one token a byte."""
 
+import concurrent.futures
 import json
 import pathlib
 import tempfile
@@ -66,6 +67,14 @@ class Isolation(Keys):
             for key in (self.SECOND, self.ADMIN):
                 self.assertEqual(cached(self.server, key=key, path=path), 0, path)
             self.server.ask("/v1/kv", None, bearer(self.ADMIN), "DELETE")
+
+    def test_not_while_they_run_together_either(self):
+        """Of each key somebody computes the prompt, also while another key's requests are about to have it."""
+        keys = 4 * [self.FIRST, self.SECOND]
+        with concurrent.futures.ThreadPoolExecutor(len(keys)) as pool:
+            found = list(pool.map(lambda key: cached(self.server, 8 * TEXT, key), keys))
+        for key in (self.FIRST, self.SECOND):
+            self.assertEqual(min(n for n, whose in zip(found, keys) if whose == key), 0, found)
 
     def test_a_salt_parts_one_key_and_joins_no_two(self):
         self.assertEqual(cached(self.server, key=self.FIRST), 0)
@@ -212,6 +221,15 @@ class Prefixes(ServedTest):
         self.assertEqual((status, answer), (200, {"object": "kv.unpin", "prompt_tokens": n, "unpinned_tokens": n // BLOCK * BLOCK}))
         self.assertEqual(listed(self.server)[0]["pinned_seconds"], None)
         self.assertEqual(self.drop(), n // BLOCK * BLOCK_BYTES)
+
+    def test_a_pin_ends_by_itself(self):
+        cached(self.server)
+        self.server.ask("/v1/kv/pin", {"prompt": TEXT, "ttl_seconds": 1})
+        for _ in range(200000):  # each look is an answer of the engine's thread: there is nothing to sleep for
+            if listed(self.server)[0]["pinned_seconds"] is None:
+                break
+        self.assertIsNone(listed(self.server)[0]["pinned_seconds"])
+        self.assertGreater(self.drop(), 0)
 
     def test_what_is_refused(self):
         cached(self.server)
