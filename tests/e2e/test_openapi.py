@@ -66,7 +66,9 @@ class OpenAPI(ServedTest):
 
     def test_the_server_does_as_it_says(self):
         """A valid body may still be refused, for what holds between its fields: that is the one check left out."""
-        command = [sys.executable, "-m", "schemathesis.cli", "run", self.server.url + "/openapi.json", "--phases", "examples,coverage,fuzzing",
+        config = pathlib.Path(self.folder) / "schemathesis.toml"  # a prefix that was made up is not in the cache: 404, mostly
+        config.write_text("".join(f'[[operations]]\ninclude-path = "{path}"\nwarnings = false\n' for path in ("/v1/kv/pin", "/v1/kv/unpin")))
+        command = [sys.executable, "-m", "schemathesis.cli", "--config-file", config, "run", self.server.url + "/openapi.json", "--phases", "examples,coverage,fuzzing",
                    "--exclude-checks", "positive_data_acceptance", "--max-examples", os.environ.get("CABINET_EXAMPLES", "30"),
                    "--seed", os.environ.get("CABINET_SEED", "1"), "--request-timeout", str(SECONDS), "--continue-on-failure",
                    "--generation-database", "none", "--no-color"]
