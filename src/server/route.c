@@ -52,12 +52,19 @@ void server_reply_json(struct http_exchange *exchange, int status, json_t *objec
     free(text); /* jansson's allocation */
 }
 
+static bool is_path(const char *route, const char *path) {
+    const char *name = strchr(route, '{');
+    if (name == NULL) return strcmp(route, path) == 0;
+    size_t length = (size_t)(name - route);
+    return strncmp(route, path, length) == 0 && path[length] != '\0';
+}
+
 /* The route, or NULL with *error; GET routes answer HEAD too. */
 static const struct route *find(const char *method, const char *path, struct api_error *error) {
     const char *allowed = NULL; /* a path has one method */
     if (strcmp(method, "HEAD") == 0) method = "GET";
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
-        if (strcmp(routes[i].path, path) != 0) continue;
+        if (!is_path(routes[i].path, path)) continue;
         if (strcmp(routes[i].method, method) == 0) return &routes[i];
         allowed = strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : routes[i].method;
     }
@@ -93,6 +100,11 @@ static int check(const struct server *server, const struct route *route, struct 
     return 0;
 }
 
+bool route_speaks_anthropic(const struct http_exchange *exchange) {
+    return strcmp(http_path(exchange), "/v1/messages") == 0 ||
+           http_header(exchange, "Anthropic-Version") != NULL;
+}
+
 void route_dispatch(void *user, struct http_exchange *exchange) {
     struct server *server = user;
     struct caller caller;
@@ -100,11 +112,11 @@ void route_dispatch(void *user, struct http_exchange *exchange) {
     const struct route *route = find(http_method(exchange), http_path(exchange), &unknown);
     http_set_tag(exchange, route == NULL ? METRIC_route_unknown : route->label);
     if (check(server, route, exchange, &caller, &error) < 0)
-        server_reply_error(exchange, &error, strcmp(http_path(exchange), "/v1/messages") == 0);
+        server_reply_error(exchange, &error, route_speaks_anthropic(exchange));
     else if (route != NULL)
         route->handler(server, exchange, &caller);
     else if (unknown.status == 405 || !route_page(server, exchange))
-        server_reply_error(exchange, &unknown, false);
+        server_reply_error(exchange, &unknown, route_speaks_anthropic(exchange));
 }
 
 bool server_takes_body(struct server *server, const struct http_exchange *exchange, struct api_error *error) {
