@@ -56,6 +56,8 @@ struct http_server {
     struct http_limits limits;
     void (*on_request)(void *user, struct http_exchange *exchange);
     void (*on_none_left)(void *user);
+    void (*write_refusal)(void *user, const struct http_exchange *exchange, int status, const char *message,
+                          struct text *body);
     void (*on_status)(void *user, uint32_t tag, int status);
     void *user;
     struct evconnlistener *listener;

@@ -105,6 +105,14 @@ bool route_speaks_anthropic(const struct http_exchange *exchange) {
            http_header(exchange, "Anthropic-Version") != NULL;
 }
 
+void route_write_refusal(void *user, const struct http_exchange *exchange, int status, const char *message,
+                         struct text *body) {
+    (void)user;
+    struct api_error error;
+    api_error_set(&error, status, NULL, NULL, "%s", message);
+    api_error_write(&error, route_speaks_anthropic(exchange), body);
+}
+
 void route_dispatch(void *user, struct http_exchange *exchange) {
     struct server *server = user;
     struct caller caller;

@@ -25,6 +25,9 @@
     X(GET, "/health", health, ANYBODY, health)                                                               \
     X(GET, "/ready", ready, ANYBODY, ready)
 
+/* What refuses a request that is not whole (http.h). */
+void route_write_refusal(void *server, const struct http_exchange *exchange, int status, const char *message,
+                         struct text *body);
 /* Answers a whole request: finds its route, checks who asks, hands over. */
 void route_dispatch(void *server, struct http_exchange *exchange);
 

@@ -151,7 +151,7 @@ class Messages(ServedTest):
             (anthropic.BadRequestError, 400, "invalid_request_error", {"messages": []}),
             (anthropic.BadRequestError, 400, "invalid_request_error", {"messages": user("x" * 2 * CONTEXT)}),
             (anthropic.NotFoundError, 404, "not_found_error", {"model": "large"}),
-            (anthropic.RequestTooLargeError, 413, "invalid_request_error", {"messages": user("x" * (17 << 20))}),
+            (anthropic.RequestTooLargeError, 413, "request_too_large", {"messages": user("x" * (17 << 20))}),
             (anthropic.PermissionDeniedError, 403, "permission_error", {"extra_headers": {"Host": "example.org"}}),
             (anthropic.UnprocessableEntityError, 422, "invalid_request_error", {
                 "tools": [{"name": "t", "input_schema": {"type": "nonsense"}}], "tool_choice": {"type": "any"}}),
