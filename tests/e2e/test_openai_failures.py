@@ -2,10 +2,11 @@
 
 import asyncio
 import re
+import signal
 import unittest
 
 import openai
-from cabinet import MODEL
+from cabinet import MODEL, SECONDS
 from openai_client import client, user
 from served import CONTEXT, ServedTest
 from serving import Server
@@ -168,6 +169,33 @@ class Leaving(ServedTest):
             alone, together = asyncio.run(crowd())
             server.settled()
         self.assertEqual(together, alone)
+
+
+class Stopping(ServedTest):
+    def test_503_while_a_stream_runs_on(self):
+        """Who came before the signal has all of his answer; who comes behind it is told so. What is not read is more than
+        the system keeps, so the stream cannot have ended before."""
+        n, n_tokens = 4, 3000
+        patient = ("--model-name", "tiny", "--drain-seconds", str(SECONDS))
+        with Server(*patient, model=self.server.command[2]) as server, client(server) as openai_client:
+            options = {"model": "tiny", "messages": user("Hello")}
+            stream = openai_client.chat.completions.create(
+                **options, stream=True, n=n, max_tokens=n_tokens, stream_options={"include_usage": True}, extra_body={"ignore_eos": True})
+            next(stream)
+            server.process.send_signal(signal.SIGTERM)
+            while "server_drains" not in server.log_text():
+                self.assertIsNone(server.process.poll())
+            for is_streamed in (False, True):
+                with self.assertRaises(openai.APIStatusError) as caught:
+                    openai_client.chat.completions.create(**options, max_tokens=5, stream=is_streamed)
+                error = caught.exception
+                self.assertEqual((error.status_code, error.type, error.code), (503, "server_error", "draining"))
+                self.assertGreaterEqual(int(error.response.headers["Retry-After"]), 1)
+            chunks = list(stream)
+            finished = [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason]
+            self.assertEqual(finished, ["length"] * n)
+            self.assertEqual(chunks[-1].usage.completion_tokens, n * n_tokens)
+            self.assertEqual(server.process.wait(SECONDS), 0)
 
 
 if __name__ == "__main__":
