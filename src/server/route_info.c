@@ -118,7 +118,9 @@ static void reply_file(struct http_exchange *exchange, const struct web_file *fi
 
 void route_openapi(struct server *server, struct http_exchange *exchange, const struct caller *caller) {
     (void)server, (void)caller;
-    reply_file(exchange, find_file("/openapi.json"));
+    const struct web_file *file = find_file("/openapi.json");
+    ASSERT(file != NULL); /* it is built in */
+    reply_file(exchange, file);
 }
 
 bool route_page(struct server *server, struct http_exchange *exchange) {
