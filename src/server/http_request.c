@@ -302,6 +302,7 @@ void http_connection_read(struct http_exchange *connection) {
         default: goes_on = false; break;
         }
     connection->is_reading = false;
+    http_connection_pause(connection);
 }
 
 const char *http_method(const struct http_exchange *exchange) {

@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "server/http_connection.h"
 
-enum { MAX_KEPT = 8, MAX_STATUSES = 64, PATIENCE_SECONDS = 30 };
+enum { MAX_KEPT = 8, MAX_STATUSES = 256, PATIENCE_SECONDS = 30 };
 
 /* A server whose paths are: /echo (replies "METHOD PATH BODY"), /later (is kept in `kept`), /stream (three
  * pieces), /big (BIG bytes). */

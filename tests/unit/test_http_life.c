@@ -118,6 +118,37 @@ static void a_client_hangs_up(void **state) {
     rig_close(&rig);
 }
 
+/* More is pipelined than the server reads ahead, so that it does not read on to the client's end. */
+static void a_client_hangs_up_behind_what_is_not_read(void **state) {
+    (void)state;
+    char request[3000];
+    snprintf(request, sizeof request, "GET /echo HTTP/1.1\r\nHost: a\r\nPadding: %02800d\r\n\r\n", 0);
+    for (int leaves = 0; leaves < 2; leaves++) {
+        struct rig rig;
+        struct client client;
+        size_t n = 1, n_bytes = strlen(GET("/later"));
+        rig_open(&rig, rig_limits());
+        client_open(&client, &rig, true);
+        client_send(&client, GET("/later"));
+        for (; n_bytes < HTTP_READ_AHEAD + (32 << 10); n_bytes += strlen(request), n++)
+            client_send(&client, request);
+        AWAIT(&rig, rig.n_kept == 1 && rig.kept[0]->is_paused);
+        rig_turn(&rig);
+        assert_int_equal(rig.n_closed, 0);
+        if (!leaves) {
+            reply_echo(rig.kept[0]);
+            AWAIT(&rig, rig.n_requests == n);
+        }
+        client_close(&client);
+        if (leaves) {
+            AWAIT(&rig, rig.n_closed == 1);
+            assert_string_equal(rig.why, "the client closed the connection");
+            assert_int_equal(rig.n_requests, 1);
+        }
+        rig_close(&rig);
+    }
+}
+
 /* Whoever asks and closes its end has its replies. */
 static void a_client_closes_its_end(void **state) {
     (void)state;
@@ -318,6 +349,7 @@ int main(void) {
         cmocka_unit_test(continue_is_said_where_it_is_waited_for),
         cmocka_unit_test(an_end_behind_an_empty_buffer),
         cmocka_unit_test(a_client_hangs_up),
+        cmocka_unit_test(a_client_hangs_up_behind_what_is_not_read),
         cmocka_unit_test(a_client_closes_its_end),
         cmocka_unit_test(one_connection_too_many),
         cmocka_unit_test(the_server_stops),
