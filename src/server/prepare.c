@@ -60,6 +60,7 @@ static int encode_prompts(struct generation *generation) {
     if (generation->prompts == NULL) return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < generation->n_prompts; i++) {
         struct token_list *list = &generation->prompts[i];
+        list->most = generation->server->opts.max_tokens;
         TRY(is_text ? prepare_text(generation->server, &ask->prompts[i], list)
                     : prepare_conversation(generation->server, ask, generation->created_s, list));
         TRY(engine_check_prompt(generation->server->opts.engine, list->ids, (uint32_t)list->n));

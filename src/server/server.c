@@ -104,6 +104,7 @@ static int open_parts(struct server *server) {
     TRY(service_open(&server->service, opts->engine, after_step, server));
     struct http_opts http = opts->http;
     http.on_request = route_dispatch;
+    http.write_refusal = route_write_refusal;
     http.on_none_left = on_none_left;
     http.on_status = account_status;
     http.user = server;
