@@ -69,6 +69,27 @@ void attend_decoded(enum codec_id k, enum codec_id v, struct attention_rows *row
     }
 }
 
+void attend_control(const struct kernel_set *kernels, enum codec_id k, enum codec_id v,
+                    struct attention_rows *rows, const struct attention_tile *tile) {
+    enum { AREA = BLOCK_TOKENS * CODEC_MAX_DIM };
+    float areas[2][ATTENTION_TILE_BLOCKS * AREA], line[CODEC_MAX_DIM];
+    const struct codec *f32 = codec_get(CODEC_f32);
+    struct attention_tile decoded = *tile;
+    ASSERT(rows->head_dim <= CODEC_MAX_DIM);
+    for (unsigned block = 0; block < ATTENTION_TILE_BLOCKS; block++) {
+        decoded.k[block] = areas[0] + (size_t)block * AREA;
+        decoded.v[block] = areas[1] + (size_t)block * AREA;
+        decoded.next_k[block] = NULL;
+        for (unsigned slot = 0; slot < BLOCK_TOKENS && is_seen_by_any(rows, tile, block); slot++) {
+            codec_get(k)->decode_k(tile->k[block], slot, line, rows->head_dim);
+            f32->encode_k(areas[0] + (size_t)block * AREA, slot, line, rows->head_dim);
+            codec_get(v)->decode_v(tile->v[block], slot, line, rows->head_dim);
+            f32->encode_v(areas[1] + (size_t)block * AREA, slot, line, rows->head_dim);
+        }
+    }
+    kernels->attend_tile[CODEC_f32](rows, &decoded);
+}
+
 /* 16 bits of a row: 127 * 257 is the largest number whose low byte, signed, leaves a signed high byte. */
 static void prepare_row(struct attention_codes *codes, unsigned r, const float *q, unsigned head_dim) {
     enum { MOST = 127 * 257 };

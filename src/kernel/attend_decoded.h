@@ -8,10 +8,16 @@
 /* As kernel_set.attend_tile. */
 void attend_decoded(enum codec_id k, enum codec_id v, struct attention_rows *rows,
                     const struct attention_tile *tile);
+/* The same by way of f32 areas and the set's kernel for them: for controls (codec.h), to measure in minutes.
+ */
+void attend_control(const struct kernel_set *kernels, enum codec_id k, enum codec_id v,
+                    struct attention_rows *rows, const struct attention_tile *tile);
 /* Adds a tile with whatever the set has for these codecs. */
 static inline void attend_tile(const struct kernel_set *kernels, enum codec_id k, enum codec_id v,
                                struct attention_rows *rows, const struct attention_tile *tile) {
-    if (k == v && kernels->attend_tile[k] != NULL)
+    if (k >= CODEC_COUNT || v >= CODEC_COUNT)
+        attend_control(kernels, k, v, rows, tile);
+    else if (k == v && kernels->attend_tile[k] != NULL)
         kernels->attend_tile[k](rows, tile);
     else if (kernels->attend_tile[k] == NULL && kernels->attend_tile[v] == NULL)
         kernels->attend_codes(k, v, rows, tile);
