@@ -19,6 +19,7 @@
     X(bench, "speed, beside this machine's own limits")                                                      \
     X(perplexity, "quality on a text, and how far a lossy change moves it")                                  \
     X(kv, "what a server has cached, pinned and dropped")                                                    \
+    X(quality, "what lossy storage of the KV cache costs, beside controls")                                  \
     X(pull, "fetch a model from Hugging Face or another server")                                             \
     X(list, "the models in the cache folder")                                                                \
     X(rm, "remove a model from the cache folder")

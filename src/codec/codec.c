@@ -6,11 +6,12 @@
 
 #define X(name) extern const struct codec codec_##name;
 CODEC_LIST(X)
+CODEC_CONTROL_LIST(X)
 #undef X
 
-static const struct codec *const codecs[CODEC_COUNT] = {
+static const struct codec *const codecs[CODEC_ALL_COUNT] = {
 #define X(name) [CODEC_##name] = &codec_##name,
-    CODEC_LIST(X)
+    CODEC_LIST(X) CODEC_CONTROL_LIST(X)
 #undef X
 };
 

@@ -29,6 +29,9 @@
 #define CODEC_ROW_LIST(X) CODEC_FLOAT_LIST(X) X(q8)
 #define CODEC_BLOCK_LIST(X) X(q4) X(q3)
 #define CODEC_LIST(X) CODEC_ROW_LIST(X) CODEC_BLOCK_LIST(X)
+/* Codecs to measure others against (cabinet quality), not to store with: no rule of --kv names them, kernel
+ * sets have nothing for them. */
+#define CODEC_CONTROL_LIST(X) X(plain4)
 
 /* Largest head of codecs that are made from others' rows. */
 enum { CODEC_MAX_DIM = 512 };
@@ -37,7 +40,12 @@ enum codec_id {
 #define X(name) CODEC_##name,
     CODEC_LIST(X)
 #undef X
-        CODEC_COUNT
+        CODEC_COUNT, /* of those that can be chosen; controls come behind it */
+    CODEC_BEFORE_CONTROLS = CODEC_COUNT - 1,
+#define X(name) CODEC_##name,
+    CODEC_CONTROL_LIST(X)
+#undef X
+        CODEC_ALL_COUNT
 };
 
 struct codec {

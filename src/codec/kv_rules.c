@@ -111,6 +111,12 @@ static int parse_rule(struct piece piece, struct kv_rule *rule) {
     return parse_setting((struct piece){selector.end + 1, piece.end}, rule);
 }
 
+static const struct kv_rule rule_for_all = {.selects_full = true,
+                                            .selects_window = true,
+                                            .sets_k = true,
+                                            .sets_v = true,
+                                            .last_layer = KV_MAX_LAYERS};
+
 int kv_rules_parse(struct kv_rules *rules, const char *text) {
     *rules = (struct kv_rules){0};
     if (text == NULL) text = "f16";
@@ -119,11 +125,7 @@ int kv_rules_parse(struct kv_rules *rules, const char *text) {
     snprintf(rules->text, sizeof rules->text, "%s", text);
     struct piece piece = piece_until(text, ',');
     rules->n = 1;
-    rules->rules[0] = (struct kv_rule){.selects_full = true,
-                                       .selects_window = true,
-                                       .sets_k = true,
-                                       .sets_v = true,
-                                       .last_layer = KV_MAX_LAYERS};
+    rules->rules[0] = rule_for_all;
     if (!format_of(piece, &rules->rules[0].codecs)) return refuse_format(piece);
     while (*piece.end == ',') {
         piece = piece_until(piece.end + 1, ',');
@@ -135,9 +137,9 @@ int kv_rules_parse(struct kv_rules *rules, const char *text) {
 }
 
 struct kv_rules kv_rules_of(enum codec_id codec) {
-    struct kv_rules rules;
-    int result = kv_rules_parse(&rules, codec_get(codec)->name);
-    ASSERT(result == 0);
+    struct kv_rules rules = {.n = 1, .rules = {rule_for_all}};
+    snprintf(rules.text, sizeof rules.text, "%s", codec_get(codec)->name);
+    rules.rules[0].codecs = kv_codecs_both(codec);
     return rules;
 }
 

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "codec/coded.h"
+#include "kernel/attend_control.h"
 #include "kernel/attention_plan.h"
 
 /* A thread: the unit that it works on, the one after it, and the unit's rows. */
@@ -125,7 +126,10 @@ static void attend_run(const struct worker *w, struct strip *strip, struct atten
     tile->end = row_end;
     tile->k_codec = run->areas->codecs.k;
     tile->v_codec = run->areas->codecs.v;
-    w->plan->kernels->attend_tile(&strip->rows, tile);
+    if (tile->k_codec < CODEC_COUNT && tile->v_codec < CODEC_COUNT)
+        w->plan->kernels->attend_tile(&strip->rows, tile);
+    else
+        attend_control(w->plan->kernels, &strip->rows, tile);
 }
 
 /* The tile at `key` of a group that converts: blocks as they are stored, the first alone as it may be of

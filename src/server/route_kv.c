@@ -45,6 +45,7 @@ struct kv_job {
 
 static int encode_prefix(struct kv_job *job) {
     struct token_list *list = &job->prefix;
+    list->most = job->server->opts.max_tokens;
     const struct ask *ask = job->ask.ask;
     if (ask != NULL && ask->n_prompts > 0) return prepare_text(job->server, &ask->prompts[0], list);
     if (ask != NULL) return prepare_conversation(job->server, ask, (int64_t)time(NULL), list);
