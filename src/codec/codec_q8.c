@@ -1,4 +1,6 @@
-/* q8: 8-bit codes with one scale a row, its largest magnitude / 127. Rows are written one by one.
+/* q8: 8-bit codes with one scale a row, its largest magnitude / 127. Rows are written one by one. They should
+ * come rotated: a few large dimensions of K make the scale coarse for all others, which costs three times as
+ * much.
  *
  *   K: | s8 [head_dim / 4][32 slots][4] | f32 [32 slots] scale |
  *   V: | s8 [8][columns][4 slots]       | f32 [32 slots] scale |      of head size 64: 2048 + 128 bytes each
@@ -45,6 +47,7 @@ CODEC_CODED_DEFINE(q8)
 const struct codec codec_q8 = {
     .name = "q8",
     .is_row = true,
+    .wants_rotation = true,
     .dim_multiple = 4,
     .k_bytes = k_bytes,
     .v_bytes = v_bytes,

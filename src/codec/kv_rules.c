@@ -45,7 +45,7 @@ static bool format_of(struct piece piece, struct kv_codecs *codecs) {
     int codec = codec_of(piece);
     if (codec >= 0) *codecs = kv_codecs_both((enum codec_id)codec);
     if (codec < 0 && is_word(piece, "k8v4")) {
-        *codecs = (struct kv_codecs){CODEC_f16, CODEC_bf16};
+        *codecs = (struct kv_codecs){CODEC_q8, CODEC_q4};
         return true;
     }
     return codec >= 0;
