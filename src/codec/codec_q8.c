@@ -1,5 +1,6 @@
-/* q8: 8-bit codes with one scale a row, its largest magnitude / 127. Rows are written one by one.
- * Rotated they lose a third as much: otherwise a few large dimensions of K make the scale coarse for all.
+/* q8: 8-bit codes with one scale a row, its largest magnitude / 127. Rows are written one by one. They should
+ * come rotated: a few large dimensions of K make the scale coarse for all others, which costs three times as
+ * much.
  *
  *   K: | s8 [head_dim / 4][32 slots][4] | f32 [32 slots] scale |
  *   V: | s8 [8][columns][4 slots]       | f32 [32 slots] scale |      of head size 64: 2048 + 128 bytes each
