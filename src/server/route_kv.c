@@ -98,8 +98,8 @@ static bool is_meant(struct kv_job *job, uint64_t salt) {
 /* The prefix, or without one everything, of a salt. */
 static void drop(struct kv_job *job, struct kv_cache *kv, uint64_t salt) {
     const struct token_list *prefix = &job->prefix;
-    job->bytes += prefix->n > 0 ? kv_forget(kv, prefix->ids, (uint32_t)prefix->n, salt)
-                                : kv_drop(kv, NULL, 0, salt);
+    job->bytes +=
+        prefix->n > 0 ? kv_forget(kv, prefix->ids, (uint32_t)prefix->n, salt) : kv_drop(kv, NULL, 0, salt);
 }
 
 /* Of every salt that the label means. What is in use or pinned stays, and so does its entry. */
