@@ -118,7 +118,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     case OPTION_RETAIN:
         opts->session.retain = evict_find(argument);
         if (opts->session.retain == NULL)
-            argp_error(state, "--retain '%s' is none of %s", argument, evict_names());
+            argp_failure(state, EXIT_USAGE, 0, "--retain '%s' is none of %s", argument, evict_names());
         return 0;
     case OPTION_API_KEY_FILE: opts->api_key_file = argument; return 0;
     case OPTION_ADMIN_KEY_FILE: opts->admin_key_file = argument; return 0;

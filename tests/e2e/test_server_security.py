@@ -188,6 +188,7 @@ class Listening(CabinetTest):
             port = taken.getsockname()[1]
             self.refused("serve", MODEL, "--port", str(port), says=(str(port), "in use"))
         self.refused("serve", MODEL, "--port", "0", "--api-key-file", self.folder / "none", says=("none",))
+        self.refused("serve", MODEL, "--port", "0", "--retain", "fifo", says=("fifo", "lru, lfu, cost"), code=2, begins="cabinet serve: ")
         self.refused("serve", MODEL, "--port", "0", "--api-key-file", self.file("keys", b"secret key\n"), says=("line 1",))
         self.refused("serve", MODEL, "--port", "0", "--tls-cert", self.file("a", b"x"), "--tls-key", self.file("b", b"x"), says=("--tls-cert",))
 
