@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "codec/codec.h"
+#include "codec/kv_window.h"
 
 enum { KV_MAX_LAYERS = 512, KV_MAX_GROUPS = 4 };
 #define PAYLOAD_NONE UINT64_MAX
@@ -88,14 +89,6 @@ static inline size_t kv_layer_bytes_per_token(const struct kv_layer *layer) {
     const struct kv_areas *areas = &layer->areas[KV_SEALED];
     return layer->n_kv_heads * (areas->k_bytes + areas->v_bytes) / BLOCK_TOKENS;
 }
-
-/* The first position that a token at `position` sees: what lies before it is *passed*. */
-static inline uint32_t kv_window_begin(uint32_t window, uint32_t position) {
-    return window == 0 || position < window ? 0 : position - window + 1;
-}
-/* Most blocks that a sequence of n_tokens holds in the group while it grows by up to n_step tokens at once.
- */
-uint64_t kv_group_blocks(const struct kv_group *group, uint64_t n_tokens, uint32_t n_step);
 
 /* Bytes of a layer in a payload of a class. */
 static inline size_t kv_form_bytes(const struct kv_layer *layer, enum kv_class class) {
