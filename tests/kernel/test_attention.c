@@ -364,6 +364,7 @@ static void shared_keys_do_not_change_bits(void **state) {
                                         .n_sequences = N_SEQUENCES,
                                         .window = some_windows[turn % COUNT(some_windows)],
                                         .softcap = turn % 4 == 1 ? 20 : 0};
+        if (!takes_dim(shape.codecs, shape.head_dim)) shape.codecs = pairs[F16_PAIR];
         size_t from[N_SEQUENCES] = {0}, n_shared[N_SEQUENCES] = {0};
         for (size_t s = 0; s < N_SEQUENCES; s++) {
             uint64_t random = rng_u64(turn, s);
