@@ -51,6 +51,11 @@ bench: build ## speed of the demo model beside this machine's limits
 	$(FETCH) models
 	$(CABINET) bench smollm2 -d 0,4096 -b 1,4
 
+quality: build ## what each format of the KV cache costs the demo model (an hour)
+	$(SETUP) build texts
+	$(FETCH) models texts
+	$(CABINET) quality smollm2
+
 bench-peer: build ## side by side with llama.cpp, which it builds the first time (10 minutes)
 	$(SETUP) build peer
 	$(FETCH) models gemma
@@ -81,4 +86,4 @@ format: ## clang-format on all C files
 clean: ## remove the build folders (what was fetched stays)
 	rm -rf build build-asan build-tsan
 
-.PHONY: help demo build check asan tsan fuzz soak bench bench-peer bench-serve goldens check-fresh third-party format clean
+.PHONY: help demo build check asan tsan fuzz soak bench quality bench-peer bench-serve goldens check-fresh third-party format clean

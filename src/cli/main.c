@@ -19,6 +19,7 @@ static void print_help(FILE *stream) {
           "  cabinet inspect smollm2                         what a conversation will cost to remember\n"
           "  cabinet bench smollm2 -d 0,4096                 speed at two context depths\n"
           "  cabinet perplexity smollm2 -f text.txt          quality on a text\n"
+          "  cabinet quality smollm2 --quick                 what each format of the KV cache costs\n"
           "  cabinet kv http://127.0.0.1:8080                what a server has cached of yours\n"
           "  cabinet pull OWNER/REPO:Q4_K_M                  a model from Hugging Face\n\n"
           "`cabinet VERB --help` tells a verb's options.\n",

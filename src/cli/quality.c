@@ -40,8 +40,7 @@ static const struct argp_option options[] = {
      ", as far as the model's heads can be stored so)",
      1},
     {"file", 'f', "FILE", 0,
-     "a text, UTF-8; may be given several times (default: the texts that `tools/fetch.py texts` provides)",
-     1},
+     "a text, UTF-8; may be given several times (default: the texts that `make quality` provides)", 1},
     {"ctx", OPTION_CTX, "TOKENS", 0,
      "length of a window (default 8192, or the model's own context if shorter)", 1},
     {"windows", OPTION_WINDOWS, "N", 0, "windows of each text (default 1)", 1},
@@ -221,7 +220,7 @@ static int read_texts(struct study *study) {
         snprintf(path, sizeof path, "%s/../texts/%s.txt", folder, names[i]);
         if (access(path, R_OK) != 0)
             return ERR(NOT_FOUND,
-                       "there are no texts yet: `make texts` provides them, or name your own with -f FILE");
+                       "there are no texts yet: `make quality` provides them, or name your own with -f FILE");
         TRY(read_text(study, path));
     }
     return 0;
@@ -345,8 +344,8 @@ static int run_recall(struct study *study) {
                     study->texts[0].ids + has_bos, study->texts[0].n - has_bos, study->opts->n_contexts));
     for (unsigned i = 0; i < n_lengths; i++)
         for (int task = 0; task < RECALL_TASKS; task++)
-            if (recall_is_possible(&recall, (enum recall_task)task, lengths[i] - 1))
-                TRY(ask_all(study, &recall, (enum recall_task)task, lengths[i] - 1));
+            if (recall_is_possible(&recall, (enum recall_task)task, lengths[i]))
+                TRY(ask_all(study, &recall, (enum recall_task)task, lengths[i]));
     return 0;
 }
 

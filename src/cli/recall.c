@@ -120,7 +120,7 @@ static token_id random_token(const struct recall *recall, uint64_t counter) {
 
 static int ask_repeat(struct asking *asking, uint32_t n_tokens, uint32_t turn) {
     TRY(append_bos(asking));
-    uint32_t first = (uint32_t)asking->prompt.n, half = (n_tokens - first) / 2;
+    uint32_t first = (uint32_t)asking->prompt.n, half = (n_tokens - 1 - first) / 2;
     for (uint32_t i = 0; i < half; i++)
         TRY(token_list_append(&asking->prompt, random_token(asking->recall, turn * 1000003u + i)));
     for (uint32_t i = 0; i + 1 < half; i++)
@@ -179,7 +179,7 @@ enum { QUESTION_TOKENS = 24 }; /* at most, as these names and words come out in 
 
 /* The deepest sentence first, so that the next context can go on from what it shares with this one. */
 static int ask_passkey(struct asking *asking, uint32_t n_tokens, uint32_t turn) {
-    uint32_t end = n_tokens - QUESTION_TOKENS, n = asking->recall->n_contexts;
+    uint32_t end = n_tokens - 1 - QUESTION_TOKENS, n = asking->recall->n_contexts;
     unsigned word = (unsigned)(rng_u64(SEED + 2, turn) % RECALL_CHOICES);
     size_t at = 0;
     TRY(append_bos(asking));
@@ -191,7 +191,7 @@ static int ask_passkey(struct asking *asking, uint32_t n_tokens, uint32_t turn) 
 }
 
 static int ask_lookup(struct asking *asking, uint32_t n_tokens, uint32_t turn) {
-    uint32_t end = n_tokens - QUESTION_TOKENS,
+    uint32_t end = n_tokens - 1 - QUESTION_TOKENS,
              piece = (end - RECALL_CHOICES * QUESTION_TOKENS) / (RECALL_CHOICES + 1);
     size_t at = (size_t)turn * n_tokens;
     unsigned shift = (unsigned)(rng_u64(SEED + 3, turn) % RECALL_CHOICES);

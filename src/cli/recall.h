@@ -38,7 +38,7 @@ bool recall_is_possible(const struct recall *recall, enum recall_task task, uint
 struct recall_score {
     uint32_t n_questions, n_right;
 };
-/* Asks one setting of a line-up. */
+/* Asks one setting of a line-up, in contexts of less than n_tokens, question included. */
 int recall_ask(const struct recall *recall, enum recall_task task, uint32_t n_tokens, struct lineup *lineup,
                unsigned setting, struct recall_score *score);
 
