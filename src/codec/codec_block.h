@@ -96,7 +96,7 @@ BLOCK_INLINE f16_bits encode_row(const struct block_levels *levels, const float 
         memset(indices, 0, n);
         return scale < CODED_LEAST_SCALE ? 0 : 0x7e00;
     }
-    for (int round = 0; round < 2; round++) scale = fit_row(levels, row, n, scale, indices);
+    for (int round = 0; round < 4; round++) scale = fit_row(levels, row, n, scale, indices);
     return f16_from_f32(scale < 65504 ? scale : 65504);
 }
 
