@@ -162,14 +162,14 @@ static double relative_error(enum codec_id id, bool is_v, unsigned dim, float si
     return error / (SLOTS * dim) / pow((double)size, 2);
 }
 
-/* Max's tables give 0.009497 for 16 levels of a Gaussian, 0.03454 for 8. A row's own scale takes off a
- * little. */
+/* Max's tables give 0.009497 for 16 levels of a Gaussian, 0.03454 for 8. A row's own scale takes off up
+ * to a quarter. */
 static void levels_cost_what_is_known_of_gaussians(void **state) {
     (void)state;
     const struct {
         enum codec_id id;
         double least, most;
-    } expected[] = {{CODEC_q4, 0.0080, 0.0102}, {CODEC_q3, 0.0295, 0.037}};
+    } expected[] = {{CODEC_q4, 0.0072, 0.0102}, {CODEC_q3, 0.027, 0.037}};
     for (size_t i = 0; i < 2; i++)
         for (unsigned dim = 64; dim <= 256; dim *= 2)
             for (int is_v = 0; is_v < 2; is_v++)
