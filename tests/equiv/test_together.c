@@ -66,6 +66,7 @@ static void write_prompts(uint32_t n_shared, bool is_nested) {
     for (uint32_t u = 0; u < N_USERS; u++) {
         uint32_t n_alike = is_nested && u >= N_USERS / 2 ? n_shared / 2 : n_shared;
         users[u].n_prompt = n_shared + 3 + 29 * u;
+        assert_true(users[u].n_prompt < MAX_TOKENS);
         for (uint32_t i = 0; i < users[u].n_prompt; i++)
             users[u].prompt[i] = (token_id)(rng_u64(i < n_alike ? 0 : u + 1, i) % model.description.n_vocab);
     }
@@ -148,7 +149,7 @@ static void users_of_a_prompt_and_of_its_beginning_are_as_alone(void **state) {
 /* The formula for a decode step of users of one prompt gives the bytes that the step counted. */
 static void the_formula_is_what_is_read(void **state) {
     (void)state;
-    for (uint32_t n_shared = 0; n_shared <= 832; n_shared += 64) {
+    for (uint32_t n_shared = 0; n_shared <= 768; n_shared += 64) {
         write_prompts(n_shared, false);
         (void)kv_evict(engine_kv(engine), UINT64_MAX);
         for (uint32_t u = 0; u < N_USERS; u++) users[u].n_prompt = n_shared + 3;
