@@ -67,6 +67,11 @@ bench-serve: build ## many conversations beside llama-server, which it builds th
 	$(FETCH) models
 	@$(PYTHON) bench/serve.py
 
+bench-load: build ## the same load by a program of others (AIPerf: 1.2 GB the first time)
+	$(SETUP) build peer
+	$(FETCH) models
+	@$(PYTHON) bench/independent.py
+
 goldens: build ## recompute tests/golden/ with independent programs (compiles llama.cpp)
 	$(SETUP) build goldens
 	$(FETCH) models templates gemma
@@ -86,4 +91,4 @@ format: ## clang-format on all C files
 clean: ## remove the build folders (what was fetched stays)
 	rm -rf build build-asan build-tsan
 
-.PHONY: help demo build check asan tsan fuzz soak bench quality bench-peer bench-serve goldens check-fresh third-party format clean
+.PHONY: help demo build check asan tsan fuzz soak bench quality bench-peer bench-serve bench-load goldens check-fresh third-party format clean

@@ -7,11 +7,19 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "cli/bench.h"
 #include "cli/cli.h"
 #include "cli/machine.h"
-#include "cli/session.h"
 
-enum { OPTION_JSON = 256, MAX_LIST = 32, MAX_REPS = 100 };
+enum {
+    OPTION_JSON = 256,
+    OPTION_SHARED,
+    OPTION_USERS,
+    MAX_LIST = BENCH_MAX_LIST,
+    MAX_REPS = BENCH_MAX_REPS,
+    DEFAULT_PREFILL = 512,
+    DEFAULT_USERS = 32
+};
 
 static const struct argp_option options[] = {
     {"prefill", 'p', "TOKENS", 0, "prompt tokens of a prefill (default 512; 0: none)", 0},
@@ -19,16 +27,13 @@ static const struct argp_option options[] = {
     {"depths", 'd', "LIST", 0, "tokens already in the context, such as 0,2048 (default 0)", 0},
     {"batches", 'b', "LIST", 0, "sequences that decode together, such as 1,4,16 (default 1)", 0},
     {"repetitions", 'r', "R", 0, "rounds; medians are printed (default 5)", 0},
+    {"shared-prompt", OPTION_SHARED, "TOKENS", 0,
+     "measure users who have a prompt of so many tokens in common beside the same users with copies of their "
+     "own, instead of prefill and decode at depths",
+     0},
+    {"users", OPTION_USERS, "N", 0, "of a shared prompt (default 32)", 0},
     {"json", OPTION_JSON, 0, 0, "print one JSON object (docs/json.md)", 0},
     {0},
-};
-
-struct bench_opts {
-    struct session_opts session;
-    uint32_t n_prefill, n_decode, n_reps;
-    uint32_t depths[MAX_LIST], batches[MAX_LIST];
-    size_t n_depths, n_batches;
-    bool is_json;
 };
 
 static size_t parse_list(struct argp_state *state, const char *what, char *text, uint64_t low, uint64_t high,
@@ -42,6 +47,21 @@ static size_t parse_list(struct argp_state *state, const char *what, char *text,
     return n;
 }
 
+/* Whether what was asked for goes together; fills in what was not. */
+static void check_kind(struct argp_state *state, struct bench_opts *opts) {
+    bool is_sweep = opts->n_prefill != UINT32_MAX || opts->n_depths > 0 || opts->n_batches > 0;
+    if (opts->n_shared > 0 && is_sweep)
+        argp_error(state, "-p, -d and -b do not go together with --shared-prompt");
+    if (opts->n_shared > 0 && opts->n_decode == 0)
+        argp_error(state, "--shared-prompt needs decode steps: -n");
+    if (opts->n_shared == 0 && opts->n_users > 0) argp_error(state, "--users needs --shared-prompt");
+    if (opts->n_prefill == UINT32_MAX) opts->n_prefill = DEFAULT_PREFILL;
+    if (opts->n_depths == 0) opts->depths[opts->n_depths++] = 0;
+    if (opts->n_batches == 0) opts->batches[opts->n_batches++] = 1;
+    if (opts->n_users == 0) opts->n_users = DEFAULT_USERS;
+    if (opts->n_prefill == 0 && opts->n_decode == 0) argp_error(state, "-p 0 -n 0 measures nothing");
+}
+
 static error_t parse(int key, char *argument, struct argp_state *state) {
     struct bench_opts *opts = state->input;
     enum { MOST_TOKENS = 1 << 24, MOST_SEQUENCES = 1024 };
@@ -52,11 +72,17 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     case 'r': opts->n_reps = (uint32_t)cli_parse_count(state, "-r", argument, 1, MAX_REPS); return 0;
     case 'd': opts->n_depths = parse_list(state, "-d", argument, 0, MOST_TOKENS, opts->depths); return 0;
     case 'b': opts->n_batches = parse_list(state, "-b", argument, 1, MOST_SEQUENCES, opts->batches); return 0;
+    case OPTION_SHARED:
+        opts->n_shared =
+            (uint32_t)cli_parse_count(state, "--shared-prompt", argument, BLOCK_TOKENS, MOST_TOKENS);
+        return 0;
+    case OPTION_USERS:
+        opts->n_users = (uint32_t)cli_parse_count(state, "--users", argument, 2, MOST_SEQUENCES / 4);
+        return 0;
     case OPTION_JSON: opts->is_json = true; return 0;
     default: break;
     }
-    if (key == ARGP_KEY_END && opts->session.model != NULL && opts->n_prefill == 0 && opts->n_decode == 0)
-        argp_error(state, "-p 0 -n 0 measures nothing");
+    if (key == ARGP_KEY_END && opts->session.model != NULL) check_kind(state, opts);
     return cli_parse_model(key, argument, state, &opts->session.model);
 }
 
@@ -70,6 +96,7 @@ static const struct argp argp = {
     "Examples:\n"
     "  cabinet bench smollm2\n"
     "  cabinet bench smollm2 -d 0,2048,4096 -b 1,16 --kv bf16\n"
+    "  cabinet bench smollm2 --shared-prompt 2048 --users 32 -n 64\n"
     "  cabinet bench model.gguf -p 0 -n 64 --threads 1 --json",
     session_argp_children,
     NULL,
@@ -104,11 +131,7 @@ static int by_value(const void *left, const void *right) {
     return (*a > *b) - (*a < *b);
 }
 
-struct spread {
-    double min, median, max;
-};
-
-static struct spread spread_of(const double *values, size_t n) {
+struct spread spread_of(const double *values, size_t n) {
     double sorted[MAX_LIST * MAX_REPS];
     memcpy(sorted, values, n * sizeof *values);
     qsort(sorted, n, sizeof *sorted, by_value);
@@ -346,14 +369,10 @@ static int run(struct bench *bench) {
 }
 
 int cli_bench(int argc, char **argv) {
-    struct bench_opts opts = {.session = session_defaults(),
-                              .n_prefill = 512,
-                              .n_decode = 128,
-                              .n_reps = 5,
-                              .n_depths = 1,
-                              .batches = {1},
-                              .n_batches = 1};
+    struct bench_opts opts = {
+        .session = session_defaults(), .n_prefill = UINT32_MAX, .n_decode = 128, .n_reps = 5};
     cli_parse(&argp, argc, argv, &opts);
+    if (opts.n_shared > 0) return bench_shared(&opts) < 0 ? cli_fail() : EXIT_SUCCESS;
     struct bench bench = {.opts = &opts};
     int result = run(&bench);
     close_bench(&bench);

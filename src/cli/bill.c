@@ -1,6 +1,7 @@
 #include "cli/bill.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 #include "cli/cli.h"
 #include "kv/kv_usage.h"
@@ -18,7 +19,12 @@ struct bill bill_of(const struct session *session, const struct request *request
         .kv_bytes = kv_held_bytes(engine_kv(session->engine), &request->sequence->kv),
         .kv_bytes_per_token = kv_layout_bytes_per_token(layout),
         .layout = layout,
+        .kv = request->bill,
+        .price = NAN,
     };
+    if (kv_price_is_set(&session->price))
+        bill.price =
+            kv_price_of(&session->price, bill.kv.held, kv_usage(engine_kv(session->engine)).arena_bytes);
     for (unsigned g = 0; g < layout->n_groups; g++)
         bill.group_bytes[g] = kv_group_held_bytes(engine_kv(session->engine), &request->sequence->kv, g);
     double decode_seconds = seconds_between(request->first_token_ns, request->last_token_ns);
@@ -48,6 +54,19 @@ static void print_groups(const struct bill *bill, FILE *stream) {
     }
 }
 
+/* "; wrote 2.1 MiB, read 120 MiB, peak 2.1 MiB, 0.6 MiB s; costs 1.2e-09" */
+static void print_traffic(const struct bill *bill, FILE *stream) {
+    char written[CLI_BYTES_LENGTH], read[CLI_BYTES_LENGTH], peak[CLI_BYTES_LENGTH], held[CLI_BYTES_LENGTH];
+    fprintf(stream, "; wrote %s, read %s, peak %s, %s s",
+            cli_format_bytes(written, (double)bill->kv.written_bytes),
+            cli_format_bytes(read, (double)bill->kv.read_bytes),
+            cli_format_bytes(peak, (double)bill->kv.peak_bytes),
+            cli_format_bytes(held, byte_seconds(bill->kv.held)));
+    if (bill->kv.saved_by_codec > 0)
+        fprintf(stream, ", %s less than f16", cli_format_bytes(held, (double)bill->kv.saved_by_codec));
+    if (!isnan(bill->price)) fprintf(stream, "; costs %.3g", bill->price);
+}
+
 void bill_print(const struct bill *bill, FILE *stream) {
     char held[CLI_BYTES_LENGTH], per_token[CLI_BYTES_LENGTH];
     fprintf(
@@ -58,8 +77,10 @@ void bill_print(const struct bill *bill, FILE *stream) {
         bill->prefill_tokens_per_second, bill->decode_tokens_per_second,
         cli_format_bytes(held, (double)bill->kv_bytes));
     print_groups(bill, stream);
-    fprintf(stream, ", %s B/token, %.0f %% of the last token's reads\n",
+    fprintf(stream, ", %s B/token, %.0f %% of the last token's reads",
             cli_format_count(per_token, bill->kv_bytes_per_token), bill->kv_read_share * 100);
+    print_traffic(bill, stream);
+    fputc('\n', stream);
 }
 
 void bill_add_json(const struct bill *bill, json_t *object) {
@@ -79,6 +100,15 @@ void bill_add_json(const struct bill *bill, json_t *object) {
                                         "kv_bytes", (json_int_t)bill->group_bytes[g]));
     }
     json_object_set_new(object, "kv_groups", groups);
+    const struct kv_bill *kv = &bill->kv;
+    json_t *details = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I}", "computed_tokens", (json_int_t)kv->computed_tokens,
+        "reused_tokens", (json_int_t)bill->cached_tokens, "written_bytes", (json_int_t)kv->written_bytes,
+        "read_bytes", (json_int_t)kv->read_bytes, "peak_bytes", (json_int_t)kv->peak_bytes, "byte_seconds",
+        byte_seconds(kv->held), "saved_by_sharing_bytes", (json_int_t)kv->saved_by_sharing,
+        "saved_by_codec_bytes", (json_int_t)kv->saved_by_codec);
+    if (!isnan(bill->price)) json_object_set_new(details, "price", json_real(bill->price));
+    json_object_set_new(object, "kv", details);
     json_object_set_new(object, "kv_bytes_per_token", json_integer((json_int_t)bill->kv_bytes_per_token));
     json_object_set_new(object, "kv_read_share", json_real(bill->kv_read_share));
 }

@@ -16,6 +16,8 @@ struct bill {
     const struct kv_layout *layout;      /* borrowed from the session's engine */
     uint64_t group_bytes[KV_MAX_GROUPS]; /* kv_bytes by group of layers */
     uint64_t kv_bytes_per_token;
+    struct kv_bill kv;
+    double price;         /* NAN: there is none */
     double kv_read_share; /* of the bytes read for the last token: KV / (KV + weights) */
 };
 

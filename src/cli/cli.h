@@ -14,9 +14,11 @@
 #define VERB_LIST(X)                                                                                         \
     X(run, "answer a prompt, or chat")                                                                       \
     X(serve, "answer over HTTP: the OpenAI API, and a page")                                                 \
+    X(top, "a running server's cache, live")                                                                 \
     X(inspect, "what a model is, and what its memory will cost")                                             \
     X(bench, "speed, beside this machine's own limits")                                                      \
     X(perplexity, "quality on a text, and how far a lossy change moves it")                                  \
+    X(kv, "what a server has cached, pinned and dropped")                                                    \
     X(quality, "what lossy storage of the KV cache costs, beside controls")                                  \
     X(pull, "fetch a model from Hugging Face or another server")                                             \
     X(list, "the models in the cache folder")                                                                \

@@ -15,10 +15,12 @@ static void print_help(FILE *stream) {
           "  cabinet run smollm2 -p 'Why is the sky blue?'   one answer and its KV bill\n"
           "  cabinet run smollm2                             an interactive chat\n"
           "  cabinet serve smollm2                           the OpenAI API and a page, on port 8080\n"
+          "  cabinet top http://127.0.0.1:8080               a server's cache, live\n"
           "  cabinet inspect smollm2                         what a conversation will cost to remember\n"
           "  cabinet bench smollm2 -d 0,4096                 speed at two context depths\n"
           "  cabinet perplexity smollm2 -f text.txt          quality on a text\n"
           "  cabinet quality smollm2 --quick                 what each format of the KV cache costs\n"
+          "  cabinet kv http://127.0.0.1:8080                what a server has cached of yours\n"
           "  cabinet pull OWNER/REPO:Q4_K_M                  a model from Hugging Face\n\n"
           "`cabinet VERB --help` tells a verb's options.\n",
           stream);

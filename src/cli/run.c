@@ -83,7 +83,10 @@ static error_t parse_sampling(int key, char *argument, struct argp_state *state,
 static error_t parse(int key, char *argument, struct argp_state *state) {
     struct run_opts *opts = state->input;
     switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = &opts->session; return 0;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &opts->session;
+        state->child_inputs[1] = &opts->session.price;
+        return 0;
     case OPTION_CTX:
         opts->session.max_tokens = (uint32_t)cli_parse_count(state, "--ctx", argument, 2, 1u << 27);
         return 0;
@@ -125,7 +128,7 @@ static const struct argp argp = {options,
                                  "  cabinet run smollm2 --system 'Answer in one sentence.' --kv-memory 1G\n"
                                  "  cabinet run OWNER/REPO:Q4_K_M -p 'Hello'\n"
                                  "  cabinet run model.gguf --raw -p 'Once upon a time' -n 50 --seed 7",
-                                 session_argp_children,
+                                 session_price_argp_children,
                                  NULL,
                                  NULL};
 

@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 #include "cli/config_file.h"
 #include "cli/session.h"
+#include "kv/evict_list.h"
 #include "kv/kv_usage.h"
 #include "server/server.h"
 
@@ -31,6 +32,8 @@ enum {
     OPTION_MAX_REQUESTS,
     OPTION_MAX_CONNECTIONS,
     OPTION_STALL_SECONDS,
+    OPTION_SALT_BY,
+    OPTION_RETAIN,
 };
 
 static const struct argp_option options[] = {
@@ -46,9 +49,19 @@ static const struct argp_option options[] = {
      "prompt tokens of one step: N, or as many as at most double the time of a step for those who are being "
      "answered (default auto)",
      0},
+    {"retain", OPTION_RETAIN, "lru|lfu|cost", 0,
+     "what stays in the KV cache when its memory is wanted: what was used last, what was found most often, "
+     "or "
+     "what saves most time by its bytes (default lru)",
+     0},
     {"api-key-file", OPTION_API_KEY_FILE, "FILE", 0,
      "keys of clients, one a line (or one key in CABINET_API_KEY)", 0},
     {"admin-key-file", OPTION_ADMIN_KEY_FILE, "FILE", 0, "keys that may see everybody's figures", 0},
+    {"salt-by", OPTION_SALT_BY, "key|request|none", 0,
+     "who shares cached prefixes: requests of one key and cache_salt, of one cache_salt, or all (default: "
+     "key if "
+     "there are several keys, else request)",
+     0},
     {"tls-cert", OPTION_TLS_CERT, "FILE", 0, "PEM certificate chain: serve HTTPS", 0},
     {"tls-key", OPTION_TLS_KEY, "FILE", 0, "its PEM key", 0},
     {"model-name", OPTION_MODEL_NAME, "NAME", 0, "what clients call the model (default: as given)", 0},
@@ -76,7 +89,10 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     struct serve_opts *opts = state->input;
     enum { MOST_TOKENS = 1 << 24, MOST = 1 << 20 };
     switch (key) {
-    case ARGP_KEY_INIT: state->child_inputs[0] = &opts->session; return 0;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &opts->session;
+        state->child_inputs[1] = &opts->session.price;
+        return 0;
     case OPTION_HOST: opts->server.http.host = argument; return 0;
     case OPTION_PORT:
         opts->server.http.port = (uint16_t)cli_parse_count(state, "--port", argument, 0, 65535);
@@ -99,8 +115,18 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
         if (opts->session.chunk_factor == 0)
             opts->session.chunk_tokens = (uint32_t)cli_parse_count(state, "--chunk", argument, 1, 65536);
         return 0;
+    case OPTION_RETAIN:
+        opts->session.retain = evict_find(argument);
+        if (opts->session.retain == NULL)
+            argp_failure(state, EXIT_USAGE, 0, "--retain '%s' is none of %s", argument, evict_names());
+        return 0;
     case OPTION_API_KEY_FILE: opts->api_key_file = argument; return 0;
     case OPTION_ADMIN_KEY_FILE: opts->admin_key_file = argument; return 0;
+    case OPTION_SALT_BY:
+        if (salt_by_named(argument) < 0)
+            argp_error(state, "--salt-by '%s' is none of key, request and none", argument);
+        opts->server.salt_by = (enum salt_by)salt_by_named(argument);
+        return 0;
     case OPTION_TLS_CERT: opts->server.http.tls_certificate = argument; return 0;
     case OPTION_TLS_KEY: opts->server.http.tls_key = argument; return 0;
     case OPTION_MODEL_NAME: opts->server.model_name = argument; return 0;
@@ -141,7 +167,7 @@ static const struct argp argp = {
     "  CABINET_API_KEY=secret cabinet serve model.gguf --host 0.0.0.0\n"
     "  cabinet serve smollm2 --config cabinet.conf\n"
     "Clients, keys, limits: docs/api.md.",
-    session_argp_children,
+    session_price_argp_children,
     NULL,
     NULL};
 
@@ -224,6 +250,7 @@ static int serve(struct serve_opts *opts) {
     opts->server.engine = session.engine;
     opts->server.model = &session.model;
     opts->server.max_tokens = session.max_tokens;
+    opts->server.price = opts->session.price;
     int result = server_open(&server, &opts->server);
     if (result == 0) {
         print_ready(server, opts, &session);

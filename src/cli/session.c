@@ -38,6 +38,41 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {options, parse, NULL, NULL, NULL, NULL, NULL};
 const struct argp_child session_argp_children[] = {{&argp, 0, NULL, 10}, {0}};
 
+/* ---- prices ---- */
+
+enum { OPTION_PRICE_GB_HOUR = 1280, OPTION_PRICE_HOUR };
+
+static const struct argp_option price_options[] = {
+    {"price-gb-hour", OPTION_PRICE_GB_HOUR, "X", 0,
+     "what 10^9 bytes of KV memory cost an hour: bills say what they come to", 0},
+    {"price-hour", OPTION_PRICE_HOUR, "X", 0,
+     "what the machine costs an hour: bills divide it by their part of the KV memory", 0},
+    {0},
+};
+
+static double parse_price(struct argp_state *state, const char *what, const char *argument) {
+    float price = cli_parse_float(state, what, argument);
+    if (price <= 0) argp_failure(state, EXIT_USAGE, 0, "%s '%s' is no price above 0", what, argument);
+    return (double)price;
+}
+
+static error_t parse_prices(int key, char *argument, struct argp_state *state) {
+    struct kv_price *price = state->input;
+    switch (key) {
+    case OPTION_PRICE_GB_HOUR: price->gb_hour = parse_price(state, "--price-gb-hour", argument); return 0;
+    case OPTION_PRICE_HOUR: price->machine_hour = parse_price(state, "--price-hour", argument); return 0;
+    case ARGP_KEY_END:
+        if (price->gb_hour > 0 && price->machine_hour > 0)
+            argp_error(state, "--price-gb-hour and --price-hour exclude each other");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp price_argp = {price_options, parse_prices, NULL, NULL, NULL, NULL, NULL};
+const struct argp_child session_price_argp_children[] = {
+    {&argp, 0, NULL, 10}, {&price_argp, 0, NULL, 11}, {0}};
+
 static int choose_memory(const struct session_opts *opts, uint64_t *bytes) {
     uint64_t available = mem_available_bytes();
     *bytes = opts->kv_memory_bytes != 0 ? opts->kv_memory_bytes : available / 2;
@@ -73,13 +108,14 @@ static int open_parts(struct session *session, const struct session_opts *opts) 
         .chunk_tokens = opts->chunk_tokens,
         .chunk_factor = opts->chunk_factor,
         .slice_rows = opts->slice_rows,
+        .retain = opts->retain,
         .clock = clock_monotonic(),
     };
     return engine_open(&session->engine, &session->model, session->team, &engine_opts);
 }
 
 int session_open(struct session *session, const struct session_opts *opts) {
-    *session = (struct session){0};
+    *session = (struct session){.price = opts->price};
     int result = open_parts(session, opts);
     if (result < 0) session_close(session);
     return result;

@@ -17,10 +17,13 @@ struct session_opts {
     double chunk_factor; /* see engine_opts, as n_cached */
     uint32_t n_cached;
     uint32_t slice_rows; /* see engine_opts */
+    struct kv_price price;
+    const struct evict_policy *retain;
     struct kv_rules kv;
 };
 
 struct session {
+    struct kv_price price;
     struct team *team;
     struct model model;
     struct engine *engine;
@@ -33,6 +36,8 @@ struct session_opts session_defaults(void);
 /* --kv, --kv-memory and --threads, for a verb's argp: the child's input is its session_opts, which the verb
  * sets in state->child_inputs at ARGP_KEY_INIT. */
 extern const struct argp_child session_argp_children[];
+/* The same and, as second child, prices: its input is a struct kv_price. */
+extern const struct argp_child session_price_argp_children[];
 /* Opens all of it. Errors name what and how much. */
 int session_open(struct session *session, const struct session_opts *opts);
 void session_close(struct session *session);

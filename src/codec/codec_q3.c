@@ -1,25 +1,10 @@
-/* q3, experimental: 3 bits for a number of a rotated row. Levels as in q4 (Max's table: 0.2451, 0.7560,
- * 1.3439, 2.1520 standard deviations), times 59.015. */
-#include "codec/code_layout.h"
+/* q3, an experiment: 3-bit indices into 8 levels, f16 scales, written a block at a time.
+ *
+ *   K: | u2 [head_dim / 16][32 slots][4] x 4 | u1 [head_dim / 32][32 slots][4] x 8 | f16 [32 slots] scale |
+ *      | s8 [head_dim] mean | f32 mean scale |
+ *   V: | u2 [2][head_dim][4 slots] x 4 | u1 [head_dim][4 slots] x 8 | f16 [32 slots] scale |
+ *
+ * of head size 64: 960 bytes (768 + 64 + 64 + 4, filled up) and 832. */
+#include "codec/codec_block.h"
 
-const int8_t code_levels_q3[8] = {-127, -79, -45, -14, 14, 45, 79, 127};
-
-#define CODEC_LEVELS code_levels_q3
-enum { N_LEVELS = 8, K_CHUNK = CODE_Q3_CHUNK, V_CHUNK = 48 };
-#define CODES_PER_SIGMA 59.015f
-
-static void pack(uint8_t *chunk, unsigned element, unsigned index, unsigned n_elements) {
-    unsigned quarter = n_elements / 4;
-    chunk[element % quarter] |= (uint8_t)((index & 3) << (2 * (element / quarter)));
-    chunk[quarter + element / 8] |= (uint8_t)((index >> 2) << (element % 8));
-}
-
-static unsigned unpack(const uint8_t *chunk, unsigned element, unsigned n_elements) {
-    unsigned quarter = n_elements / 4;
-    unsigned low = chunk[element % quarter] >> (2 * (element / quarter)) & 3;
-    return low | (chunk[quarter + element / 8] >> (element % 8) & 1) << 2;
-}
-
-#include "codec/codec_levels.h"
-
-CODEC_LEVELS_DEFINE(q3);
+CODEC_BLOCK_DEFINE(q3, 2.1520f)

@@ -1,73 +1,48 @@
-/* q8: 8 bits for a number of a rotated row, and one scale for the row (code_layout.h). Unrotated, a few large
- * dimensions of K make the scale coarse for all others: three times the loss. */
-#include <math.h>
+/* q8: 8-bit codes with one scale a row, its largest magnitude / 127. Rows are written one by one. They should
+ * come rotated: a few large dimensions of K make the scale coarse for all others, which costs three times as
+ * much.
+ *
+ *   K: | s8 [head_dim / 4][32 slots][4] | f32 [32 slots] scale |
+ *   V: | s8 [8][columns][4 slots]       | f32 [32 slots] scale |      of head size 64: 2048 + 128 bytes each
+ */
+#include "codec/codec_coded.h"
 
-#include "codec/code_layout.h"
-
-static size_t k_bytes(unsigned head_dim) {
-    return code_align((size_t)code_k_chunks(head_dim) * CODE_Q8_CHUNK + BLOCK_TOKENS * sizeof(f16_bits));
-}
-
-static size_t v_bytes(unsigned head_dim) {
-    return code_align((size_t)code_v_chunks(head_dim) * 128 + BLOCK_TOKENS * sizeof(f16_bits));
-}
-
-/* The scale of a row: its largest number, or NaN if that is not finite. */
-static f16_bits scale_of(const float *row, unsigned head_dim) {
-    float largest = 0;
-    for (unsigned i = 0; i < head_dim; i++) {
-        float magnitude = fabsf(row[i]);
-        if (!(magnitude <= 3e38f)) return f16_from_f32(NAN);
-        largest = magnitude > largest ? magnitude : largest;
+/* Writes the row's codes, returns its scale. */
+static float encode_row(const float *row, unsigned n, int8_t *codes) {
+    uint32_t largest_bits = 0; /* as integers magnitudes compare too, and NaN is the largest */
+    for (unsigned i = 0; i < n; i++) {
+        uint32_t bits = bits_of_float(row[i]) & 0x7fffffffu;
+        largest_bits = bits > largest_bits ? bits : largest_bits;
     }
-    return f16_from_f32(largest < 65504.0f ? largest : 65504.0f);
+    const float largest = float_of_bits(largest_bits), scale = largest / CODED_MAX;
+    if (largest_bits >= 0x7f800000u || scale < CODED_LEAST_SCALE) {
+        memset(codes, 0, n);
+        return largest_bits >= 0x7f800000u ? float_of_bits(0x7fc00000u) : 0;
+    }
+    const float inverse = CODED_MAX / largest;
+    for (unsigned i = 0; i < n; i++) codes[i] = (int8_t)coded_round(row[i] * inverse);
+    return scale;
 }
 
-static int code_of(float number, float scale) {
-    if (!(scale > 0)) return 0; /* zero, or NaN */
-    float code = rintf(number / scale * CODE_MAX);
-    return code > CODE_MAX ? CODE_MAX : code < -CODE_MAX ? -CODE_MAX : (int)code;
+static void put_scale(void *area, size_t scales, unsigned slot, float scale) {
+    memcpy((uint8_t *)area + scales + slot * sizeof scale, &scale, sizeof scale);
 }
 
 static void encode_k(void *k_area, unsigned slot, const float *row, unsigned head_dim) {
-    uint8_t *codes = k_area;
-    f16_bits bits = scale_of(row, head_dim);
-    float scale = f16_to_f32(bits);
-    code_scales(k_area, code_k_chunks(head_dim), CODE_Q8_CHUNK)[slot] = bits;
-    for (unsigned i = 0; i < head_dim; i++) {
-        struct code_place at = code_k_place(slot, i);
-        codes[at.chunk * CODE_Q8_CHUNK + at.element] = (uint8_t)(code_of(row[i], scale) + CODE_BIAS);
-    }
+    int8_t codes[CODEC_MAX_DIM];
+    put_scale(k_area, coded_k_scales(CODEC_q8, head_dim), slot, encode_row(row, head_dim, codes));
+    for (unsigned i = 0; i < head_dim; i += 4)
+        memcpy((int8_t *)k_area + (size_t)i * BLOCK_TOKENS + slot * 4, codes + i, 4);
 }
 
 static void encode_v(void *v_area, unsigned slot, const float *row, unsigned head_dim) {
-    int8_t *codes = v_area;
-    f16_bits bits = scale_of(row, head_dim);
-    float scale = f16_to_f32(bits);
-    code_scales(v_area, code_v_chunks(head_dim), 128)[slot] = bits;
-    for (unsigned i = 0; i < head_dim; i++) {
-        struct code_place at = code_v_place(slot, i, head_dim);
-        codes[at.chunk * 128 + at.element] = (int8_t)code_of(row[i], scale);
-    }
+    int8_t codes[CODEC_MAX_DIM];
+    put_scale(v_area, coded_v_scales(CODEC_q8, head_dim), slot, encode_row(row, head_dim, codes));
+    int8_t *line = (int8_t *)v_area + (size_t)(slot / 4) * coded_v_columns(head_dim) * 4 + slot % 4;
+    for (unsigned i = 0; i < head_dim; i++) line[(size_t)i * 4] = codes[i];
 }
 
-static void decode_k(const void *k_area, unsigned slot, float *row, unsigned head_dim) {
-    const uint8_t *codes = k_area;
-    float scale = f16_to_f32(code_scales(k_area, code_k_chunks(head_dim), CODE_Q8_CHUNK)[slot]) / CODE_MAX;
-    for (unsigned i = 0; i < head_dim; i++) {
-        struct code_place at = code_k_place(slot, i);
-        row[i] = (float)(codes[at.chunk * CODE_Q8_CHUNK + at.element] - CODE_BIAS) * scale;
-    }
-}
-
-static void decode_v(const void *v_area, unsigned slot, float *row, unsigned head_dim) {
-    const int8_t *codes = v_area;
-    float scale = f16_to_f32(code_scales(v_area, code_v_chunks(head_dim), 128)[slot]) / CODE_MAX;
-    for (unsigned i = 0; i < head_dim; i++) {
-        struct code_place at = code_v_place(slot, i, head_dim);
-        row[i] = (float)codes[at.chunk * 128 + at.element] * scale;
-    }
-}
+CODEC_CODED_DEFINE(q8)
 
 const struct codec codec_q8 = {
     .name = "q8",

@@ -25,7 +25,6 @@
     const struct codec codec_##codec_name = {                                                                \
         .name = #codec_name,                                                                                 \
         .is_row = true,                                                                                      \
-        .is_float = true,                                                                                    \
         .dim_multiple = 2,                                                                                   \
         .k_bytes = area_bytes,                                                                               \
         .v_bytes = area_bytes,                                                                               \

@@ -1,5 +1,7 @@
 #include "codec/kv_layout.h"
 
+#include "codec/coded.h"
+
 #include "base/err.h"
 
 int kv_layout_group(struct kv_layout *layout, uint32_t window) {
@@ -31,7 +33,7 @@ static int check_head(const struct kv_layout *layout, unsigned n_kv_heads, unsig
     const uint8_t sides[] = {codecs.k, codecs.v};
     for (int i = 0; i < 2; i++) {
         const struct codec *codec = codec_get(sides[i]);
-        if (!codec->is_float && head_dim > CODEC_MAX_DIM)
+        if (codec_is_coded((enum codec_id)sides[i]) && head_dim > CODEC_MAX_DIM)
             return ERR(INVALID,
                        "layer %u: KV codec %s takes heads of at most %d numbers, this model's have %u",
                        layout->n_layers, codec->name, CODEC_MAX_DIM, head_dim);

@@ -13,7 +13,7 @@
  *
  *   payload: | layer 0: K head 0 | V head 0 | K head 1 | V head 1 ... | layer 1: ... |
  *
- * so a decode step reads, per layer and block, one run of n_kv_heads * (K + V) bytes. */
+ * so a decode step reads one run of bytes for a layer and block. */
 #ifndef CABINET_CODEC_KV_LAYOUT_H
 #define CABINET_CODEC_KV_LAYOUT_H
 
@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "codec/codec.h"
+#include "codec/kv_window.h"
 
 enum { KV_MAX_LAYERS = 512, KV_MAX_GROUPS = 4 };
 #define PAYLOAD_NONE UINT64_MAX
@@ -62,8 +63,7 @@ struct kv_layout {
     struct kv_group groups[KV_MAX_GROUPS];
 };
 
-/* The group of layers with that window (0: full), which is added if it is new. ERR_UNSUPPORTED past
- * KV_MAX_GROUPS. */
+/* The group of layers with that window (0: full), new or not. ERR_UNSUPPORTED past KV_MAX_GROUPS. */
 int kv_layout_group(struct kv_layout *layout, uint32_t window);
 /* Appends a layer to group `group`, whose full blocks but the first have these codecs; computes offsets.
  * ERR_TOO_LARGE past KV_MAX_LAYERS, ERR_INVALID for a head size that cannot be stored so. */
@@ -84,22 +84,11 @@ static inline enum kv_class kv_class_at(const struct kv_group *group, uint32_t i
     return i == 0 ? KV_SINK : KV_SEALED;
 }
 
-static inline size_t kv_layer_bytes_per_token(const struct kv_layer *layer) {
-    const struct kv_areas *areas = &layer->areas[KV_SEALED];
-    return layer->n_kv_heads * (areas->k_bytes + areas->v_bytes) / BLOCK_TOKENS;
-}
-
-/* The first position that a token at `position` sees: what lies before it is *passed*. */
-static inline uint32_t kv_window_begin(uint32_t window, uint32_t position) {
-    return window == 0 || position < window ? 0 : position - window + 1;
-}
-/* Most blocks that a sequence of n_tokens holds in the group while it grows by up to n_step tokens at once.
- */
-uint64_t kv_group_blocks(const struct kv_group *group, uint64_t n_tokens, uint32_t n_step);
-
-/* Bytes of a layer in a payload of a class. */
 static inline size_t kv_form_bytes(const struct kv_layer *layer, enum kv_class class) {
     return layer->n_kv_heads * (layer->areas[class].k_bytes + layer->areas[class].v_bytes);
+}
+static inline size_t kv_layer_bytes_per_token(const struct kv_layer *layer) {
+    return kv_form_bytes(layer, KV_SEALED) / BLOCK_TOKENS;
 }
 static inline size_t kv_k_offset(const struct kv_areas *areas, unsigned head) {
     return areas->offset + head * (areas->k_bytes + areas->v_bytes);

@@ -84,7 +84,10 @@ static bool parse_layers(struct piece piece, struct kv_rule *rule) {
     const char *at = piece.begin + strlen("layers=");
     if (!parse_number(&at, piece.end, &rule->first_layer)) return false;
     rule->last_layer = rule->first_layer;
-    if (at < piece.end && *at++ == '-' && !parse_number(&at, piece.end, &rule->last_layer)) return false;
+    if (at < piece.end && *at == '-') {
+        at++;
+        if (!parse_number(&at, piece.end, &rule->last_layer)) return false;
+    }
     return at == piece.end && rule->first_layer <= rule->last_layer;
 }
 

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/engine_state.h"
+#include "kv/kv_pin.h"
 #include "kv/kv_usage.h"
 
 enum { HUGE_PAGE = 2 << 20, FIRST_MEAN_OUTPUT = 256, MEAN_OVER = 32 };
@@ -26,7 +27,8 @@ static int open_cache(struct engine *engine) {
     struct kv_opts kv_opts = {.memory_bytes = bytes,
                               .max_sequences = opts->max_sequences,
                               .max_tokens = opts->max_tokens,
-                              .step_tokens = opts->chunk_tokens};
+                              .step_tokens = opts->chunk_tokens,
+                              .retain = opts->retain};
     TRY(kv_open(&engine->kv, &engine->layout, &kv_opts));
     engine->arena_bytes = bytes;
     engine->capacity_tokens = kv_usage(engine->kv).capacity_tokens;
@@ -63,6 +65,7 @@ static int open_parts(struct engine *engine) {
     uint32_t max_rows = opts->max_sequences + opts->chunk_tokens;
     TRY(scheduler_open(&engine->scheduler, engine->kv, &engine->layout, opts->max_sequences,
                        opts->chunk_tokens));
+    TRY(bills_open(&engine->bills, &engine->scheduler, opts->max_sequences, clock_now_ns(&opts->clock)));
     TRY(batch_open(&engine->batch, max_rows, opts->max_sequences));
     uint32_t max_wanted = opts->slice_rows > opts->max_sequences ? opts->slice_rows : opts->max_sequences;
     if (max_wanted > max_rows) max_wanted = max_rows;
@@ -105,6 +108,7 @@ void engine_close(struct engine *engine) {
     picker_close(&engine->picker);
     workspace_close(&engine->workspace);
     batch_close(&engine->batch);
+    bills_close(&engine->bills);
     scheduler_close(&engine->scheduler);
     mem_unmap(engine->mapping, engine->mapping_bytes);
     kv_close(engine->kv);
@@ -121,6 +125,7 @@ int engine_sequence_open(struct engine *engine, struct sequence **out) {
 
 void engine_sequence_close(struct engine *engine, struct sequence *sequence) {
     if (sequence == NULL) return;
+    if (sequence->kv.table != 0) engine_account(engine);
     kv_release(engine->kv, &sequence->kv);
     sequence_free(sequence);
     engine->n_open--;
@@ -166,6 +171,7 @@ int engine_submit(struct engine *engine, struct request *request, const token_id
     while (n_common < sequence->kv.n_computed && n_common < first_logits &&
            sequence->tokens[n_common] == prompt[n_common])
         n_common++;
+    engine_account(engine);
     request->n_cached = kv_truncate(engine->kv, &sequence->kv, n_common);
     if (request->n_cached == 0) kv_release(engine->kv, &sequence->kv); /* so that the cache is looked into */
     memmove(sequence->tokens, prompt, n_prompt * sizeof *prompt);
@@ -180,6 +186,7 @@ int engine_submit(struct engine *engine, struct request *request, const token_id
     request->error = 0;
     request->n_prompt = n_prompt;
     request->n_output = 0;
+    request->bill = (struct kv_bill){0};
     request->started_ns = 0;
     request->submitted_ns = request->first_token_ns = request->last_token_ns =
         clock_now_ns(&engine->opts.clock);
@@ -189,6 +196,7 @@ int engine_submit(struct engine *engine, struct request *request, const token_id
 }
 
 void engine_finish(struct engine *engine, struct request *request, enum finish_reason reason) {
+    engine_account(engine); /* the last moment in which the sequence is the request's */
     scheduler_remove(&engine->scheduler, request->sequence);
     /* Who failed for want of memory leaves it to those who wait for it. */
     bool is_wanted = reason == FINISH_FAILED && engine->scheduler.n_running + engine->scheduler.n_waiting > 0;
@@ -207,6 +215,23 @@ void engine_cancel(struct engine *engine, struct request *request) {
 
 const struct kv_layout *engine_kv_layout(const struct engine *engine) { return &engine->layout; }
 struct kv_cache *engine_kv(struct engine *engine) { return engine->kv; }
+
+void engine_account(struct engine *engine) {
+    bills_advance(&engine->bills, clock_now_ns(&engine->opts.clock));
+}
+
+const struct bill_totals *engine_bills(const struct engine *engine) { return &engine->bills.totals; }
+
+struct kv_figures engine_kv_figures(const struct engine *engine) {
+    return kv_account_figures(engine->bills.account);
+}
+
+uint64_t engine_poll(struct engine *engine) {
+    uint64_t now_ns = clock_now_ns(&engine->opts.clock), now_us = now_ns / 1000;
+    bills_advance(&engine->bills, now_ns);
+    kv_poll(engine->kv, now_us);
+    return now_us;
+}
 
 struct engine_load engine_load(const struct engine *engine) {
     const struct scheduler *scheduler = &engine->scheduler;

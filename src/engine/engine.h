@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "codec/kv_rules.h"
 #include "engine/request.h"
+#include "kv/kv_account.h"
 #include "model/model.h"
 #include "sched/sequence.h"
 
@@ -27,6 +28,8 @@ struct engine_opts {
     /* While others decode, a step takes no more prompt tokens than keep it within so many times its time
      * without them, as measured so far (step_time.h); 0: always chunk_tokens. */
     double chunk_factor;
+    const struct evict_policy
+        *retain;         /* what stays in the cache (kv/evict_list.h); NULL: least recently used */
     uint32_t slice_rows; /* logits of prompt rows are computed so many at a time; 0: max_sequences */
     struct clock clock;
 };
@@ -60,6 +63,9 @@ struct engine_step_report {
     uint32_t n_prefill_rows, n_decode_rows;
     uint64_t begin_ns, forward_ns, pick_ns; /* when it began; what the forward pass and sampling took of it */
     uint64_t picked_ns;                     /* when its tokens were known */
+    /* Of KV, whole slots: tiles that several sequences see are read once for all of them; and what these had
+     * read alone. */
+    uint64_t kv_read_bytes, kv_alone_bytes;
 };
 const struct engine_step_report *engine_latest_step(const struct engine *engine);
 struct engine_load {
@@ -68,8 +74,17 @@ struct engine_load {
 };
 struct engine_load engine_load(const struct engine *engine);
 
+/* Brings all bills up to now. Who changes the cache from outside (evicts, pins) calls it before. */
+void engine_account(struct engine *engine);
+/* As of the last engine_account, submission, finish, or step. */
+const struct bill_totals *engine_bills(const struct engine *engine);
+struct kv_figures engine_kv_figures(const struct engine *engine);
+
 const struct kv_layout *engine_kv_layout(const struct engine *engine);
 struct kv_cache *engine_kv(struct engine *engine);
+/* Tells the cache the time, as every step does: for who looks at it between two steps. Returns that time, in
+ * microseconds. */
+uint64_t engine_poll(struct engine *engine);
 /* The logits of the latest step's rows: those of `request`'s sequence, (n_vocab), or NULL if it had none.
  * Borrowed until the next step; sampling has changed them where penalties apply. */
 const float *engine_logits(const struct engine *engine, const struct request *request);

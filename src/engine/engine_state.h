@@ -20,6 +20,7 @@ struct engine {
     size_t mapping_bytes;
     uint8_t *arena;
     struct scheduler scheduler;
+    struct bills bills;
     struct batch batch;
     struct workspace workspace;
     struct picker picker;

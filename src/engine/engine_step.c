@@ -2,7 +2,9 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "codec/kv_copy.h"
 #include "engine/engine_state.h"
+#include "kv/kv_pin.h"
 #include "model/constraint.h"
 
 /* The step without prefill: what the chunk is measured against. */
@@ -52,6 +54,8 @@ static void note_step(struct engine *engine, uint64_t begin_ns, uint64_t end_ns)
         }
     }
     step_time_note(&engine->step_time, &shape, (double)(end_ns - begin_ns) * 1e-9);
+    kv_set_recompute_cost(engine->kv, 1e9 * step_time_of_row(&engine->step_time),
+                          1e9 * step_time_of_key(&engine->step_time));
     engine->report.n_decode_rows = shape.decode_rows;
     engine->report.n_prefill_rows = shape.prefill_rows;
 }
@@ -168,22 +172,30 @@ int engine_step(struct engine *engine) {
     const struct clock *clock = &engine->opts.clock;
     struct engine_step_report *report = &engine->report;
     uint64_t begin_ns = clock_now_ns(clock);
+    bills_advance(&engine->bills, begin_ns);
+    kv_poll(engine->kv, begin_ns / 1000);
     schedule(engine);
     if (engine->batch.n_rows == 0) return 0;
     report->begin_ns = begin_ns;
     list_with_logits(engine, begin_ns);
     begin_masks(engine);
     uint64_t scheduled_ns = clock_now_ns(clock);
+    const struct kv_op *ops;
+    uint32_t n_ops = kv_ops(engine->kv, &ops);
+    kv_copy(&engine->layout, engine->arena, ops, n_ops);
     transformer_forward(engine->model, &engine->layout, engine->arena, &engine->workspace, engine->team,
                         &engine->batch);
     uint64_t computed_ns = clock_now_ns(clock);
     note_step(engine, begin_ns, computed_ns);
+    bills_step(&engine->bills, computed_ns);
     scheduler_commit(&engine->scheduler);
     uint64_t committed_ns = clock_now_ns(clock);
     end_masks(engine);
     pick_tokens(engine);
     report->picked_ns = clock_now_ns(clock);
     report->forward_ns = computed_ns - scheduled_ns;
+    report->kv_read_bytes = engine->workspace.reads.bytes;
+    report->kv_alone_bytes = engine->workspace.reads.alone_bytes;
     report->pick_ns = report->picked_ns - committed_ns;
     for (uint32_t i = 0; i < engine->n_with_logits; i++)
         if (!engine->is_over[i]) take_token(engine, i);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/bill.h"
 #include "model/logprobs.h"
 #include "model/sampler.h"
 #include "model/tokenizer.h"
@@ -62,6 +63,7 @@ struct request {
     uint32_t n_prompt, n_cached, n_output; /* tokens: asked, found in the cache, generated */
     /* Of the engine's clock: handed in, first rows computed, tokens taken. 0: not yet. */
     uint64_t submitted_ns, started_ns, first_token_ns, last_token_ns;
+    struct kv_bill bill; /* up to now; complete when it is finished */
 };
 
 #endif

@@ -43,4 +43,8 @@ double step_time_predict(const struct step_time *times, const struct step_shape 
 uint32_t step_time_chunk(const struct step_time *times, const struct step_shape *decode_only,
                          uint32_t context, double factor, uint32_t least, uint32_t most);
 
+/* Seconds that a row of a prompt takes by itself, and for each key that it attends to. */
+static inline double step_time_of_row(const struct step_time *times) { return times->coefficients[3]; }
+static inline double step_time_of_key(const struct step_time *times) { return times->coefficients[4]; }
+
 #endif

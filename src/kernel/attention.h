@@ -2,7 +2,8 @@
  *
  * Keys are visited in splits of ATTENTION_SPLIT and tiles of ATTENTION_TILE at absolute positions; each split
  * gives a partial (max, sum, out), and partials are merged in order of position. A row's arithmetic is
- * therefore the same whether its splits ran on one thread or on many, alone or beside others. */
+ * therefore the same whether its splits ran on one thread or on many, alone or beside others. Tiles that
+ * several sequences have in common are read once for all of them (attention_peers.h). */
 #ifndef CABINET_KERNEL_ATTENTION_H
 #define CABINET_KERNEL_ATTENTION_H
 
@@ -11,6 +12,8 @@
 #include "kernel/kernel_set.h"
 
 enum { ATTENTION_SPLIT = 512 };
+
+struct attention_peer;
 
 /* One sequence's share of a step. */
 struct attention_sequence {
@@ -39,6 +42,7 @@ struct attention_job {
     float *out; /* (rows, out_stride) */
     size_t out_stride;
     const struct attention_sequence *sequences;
+    const struct attention_peer *peers; /* (n_sequences) of attention_find_peers */
     size_t n_sequences;
     void *scratch; /* attention_scratch_bytes, aligned to a cache line */
 };

@@ -11,47 +11,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "codec/codec.h"
+#include "kernel/attention_tile.h"
 #include "kernel/panel.h"
-
-/* Keys that one pass of the softmax sees together. Tiles begin at absolute multiples of this position. */
-enum { ATTENTION_TILE = 128, ATTENTION_TILE_BLOCKS = ATTENTION_TILE / BLOCK_TOKENS, ATTENTION_MAX_ROWS = 48 };
 
 /* out[r][o] for o in panels [panel_begin, panel_end) and r in rows [row_begin, row_end) of x.
  * out is (x->n_rows, out_stride) f32; writes only o < n_rows of the matrix. */
 typedef void matmul_function(const struct panel_matrix *w, size_t panel_begin, size_t panel_end,
                              const struct activations *x, size_t row_begin, size_t row_end, float *out,
                              size_t out_stride);
-
-struct attention_codes {
-    int8_t *high, *low; /* (n_rows, code_stride): zeros behind head_dim */
-    float scale[ATTENTION_MAX_ROWS];
-    int32_t high_sum[ATTENTION_MAX_ROWS], low_sum[ATTENTION_MAX_ROWS]; /* of the row */
-};
-/* Numbers from row to row in high and low. */
-static inline size_t attention_code_stride(unsigned head_dim) { return (head_dim + 3u) / 4 * 4; }
-
-/* Query rows that see the same keys of one KV head (GQA heads x positions), and their running softmax. */
-struct attention_rows {
-    unsigned n_rows;   /* 1 .. ATTENTION_MAX_ROWS */
-    unsigned head_dim; /* multiple of 2 */
-    const float *q;    /* (n_rows, head_dim), already scaled */
-    float *max;        /* (n_rows) about the largest score so far, at most 8 below it; -INFINITY at first */
-    float *sum;        /* (n_rows) sum of exp(score - max); 0 at first */
-    float *out;        /* (n_rows, head_dim) sum of exp(score - max) * v; 0 at first */
-    /* q for codecs of integers, as attention_prepare makes it: 256 * high + low, times scale, is q with 16
-     * bits; NULL where no such codec comes */
-    struct attention_codes *codes;
-};
-
-/* Up to ATTENTION_TILE consecutive keys, in whole blocks. */
-struct attention_tile {
-    const void *k[ATTENTION_TILE_BLOCKS]; /* K areas of one head */
-    const void *v[ATTENTION_TILE_BLOCKS];
-    const void *next_k[ATTENTION_TILE_BLOCKS]; /* K areas that are read next, to prefetch; any may be NULL */
-    const uint32_t *begin, *end; /* (n_rows) the keys of the tile that a row sees; equal if it sees none */
-    float softcap;               /* scores become softcap * tanh(score / softcap); 0: they stay as they are */
-};
 
 struct kernel_set {
     const char *name;
@@ -63,20 +30,23 @@ struct kernel_set {
     void (*round_row)(struct activations *x, size_t row);
     matmul_function *matmul[WEIGHT_TYPE_END]; /* of every type that runs */
 
+    /* Fills rows->codes from rows->q. */
+    void (*attend_prepare)(struct attention_rows *rows);
     /* Adds a tile to the rows' running softmax. Rows that see no key of it are left as they are, bit for bit.
      * Slots outside of smallest begin to largest end may hold anything: whole blocks outside are not touched
      * (their addresses may be NULL), V rows not multiplied, K lanes dropped. */
-    void (*attend_tile[CODEC_COUNT])(struct attention_rows *rows, const struct attention_tile *tile);
-    /* The same for K and V of any two of the integer codecs; rows are prepared (attention_rows). */
-    void (*attend_codes)(enum codec_id k, enum codec_id v, struct attention_rows *rows,
-                         const struct attention_tile *tile);
+    void (*attend_tile)(struct attention_rows *rows, const struct attention_tile *tile);
     /* Adds the partial result `part` (of later keys) to `rows`: log-sum-exp merge. Rows with part->sum == 0
      * are left as they are, bit for bit. */
     void (*attend_merge)(struct attention_rows *rows, const struct attention_rows *part);
 
-    /* Of row codecs: as the codec's encode_k and encode_v, bit for bit. */
+    /* As the codec's encode_k and encode_v, bit for bit; NULL of block codecs. */
     void (*store_k[CODEC_COUNT])(void *k_area, unsigned slot, const float *row, unsigned head_dim);
     void (*store_v[CODEC_COUNT])(void *v_area, unsigned slot, const float *row, unsigned head_dim);
+
+    /* Walsh-Hadamard transform of x[n], of orthonormal blocks of the largest power of two that divides n, at
+     * most 512: its own inverse. The same bits in every set. */
+    void (*rotate)(float *x, unsigned n);
 
     /* out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]; out may be x. */
     void (*rmsnorm)(float *out, const float *x, const float *weight, size_t n, float epsilon);

@@ -4,7 +4,6 @@
 #ifndef CABINET_KERNEL_KERNEL_SET_DEFINE_H
 #define CABINET_KERNEL_KERNEL_SET_DEFINE_H
 
-#include "kernel/attend_decoded.h"
 #include "kernel/kernel_set.h"
 
 #define KERNEL_SET_JOIN_NAMES(function, set) function##_##set
@@ -16,7 +15,6 @@
 
 #define KERNEL_SET_MATMUL_ENTRY(type, number, elements, bytes)                                               \
     [WEIGHT_##type] = KERNEL_SET_NAME(matmul_##type),
-#define KERNEL_SET_CODEC_ENTRY_ATTEND(codec) [CODEC_##codec] = KERNEL_SET_NAME(attend_tile_##codec),
 #define KERNEL_SET_CODEC_ENTRY_STORE_K(codec) [CODEC_##codec] = KERNEL_SET_NAME(store_k_##codec),
 #define KERNEL_SET_CODEC_ENTRY_STORE_V(codec) [CODEC_##codec] = KERNEL_SET_NAME(store_v_##codec),
 
@@ -30,11 +28,12 @@
         .round_row = KERNEL_SET_NAME(round_row),                                                             \
         .matmul = {WEIGHT_FLOAT_LIST(KERNEL_SET_MATMUL_ENTRY)                                                \
                        WEIGHT_QUANTISED_LIST(KERNEL_SET_MATMUL_ENTRY)[WEIGHT_BF16] = matmul_of_bf16},        \
-        .attend_tile = {CODEC_FLOAT_LIST(KERNEL_SET_CODEC_ENTRY_ATTEND)},                                    \
-        .attend_codes = KERNEL_SET_NAME(attend_codes),                                                       \
+        .attend_prepare = KERNEL_SET_NAME(attend_prepare),                                                   \
+        .attend_tile = KERNEL_SET_NAME(attend_tile),                                                         \
         .attend_merge = KERNEL_SET_NAME(attend_merge),                                                       \
-        .store_k = {CODEC_FLOAT_LIST(KERNEL_SET_CODEC_ENTRY_STORE_K)[CODEC_q8] = store_k_q8},                \
-        .store_v = {CODEC_FLOAT_LIST(KERNEL_SET_CODEC_ENTRY_STORE_V)[CODEC_q8] = store_v_q8},                \
+        .store_k = {CODEC_ROW_LIST(KERNEL_SET_CODEC_ENTRY_STORE_K)},                                         \
+        .store_v = {CODEC_ROW_LIST(KERNEL_SET_CODEC_ENTRY_STORE_V)},                                         \
+        .rotate = KERNEL_SET_NAME(rotate),                                                                   \
         .rmsnorm = KERNEL_SET_NAME(rmsnorm),                                                                 \
         .silu_mul = KERNEL_SET_NAME(silu_mul),                                                               \
         .gelu_mul = KERNEL_SET_NAME(gelu_mul),                                                               \
@@ -63,5 +62,16 @@
     void KERNEL_SET_NAME(gelu_mul)(float *out, const float *gate, const float *up, size_t n);                \
     void KERNEL_SET_NAME(softcap)(float *x, size_t n, float cap);                                            \
     void KERNEL_SET_NAME(add)(float *x, const float *y, size_t n)
+
+/* Those that its attention header needs. */
+#define KERNEL_SET_DECLARE_STORE(codec)                                                                      \
+    void KERNEL_SET_NAME(store_k_##codec)(void *k_area, unsigned slot, const float *row, unsigned head_dim); \
+    void KERNEL_SET_NAME(store_v_##codec)(void *v_area, unsigned slot, const float *row, unsigned head_dim);
+#define KERNEL_SET_DECLARE_ATTENTION                                                                         \
+    CODEC_ROW_LIST(KERNEL_SET_DECLARE_STORE)                                                                 \
+    void KERNEL_SET_NAME(attend_prepare)(struct attention_rows * rows);                                      \
+    void KERNEL_SET_NAME(attend_tile)(struct attention_rows * rows, const struct attention_tile *tile);      \
+    void KERNEL_SET_NAME(attend_merge)(struct attention_rows * rows, const struct attention_rows *part);     \
+    void KERNEL_SET_NAME(rotate)(float *x, unsigned n)
 
 #endif

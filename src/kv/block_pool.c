@@ -3,6 +3,11 @@
 #include "base/err.h"
 #include "base/mem.h"
 
+static void tell_age(const struct block_pool *pool, enum block_age age, uint32_t since_ms) {
+    const struct block_ages *ages = pool->ages;
+    if (ages->observe != NULL) ages->observe(ages->user, age, (uint32_t)(ages->now_ms - since_ms));
+}
+
 static void set_state(struct block_pool *pool, block_id id, enum block_state state) {
     struct block *block = &pool->blocks[id];
     pool->n_in_state[block->state]--;
@@ -10,10 +15,10 @@ static void set_state(struct block_pool *pool, block_id id, enum block_state sta
     block->state = (uint8_t)state;
 }
 
-int block_pool_open(struct block_pool *pool, struct slab_arena *arena,
+int block_pool_open(struct block_pool *pool, struct slab_arena *arena, struct block_ages *ages,
                     const uint32_t slab_classes[KV_CLASS_COUNT]) {
     uint64_t capacity = 0;
-    *pool = (struct block_pool){.arena = arena, .first_free = BLOCK_NONE};
+    *pool = (struct block_pool){.arena = arena, .ages = ages, .first_free = BLOCK_NONE};
     for (int class = 0; class < KV_CLASS_COUNT; class ++) {
         pool->slab_classes[class] = slab_classes[class];
         uint64_t n = slab_arena_capacity(arena, slab_classes[class]);
@@ -46,6 +51,7 @@ block_id block_pool_take(struct block_pool *pool, enum kv_class class) {
     block->payload = payload;
     block->class = (uint8_t)class;
     block->n_references = 1;
+    block->taken_ms = pool->ages->now_ms;
     set_state(pool, id, BLOCK_OPEN);
     return id;
 }
@@ -99,15 +105,18 @@ static void free_block(struct block_pool *pool, block_id id) {
 }
 
 static void set_idle(struct block_pool *pool, block_id id, bool is_idle) {
-    const struct block *block = &pool->blocks[id];
+    struct block *block = &pool->blocks[id];
+    if (is_idle) block->idle_ms = pool->ages->now_ms;
     slab_arena_set_idle(pool->arena, pool->slab_classes[block->class], block->payload, is_idle);
     set_state(pool, id, is_idle ? BLOCK_IDLE : BLOCK_SEALED);
 }
 
 void block_pool_ref(struct block_pool *pool, block_id id) {
     struct block *block = &pool->blocks[id];
-    ASSERT(block->state == BLOCK_SEALED || block->state == BLOCK_IDLE);
-    if (block->n_references++ == 0) set_idle(pool, id, false);
+    ASSERT(block->state != BLOCK_FREE);
+    if (block->n_references++ > 0) return;
+    tell_age(pool, BLOCK_AGE_GAP, block->idle_ms);
+    set_idle(pool, id, false);
 }
 
 void block_pool_unref(struct block_pool *pool, block_id id) {
@@ -122,6 +131,8 @@ void block_pool_unref(struct block_pool *pool, block_id id) {
 
 void block_pool_evict(struct block_pool *pool, block_id id) {
     ASSERT(pool->blocks[id].state == BLOCK_IDLE);
+    tell_age(pool, BLOCK_AGE_LAST, pool->blocks[id].idle_ms);
+    tell_age(pool, BLOCK_AGE_LIFE, pool->blocks[id].taken_ms);
     set_idle(pool, id, false);
     free_block(pool, id);
 }
@@ -156,7 +167,6 @@ bool block_pool_check(const struct block_pool *pool) {
         bool is_keyed = block->state == BLOCK_SEALED || is_idle;
         if ((is_free || is_idle) != (block->n_references == 0)) return false;
         if (is_free != (block->payload == PAYLOAD_NONE) || is_keyed != (block->node != 0)) return false;
-        if (block->state == BLOCK_OPEN && block->n_references != 1) return false;
     }
     uint32_t n_listed = 0;
     for (block_id id = pool->first_free; id != BLOCK_NONE; id = pool->blocks[id].next_free)

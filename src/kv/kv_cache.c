@@ -5,7 +5,8 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "kv/kv_state.h"
+#include "kv/evict_list.h"
+#include "kv/kv_parts.h"
 #include "kv/kv_usage.h"
 
 static int open_tables(struct kv_cache *kv) {
@@ -16,6 +17,11 @@ static int open_tables(struct kv_cache *kv) {
     kv->table_payloads = mem_alloc(n_tables * kv->blocks_per_table, sizeof *kv->table_payloads);
     kv->noted = mem_alloc(n_sequences, sizeof *kv->noted);
     kv->free_tables = mem_alloc(n_sequences, sizeof *kv->free_tables);
+    kv->open_tokens = mem_alloc(n_sequences * BLOCK_TOKENS, sizeof *kv->open_tokens);
+    kv->max_ops = (uint32_t)(2 * n_tables); /* what a sequence gives up again is not due any more */
+    kv->ops = mem_alloc(kv->max_ops, sizeof *kv->ops);
+    kv->copies = mem_alloc(kv->max_ops, sizeof *kv->copies);
+    if (!kv->open_tokens || !kv->ops || !kv->copies) return ERR_NO_MEMORY;
     if (!kv->tables || !kv->table_blocks || !kv->table_payloads || !kv->noted || !kv->free_tables)
         return ERR_NO_MEMORY;
     for (size_t i = 0; i < n_tables; i++)
@@ -30,9 +36,11 @@ static int open_tables(struct kv_cache *kv) {
 }
 
 /* As many nodes as can ever be needed. With full attention each node has a block there. Without, a node lives
- * on for those below it when its window blocks have gone, so running sequences may need one a block. */
+ * on for those below it when its window blocks have gone, so running sequences and leases may need one a
+ * block. */
 static uint64_t count_nodes(const struct kv_cache *kv) {
-    uint64_t n_fewest = UINT64_MAX, n_all = (uint64_t)kv->opts.max_sequences * kv->blocks_per_table;
+    uint64_t n_fewest = UINT64_MAX, n_paths = (uint64_t)kv->opts.max_sequences + KV_MAX_LEASES;
+    uint64_t n_all = n_paths * kv->blocks_per_table;
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         uint64_t n = kv->pools[g].n_blocks;
         n_all += n;
@@ -44,7 +52,7 @@ static uint64_t count_nodes(const struct kv_cache *kv) {
 static int open_tree(struct kv_cache *kv) {
     uint64_t n_nodes = count_nodes(kv);
     TRY(prefix_tree_open(&kv->tree, &kv->layout, n_nodes < UINT32_MAX ? (uint32_t)n_nodes : UINT32_MAX));
-    kv->policy = &evict_lru;
+    kv->policy = kv->opts.retain != NULL ? kv->opts.retain : &evict_lru;
     TRY(kv->policy->create(&kv->policy_state, kv->tree.n_nodes * (1 + kv->layout.n_groups)));
     kv->n_counts = kv->tree.n_nodes > kv->arena.n_slabs ? kv->tree.n_nodes : kv->arena.n_slabs;
     for (unsigned g = 0; g < kv->layout.n_groups; g++)
@@ -67,7 +75,7 @@ static int open_pools(struct kv_cache *kv) {
     }
     TRY(slab_arena_open(&kv->arena, kv->opts.memory_bytes, payload_bytes, n));
     for (unsigned g = 0; g < kv->layout.n_groups; g++)
-        TRY(block_pool_open(&kv->pools[g], &kv->arena, slab_classes[g]));
+        TRY(block_pool_open(&kv->pools[g], &kv->arena, &kv->ages, slab_classes[g]));
     return 0;
 }
 
@@ -107,20 +115,23 @@ void kv_close(struct kv_cache *kv) {
     mem_free(kv->table_payloads);
     mem_free(kv->noted);
     mem_free(kv->free_tables);
+    mem_free(kv->open_tokens);
+    mem_free(kv->ops);
+    mem_free(kv->copies);
     mem_free(kv);
 }
 
 /* ---- sequences ---- */
 
-static void note(struct kv_cache *kv, const struct kv_seq *seq) { kv->noted[seq->table - 1] = *seq; }
+void kv_note(struct kv_cache *kv, const struct kv_seq *seq) { kv->noted[seq->table - 1] = *seq; }
 
-static bool take_table(struct kv_cache *kv, struct kv_seq *seq) {
+bool kv_take_table(struct kv_cache *kv, struct kv_seq *seq) {
     if (kv->n_free_tables == 0) return false;
     seq->table = kv->free_tables[--kv->n_free_tables] + 1;
     return true;
 }
 
-static void give_table(struct kv_cache *kv, struct kv_seq *seq) {
+void kv_give_table(struct kv_cache *kv, struct kv_seq *seq) {
     kv->noted[seq->table - 1] = (struct kv_seq){0};
     kv->free_tables[kv->n_free_tables++] = seq->table - 1;
     seq->table = 0;
@@ -179,73 +190,29 @@ int kv_reserve(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_new) {
         return ERR(TOO_LARGE, "%" PRIu64 " tokens are more than the context of %" PRIu32, n_tokens,
                    kv->opts.max_tokens);
     bool is_fresh = seq->table == 0;
-    if (is_fresh && !take_table(kv, seq))
+    if (is_fresh && !kv_take_table(kv, seq))
         return ERR(FULL, "all %" PRIu32 " sequences of the KV cache are in use", kv->opts.max_sequences);
     bool is_more = n_tokens > seq->n_reserved;
     if (is_more && !extend_tables(kv, seq, (uint32_t)n_tokens)) {
-        if (is_fresh) give_table(kv, seq);
+        if (is_fresh) kv_give_table(kv, seq);
         return refuse(kv, n_tokens);
     }
     if (is_more) seq->n_reserved = (uint32_t)n_tokens;
-    note(kv, seq);
+    kv_note(kv, seq);
     return 0;
 }
 
-/* Makes `node` the sequence's last full block. */
-static void move_to(struct kv_cache *kv, struct kv_seq *seq, uint32_t node) {
+void kv_move_to(struct kv_cache *kv, struct kv_seq *seq, uint32_t node) {
     kv_idle_enter(kv, node); /* first, so that it never has nobody */
     kv_idle_leave(kv, seq->node);
     seq->node = node;
 }
 
-/* References the node's block of a group from entry i of the sequence's table. */
-static void attach(struct kv_cache *kv, const struct kv_seq *seq, unsigned group, uint32_t i, uint32_t node) {
+void kv_attach(struct kv_cache *kv, const struct kv_seq *seq, unsigned group, uint32_t i, uint32_t node) {
     block_id id = kv->tree.nodes[node].blocks[group];
     ASSERT(id != BLOCK_NONE);
     kv_idle_ref(kv, group, id);
     block_table_set(table_of(kv, seq, group), &kv->pools[group], i, id);
-}
-
-/* The deepest node on the path of these tokens that a sequence can go on from; *n_blocks is its depth. */
-static uint32_t find_longest(const struct kv_cache *kv, const int32_t *tokens, uint32_t max_blocks,
-                             uint64_t salt, uint32_t *n_blocks) {
-    uint32_t node = NODE_ROOT, longest = NODE_ROOT;
-    uint32_t first_held[KV_MAX_GROUPS] = {0}; /* from here on the window group's blocks are all resident */
-    *n_blocks = 0;
-    for (uint32_t depth = 1; depth <= max_blocks; depth++, tokens += BLOCK_TOKENS) {
-        node =
-            prefix_tree_find(&kv->tree, prefix_tree_key(&kv->tree, node, salt, tokens), node, salt, tokens);
-        if (node == NODE_ROOT) break;
-        bool is_hit = true;
-        for (unsigned g = 0; g < kv->layout.n_groups; g++) {
-            if (kv->tree.nodes[node].blocks[g] == BLOCK_NONE) first_held[g] = depth;
-            is_hit &= first_held[g] <= first_seen_block(kv, g, depth * BLOCK_TOKENS);
-        }
-        if (!is_hit) continue;
-        longest = node;
-        *n_blocks = depth;
-    }
-    return longest;
-}
-
-uint32_t kv_match(struct kv_cache *kv, struct kv_seq *seq, const int32_t *tokens, uint32_t n, uint64_t salt) {
-    ASSERT(seq->table == 0);
-    seq->salt = salt;
-    uint32_t n_blocks, node = find_longest(kv, tokens, n > 0 ? (n - 1) / BLOCK_TOKENS : 0, salt, &n_blocks);
-    if (n_blocks == 0 || !take_table(kv, seq)) return 0;
-    move_to(kv, seq, node);
-    seq->n_computed = seq->n_reserved = n_blocks * BLOCK_TOKENS;
-    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
-        struct block_table *table = table_of(kv, seq, g);
-        table->first = first_seen_block(kv, g, seq->n_computed);
-        table->n = n_blocks;
-        for (uint32_t i = 0; i < table->first; i++) block_table_set(table, &kv->pools[g], i, BLOCK_NONE);
-    }
-    for (uint32_t i = n_blocks; i-- > 0; node = kv->tree.nodes[node].parent)
-        for (unsigned g = 0; g < kv->layout.n_groups; g++)
-            if (i >= table_of(kv, seq, g)->first) attach(kv, seq, g, i, node);
-    note(kv, seq);
-    return seq->n_computed;
 }
 
 /* Entry i is full: it becomes the node's block, or is exchanged for the one that the node has. */
@@ -255,23 +222,25 @@ static void seal(struct kv_cache *kv, struct kv_seq *seq, uint32_t i, const int3
     uint32_t node = prefix_tree_find(tree, key, seq->node, seq->salt, tokens);
     while (node == NODE_ROOT) {
         node = prefix_tree_add(tree, key, seq->node, seq->salt, tokens);
+        if (node != NODE_ROOT) tree->nodes[node].created_us = kv->now_us;
         if (node == NODE_ROOT && kv_idle_evict(kv) == 0) UNREACHABLE("running sequences need fewer nodes");
     }
-    move_to(kv, seq, node);
+    kv_move_to(kv, seq, node);
+    prefix_tree_touch(tree, node);
+    tree->nodes[node].used_us = kv->now_us;
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         block_id *resident = &tree->nodes[node].blocks[g], own = table_of(kv, seq, g)->blocks[i];
         if (*resident == BLOCK_NONE) {
             *resident = own;
             block_pool_seal(&kv->pools[g], own, node);
         } else {
-            attach(kv, seq, g, i, node);
+            kv_attach(kv, seq, g, i, node);
             block_pool_unref(&kv->pools[g], own);
         }
     }
 }
 
-/* Gives back, at the front of window groups, what no token from n_computed on sees. */
-static void pass_blocks(struct kv_cache *kv, const struct kv_seq *seq) {
+void kv_pass_blocks(struct kv_cache *kv, const struct kv_seq *seq) {
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         struct block_table *table = table_of(kv, seq, g);
         for (uint32_t end = first_seen_block(kv, g, seq->n_computed); table->first < end; table->first++) {
@@ -281,20 +250,30 @@ static void pass_blocks(struct kv_cache *kv, const struct kv_seq *seq) {
     }
 }
 
+/* Others may want rows of a block that is not full, if they are of the same tokens. */
+static void keep_open_tokens(struct kv_cache *kv, const struct kv_seq *seq, const int32_t *tokens) {
+    memcpy(kv->open_tokens + (size_t)(seq->table - 1) * BLOCK_TOKENS, tokens,
+           seq->n_computed % BLOCK_TOKENS * sizeof *tokens);
+}
+
 void kv_commit(struct kv_cache *kv, struct kv_seq *seq, const int32_t *tokens, uint32_t n_done) {
     uint32_t n_reserved = seq->n_reserved - seq->n_computed;
     ASSERT(seq->table != 0 && n_done <= n_reserved);
     ASSERT(n_done == n_reserved || kv_layout_is_row(&kv->layout));
+    kv_end_copies(kv);
+    kv->asked_tokens += seq->n_asked;
+    kv->hit_tokens += seq->n_found;
+    seq->n_asked = seq->n_found = 0;
     uint32_t first_full = seq->n_computed / BLOCK_TOKENS;
     seq->n_computed += n_done;
     for (uint32_t i = first_full; i < seq->n_computed / BLOCK_TOKENS; i++)
         seal(kv, seq, i, tokens + (size_t)i * BLOCK_TOKENS);
-    pass_blocks(kv, seq);
-    note(kv, seq);
+    keep_open_tokens(kv, seq, tokens + seq->n_computed / BLOCK_TOKENS * BLOCK_TOKENS);
+    kv_pass_blocks(kv, seq);
+    kv_note(kv, seq);
 }
 
-/* Drops the entries from n_left on, last block first, and goes back to the node of the last that stays. */
-static void drop_blocks(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_left) {
+void kv_drop_blocks(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_left) {
     uint32_t node = seq->node, n_full = seq->n_computed / BLOCK_TOKENS;
     for (uint32_t i = table_of(kv, seq, 0)->n; i-- > n_left;) {
         uint64_t used = ++kv->n_uses;
@@ -304,6 +283,7 @@ static void drop_blocks(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_left
         }
         if (i >= n_full) continue;
         kv->tree.nodes[node].used = used;
+        kv->tree.nodes[node].used_us = kv->now_us;
         node = kv->tree.nodes[node].parent;
     }
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
@@ -311,7 +291,8 @@ static void drop_blocks(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_left
         if (table->n > n_left) table->n = n_left;
         if (table->first > table->n) table->first = table->n;
     }
-    if (node != seq->node) move_to(kv, seq, node);
+    if (node != seq->node) kv_move_to(kv, seq, node);
+    kv_cancel_copies(kv);
 }
 
 /* ---- truncation ---- */
@@ -330,25 +311,24 @@ static bool can_reopen(const struct kv_cache *kv, const struct kv_seq *seq) {
 /* Takes the key from the last full block; it is OPEN again. */
 static void reopen(struct kv_cache *kv, struct kv_seq *seq) {
     uint32_t node = seq->node, last = seq->n_computed / BLOCK_TOKENS - 1;
+    memcpy(kv->open_tokens + (size_t)(seq->table - 1) * BLOCK_TOKENS, kv->tree.nodes[node].tokens,
+           sizeof kv->tree.nodes[node].tokens);
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         kv->tree.nodes[node].blocks[g] = BLOCK_NONE;
         block_pool_reopen(&kv->pools[g], table_of(kv, seq, g)->blocks[last]);
     }
-    move_to(kv, seq, kv->tree.nodes[node].parent); /* without blocks and children it goes */
+    kv_move_to(kv, seq, kv->tree.nodes[node].parent); /* without blocks and children it goes */
 }
 
-/* The ancestor of the sequence's node that is n_blocks deep. */
-static uint32_t node_at(const struct kv_cache *kv, const struct kv_seq *seq, uint32_t n_blocks) {
+uint32_t kv_node_at(const struct kv_cache *kv, const struct kv_seq *seq, uint32_t n_blocks) {
     uint32_t node = seq->node;
     for (uint32_t depth = seq->n_computed / BLOCK_TOKENS; depth > n_blocks; depth--)
         node = kv->tree.nodes[node].parent;
     return node;
 }
 
-/* Of the full blocks that a token at n_tokens sees, one past the last that is neither in its table nor
- * resident; 0 if there is none: then the sequence can be cut there. */
-static uint32_t end_of_gap(const struct kv_cache *kv, const struct kv_seq *seq, uint32_t n_tokens) {
-    uint32_t end = 0, n_blocks = n_tokens / BLOCK_TOKENS, above = node_at(kv, seq, n_blocks);
+uint32_t kv_end_of_gap(const struct kv_cache *kv, const struct kv_seq *seq, uint32_t n_tokens) {
+    uint32_t end = 0, n_blocks = n_tokens / BLOCK_TOKENS, above = kv_node_at(kv, seq, n_blocks);
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         uint32_t first = first_seen_block(kv, g, n_tokens), node = above;
         for (uint32_t i = n_blocks; i-- > first; node = kv->tree.nodes[node].parent) {
@@ -367,7 +347,7 @@ static uint32_t cut_at(const struct kv_cache *kv, const struct kv_seq *seq, uint
         n_tokens % BLOCK_TOKENS == 0 || n_blocks == n_full || (n_blocks + 1 == n_full && can_reopen(kv, seq));
     if (!is_exact) n_tokens = n_blocks * BLOCK_TOKENS;
     /* Where a block of a window is missing, so it is for all cuts down to that block. */
-    for (uint32_t end; (end = end_of_gap(kv, seq, n_tokens)) > 0;) n_tokens = (end - 1) * BLOCK_TOKENS;
+    for (uint32_t end; (end = kv_end_of_gap(kv, seq, n_tokens)) > 0;) n_tokens = (end - 1) * BLOCK_TOKENS;
     return n_tokens;
 }
 
@@ -377,9 +357,9 @@ static void regain_blocks(struct kv_cache *kv, const struct kv_seq *seq) {
         struct block_table *table = table_of(kv, seq, g);
         uint32_t first = first_seen_block(kv, g, seq->n_computed);
         if (first >= table->first) continue;
-        uint32_t node = node_at(kv, seq, table->first);
+        uint32_t node = kv_node_at(kv, seq, table->first);
         for (uint32_t i = table->first; i-- > first; node = kv->tree.nodes[node].parent)
-            attach(kv, seq, g, i, node);
+            kv_attach(kv, seq, g, i, node);
         table->first = first;
     }
 }
@@ -395,23 +375,30 @@ static void revert_last(struct kv_cache *kv, const struct kv_seq *seq) {
     }
 }
 
+void kv_unreserve(struct kv_cache *kv, struct kv_seq *seq) {
+    kv_drop_blocks(kv, seq, blocks_for(seq->n_computed));
+    revert_last(kv, seq);
+    seq->n_reserved = seq->n_computed;
+    kv_note(kv, seq);
+}
+
 uint32_t kv_truncate(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_tokens) {
     if (seq->table == 0) return 0;
     n_tokens = cut_at(kv, seq, n_tokens < seq->n_computed ? n_tokens : seq->n_computed);
-    drop_blocks(kv, seq, blocks_for(n_tokens));
+    kv_drop_blocks(kv, seq, blocks_for(n_tokens));
     if (seq->n_computed / BLOCK_TOKENS > n_tokens / BLOCK_TOKENS && n_tokens % BLOCK_TOKENS != 0)
         reopen(kv, seq);
     revert_last(kv, seq);
     seq->n_computed = seq->n_reserved = n_tokens;
     regain_blocks(kv, seq);
-    note(kv, seq);
+    kv_note(kv, seq);
     return n_tokens;
 }
 
 void kv_release(struct kv_cache *kv, struct kv_seq *seq) {
     if (seq->table != 0) {
-        drop_blocks(kv, seq, 0);
-        give_table(kv, seq);
+        kv_drop_blocks(kv, seq, 0);
+        kv_give_table(kv, seq);
     }
     *seq = (struct kv_seq){0};
 }

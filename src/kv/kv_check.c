@@ -33,13 +33,53 @@ static bool check_table(const struct kv_cache *kv, size_t sequence, unsigned gro
     return node == NODE_ROOT;
 }
 
-/* Invariant 2: as many references as table entries. */
+/* Invariant 11: leases hold what they should, and at most half of the memory. Adds to n_named, (blocks of the
+ * group), the references that they have to blocks. */
+static bool add_leases(const struct kv_cache *kv, unsigned group, uint32_t *n_named) {
+    uint32_t n_leases = 0;
+    for (uint32_t i = 0; i < KV_MAX_LEASES; i++) {
+        uint32_t node = kv->leases[i].node, n_blocks = kv->tree.nodes[node].n_blocks;
+        n_leases += node != NODE_ROOT;
+        for (uint32_t b = n_blocks; b-- > first_seen_block(kv, group, n_blocks * BLOCK_TOKENS);) {
+            if (kv->tree.nodes[node].blocks[group] == BLOCK_NONE) return false;
+            n_named[kv->tree.nodes[node].blocks[group]]++;
+            node = kv->tree.nodes[node].parent;
+        }
+    }
+    return n_leases == kv->n_leases && kv->leased_bytes <= kv->arena.bytes / 2;
+}
+
+static bool check_lease_counts(const struct kv_cache *kv) {
+    uint64_t bytes = 0;
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        const struct block_pool *pool = &kv->pools[g];
+        uint32_t *n_named = clear_counts(kv);
+        if (!add_leases(kv, g, n_named)) return false;
+        for (block_id id = 0; id < pool->n_blocks; id++) {
+            const struct block *block = &pool->blocks[id];
+            if (block->node != 0 && kv->tree.nodes[block->node].n_leases[g] != n_named[id]) return false;
+            if (n_named[id] > 0) bytes += kv->layout.groups[g].class_bytes[block->class];
+        }
+    }
+    return bytes == kv->leased_bytes;
+}
+
+/* Invariant 2: as many references as table entries, leases and copies that name the block; 4: one table for
+ * an OPEN one. */
 static bool check_references(const struct kv_cache *kv, unsigned group) {
     const struct block_pool *pool = &kv->pools[group];
     uint32_t *n_named = clear_counts(kv);
     for (size_t s = 0; s < kv->opts.max_sequences; s++) {
         const struct block_table *table = &kv->tables[s * kv->layout.n_groups + group];
-        for (uint32_t i = table->first; i < table->n; i++) n_named[table->blocks[i]]++;
+        for (uint32_t i = table->first; i < table->n; i++)
+            if (n_named[table->blocks[i]]++ > 0 && pool->blocks[table->blocks[i]].state == BLOCK_OPEN)
+                return false;
+    }
+    add_leases(kv, group, n_named);
+    for (uint32_t i = 0; i < kv->n_ops; i++) {
+        if (kv->ops[i].group != group) continue;
+        if (pool->blocks[kv->copies[i].target].state == BLOCK_FREE) return false;
+        n_named[kv->copies[i].source]++;
     }
     for (block_id id = 0; id < pool->n_blocks; id++)
         if (n_named[id] != pool->blocks[id].n_references) return false;
@@ -93,6 +133,8 @@ static bool check_tree(const struct kv_cache *kv) {
     uint32_t n_nodes, n_blocks = 0, n_items = 0, n_keyed = 0, *n_sequences = clear_counts(kv);
     if (!prefix_tree_check(&kv->tree, &n_nodes)) return false;
     for (size_t s = 0; s < kv->opts.max_sequences; s++) n_sequences[kv->noted[s].node]++;
+    for (uint32_t i = 0; i < KV_MAX_LEASES; i++) n_sequences[kv->leases[i].node]++;
+    for (uint32_t i = 0; i < kv->n_ops; i++) n_sequences[kv->copies[i].node]++;
     for (uint32_t b = 0; b < kv->tree.n_buckets; b++)
         for (uint32_t i = kv->tree.buckets[b]; i != NODE_ROOT; i = kv->tree.nodes[i].next_in_bucket) {
             if (kv->tree.nodes[i].n_sequences != n_sequences[i]) return false;
@@ -111,5 +153,5 @@ bool kv_check(const struct kv_cache *kv) {
             if (!check_table(kv, s, g)) return false;
         if (!check_references(kv, g)) return false;
     }
-    return check_tree(kv);
+    return check_lease_counts(kv) && check_tree(kv);
 }

@@ -1,6 +1,7 @@
 /* What outlives its sequence: nodes and window blocks nobody has, and how they go. */
 #include "base/err.h"
-#include "kv/kv_state.h"
+#include "base/fault.h"
+#include "kv/kv_parts.h"
 
 static bool has_blocks(const struct kv_cache *kv, uint32_t node) {
     for (unsigned g = 0; g < kv->layout.n_groups; g++)
@@ -8,12 +9,40 @@ static bool has_blocks(const struct kv_cache *kv, uint32_t node) {
     return false;
 }
 
+/* Bytes of what a node has, of one group or, with `group` past the last, of all. */
+static uint64_t bytes_of(const struct kv_cache *kv, uint32_t node, unsigned group) {
+    uint64_t bytes = 0;
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
+        block_id id = kv->tree.nodes[node].blocks[g];
+        if (id == BLOCK_NONE || (group < kv->layout.n_groups && group != g)) continue;
+        bytes += kv->layout.groups[g].class_bytes[kv->pools[g].blocks[id].class];
+    }
+    return bytes;
+}
+
+/* Hands an item to the policy: a leaf, for `group` past the last, or a window block. */
+static void offer(struct kv_cache *kv, uint32_t index, unsigned group, bool is_passed, uint64_t used) {
+    const struct prefix_node *node = &kv->tree.nodes[index];
+    bool is_leaf = group >= kv->layout.n_groups;
+    double n_keys = ((double)node->n_blocks - 0.5) * BLOCK_TOKENS; /* that a token of the block sees */
+    struct evict_traits traits = {
+        .priority = node->priority,
+        .is_passed = is_passed,
+        .used = used,
+        .n_hits = node->n_hits,
+        .bytes = bytes_of(kv, index, group),
+        .cost_ns = (uint64_t)(BLOCK_TOKENS * (kv->ns_per_token + kv->ns_per_key * n_keys)),
+    };
+    kv->policy->insert(kv->policy_state, is_leaf ? leaf_item(kv, index) : window_item(kv, index, group),
+                       &traits);
+}
+
 /* After a node has lost a child, a sequence or a block: if it is an idle leaf now it goes to the policy, or,
  * without a block, out of the tree, and then the same is asked of its parent. */
 static void settle_node(struct kv_cache *kv, uint32_t node) {
     while (prefix_tree_is_idle_leaf(&kv->tree, node)) {
         if (has_blocks(kv, node)) {
-            kv->policy->insert(kv->policy_state, leaf_item(kv, node), false, kv->tree.nodes[node].used);
+            offer(kv, node, KV_MAX_GROUPS, false, kv->tree.nodes[node].used);
             return;
         }
         uint32_t parent = kv->tree.nodes[node].parent;
@@ -46,23 +75,20 @@ void kv_idle_ref(struct kv_cache *kv, unsigned group, block_id id) {
 void kv_idle_unref(struct kv_cache *kv, unsigned group, block_id id, bool is_passed, uint64_t used) {
     const struct block *block = &kv->pools[group].blocks[id];
     block_pool_unref(&kv->pools[group], id);
-    if (block->state == BLOCK_IDLE && is_window(kv, group))
-        kv->policy->insert(kv->policy_state, window_item(kv, block->node, group), is_passed, used);
+    if (block->state == BLOCK_IDLE && is_window(kv, group)) offer(kv, block->node, group, is_passed, used);
 }
 
 /* Frees one IDLE block; returns its bytes. */
 static uint64_t evict_block(struct kv_cache *kv, uint32_t node, unsigned group) {
     block_id *id = &kv->tree.nodes[node].blocks[group];
+    uint64_t bytes = bytes_of(kv, node, group);
     if (is_window(kv, group)) kv->policy->remove(kv->policy_state, window_item(kv, node, group));
-    uint64_t bytes = kv->layout.groups[group].class_bytes[kv->pools[group].blocks[*id].class];
     block_pool_evict(&kv->pools[group], *id);
     *id = BLOCK_NONE;
     return bytes;
 }
 
-uint64_t kv_idle_evict(struct kv_cache *kv) {
-    uint32_t item = kv->policy->victim(kv->policy_state);
-    if (item == EVICT_NONE) return 0;
+uint64_t kv_idle_free(struct kv_cache *kv, uint32_t item) {
     uint32_t node = item / (1 + kv->layout.n_groups), part = item % (1 + kv->layout.n_groups);
     uint64_t bytes = 0;
     bool is_leaf = prefix_tree_is_idle_leaf(&kv->tree, node);
@@ -74,7 +100,18 @@ uint64_t kv_idle_evict(struct kv_cache *kv) {
     return bytes;
 }
 
+uint64_t kv_idle_evict(struct kv_cache *kv) {
+    uint32_t item = kv->policy->victim(kv->policy_state), n_before = 0, n_after = 0;
+    if (item == EVICT_NONE) return 0;
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) n_before += kv->pools[g].n_in_state[BLOCK_IDLE];
+    uint64_t bytes = kv_idle_free(kv, item);
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) n_after += kv->pools[g].n_in_state[BLOCK_IDLE];
+    kv->n_evictions += n_before - n_after;
+    return bytes;
+}
+
 bool kv_idle_make_room(struct kv_cache *kv, const uint64_t *n) {
+    if (fault_hit()) return false; /* as if memory were short: tests reach each place where it can be */
     struct slab_room room = slab_arena_rooms(&kv->arena, true);
     if (!slab_arena_fits(&kv->arena, &room, n)) return false;
     while (room = slab_arena_rooms(&kv->arena, false), !slab_arena_fits(&kv->arena, &room, n)) {

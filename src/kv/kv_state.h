@@ -4,13 +4,34 @@
 
 #include "kv/block_table.h"
 #include "kv/evict_policy.h"
-#include "kv/kv_cache.h"
+#include "kv/kv_pin.h"
 #include "kv/prefix_tree.h"
+
+/* Property tests build with fewer, so that they run out. */
+#ifndef KV_MAX_LEASES
+#define KV_MAX_LEASES 64
+#endif
+/* Children of a node that a match compares with, and that it looks at, some of which have other salts. */
+enum { KV_COMPARED_CHILDREN = 16, KV_SEEN_CHILDREN = 256 };
+
+/* Keeps the blocks that a sequence which ends at the node would have. */
+struct kv_lease {
+    uint32_t node; /* NODE_ROOT: not in use */
+    uint64_t until_us;
+};
+
+/* What a copy holds until it is made: its source has a reference, and the node whose block that is, if it is
+ * SEALED, counts as if a sequence ended there. */
+struct kv_copy {
+    block_id source, target;
+    uint32_t node;
+};
 
 struct kv_cache {
     struct kv_layout layout;
     struct kv_opts opts;
     struct slab_arena arena;
+    struct block_ages ages;
     struct block_pool pools[KV_MAX_GROUPS];
     struct prefix_tree tree;
     const struct evict_policy *policy;
@@ -23,6 +44,15 @@ struct kv_cache {
     struct kv_seq *noted;  /* (max_sequences) each table's sequence as it was last seen, for kv_check */
     uint32_t *free_tables; /* a stack of the indices that no sequence holds */
     uint32_t n_free_tables;
+    int32_t *open_tokens;   /* (max_sequences, BLOCK_TOKENS) those computed of each table's OPEN block */
+    struct kv_op *ops;      /* (max_ops) copies due, and */
+    struct kv_copy *copies; /* (max_ops) what they hold */
+    uint32_t n_ops, max_ops, n_ops_given; /* given out by kv_ops */
+    struct kv_lease leases[KV_MAX_LEASES];
+    uint32_t n_leases;
+    uint64_t leased_bytes, now_us;
+    double ns_per_token, ns_per_key; /* to compute again */
+    uint64_t asked_tokens, hit_tokens, copied_tokens, n_copies, n_evictions;
     uint32_t *counts; /* (n_counts) scratch of kv_check: as many as blocks of a group, nodes, or slabs */
     uint32_t n_counts;
 };
@@ -53,19 +83,5 @@ static inline uint32_t leaf_item(const struct kv_cache *kv, uint32_t node) {
 static inline uint32_t window_item(const struct kv_cache *kv, uint32_t node, unsigned group) {
     return leaf_item(kv, node) + 1 + group;
 }
-
-/* ---- kv_idle.c: what outlives its sequence, and in what order it goes ---- */
-
-/* One sequence more, or fewer, ends at the node. The last to leave makes a leaf IDLE. */
-void kv_idle_enter(struct kv_cache *kv, uint32_t node);
-void kv_idle_leave(struct kv_cache *kv, uint32_t node);
-/* One reference more, or fewer, to a block; `used` is what its item is stamped with if it goes IDLE. */
-void kv_idle_ref(struct kv_cache *kv, unsigned group, block_id id);
-void kv_idle_unref(struct kv_cache *kv, unsigned group, block_id id, bool is_passed, uint64_t used);
-/* Evicts what the policy says; returns the payload bytes that this frees, 0 if nothing is IDLE. */
-uint64_t kv_idle_evict(struct kv_cache *kv);
-/* Evicts until n[g] payloads of each group g can be taken. False, and nothing evicted, if no eviction leads
- * there. */
-bool kv_idle_make_room(struct kv_cache *kv, const uint64_t *n);
 
 #endif

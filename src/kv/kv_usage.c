@@ -69,7 +69,9 @@ struct kv_sharing kv_shared(const struct kv_cache *kv, const struct kv_seq *seq)
         const struct block_table *table = table_of(kv, seq, g);
         for (uint32_t i = table->first; i < table->n; i++) {
             const struct block *block = &kv->pools[g].blocks[table->blocks[i]];
-            if (block->n_references < 2) continue;
+            /* Not leases, which are no sequences, nor copies under way out of a block that is not full. */
+            uint32_t n_leases = block->node != 0 ? kv->tree.nodes[block->node].n_leases[g] : 0;
+            if (block->state == BLOCK_OPEN || block->n_references - n_leases < 2) continue;
             shared.n_blocks++;
             shared.bytes += kv->layout.groups[g].class_bytes[block->class];
         }
@@ -123,7 +125,14 @@ struct kv_group_usage kv_group_usage(const struct kv_cache *kv, unsigned group) 
 
 struct kv_usage kv_usage(const struct kv_cache *kv) {
     struct kv_usage usage = {.arena_bytes = kv->arena.bytes,
-                             .waste_bytes = slab_arena_waste_bytes(&kv->arena)};
+                             .waste_bytes = slab_arena_waste_bytes(&kv->arena),
+                             .leased_bytes = kv->leased_bytes,
+                             .n_leases = kv->n_leases,
+                             .hit_tokens = kv->hit_tokens,
+                             .miss_tokens = kv->asked_tokens - kv->hit_tokens,
+                             .copied_tokens = kv->copied_tokens,
+                             .n_copies = kv->n_copies,
+                             .n_evictions = kv->n_evictions};
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         const uint32_t *n_in_state = kv->pools[g].n_in_state;
         usage.n_open += n_in_state[BLOCK_OPEN];

@@ -13,6 +13,11 @@ struct kv_usage {
      * if windows end its growth before memory does. */
     uint64_t free_tokens, capacity_tokens;
     uint32_t n_open, n_sealed, n_idle; /* blocks */
+    uint64_t leased_bytes;             /* payloads that leases hold, part of held_bytes */
+    uint32_t n_leases;
+    /* Since kv_open: tokens that matches found, copied ones included, and that they asked for in vain; tokens
+     * copied, in so many copies (one a group); blocks evicted. */
+    uint64_t hit_tokens, miss_tokens, copied_tokens, n_copies, n_evictions;
 };
 
 /* What a sequence has together with others. */

@@ -78,6 +78,29 @@ uint32_t prefix_tree_find(const struct prefix_tree *tree, struct block_key key, 
     return NODE_ROOT;
 }
 
+static void link_first(struct prefix_tree *tree, uint32_t index) {
+    struct prefix_node *node = &tree->nodes[index], *above = &tree->nodes[node->parent];
+    node->previous = NODE_ROOT;
+    node->next = above->first_child;
+    if (node->next != NODE_ROOT) tree->nodes[node->next].previous = index;
+    above->first_child = index;
+}
+
+static void unlink_child(struct prefix_tree *tree, uint32_t index) {
+    const struct prefix_node *node = &tree->nodes[index];
+    if (node->previous != NODE_ROOT)
+        tree->nodes[node->previous].next = node->next;
+    else
+        tree->nodes[node->parent].first_child = node->next;
+    if (node->next != NODE_ROOT) tree->nodes[node->next].previous = node->previous;
+}
+
+void prefix_tree_touch(struct prefix_tree *tree, uint32_t index) {
+    if (index == NODE_ROOT || tree->nodes[index].previous == NODE_ROOT) return;
+    unlink_child(tree, index);
+    link_first(tree, index);
+}
+
 static uint32_t take_node(struct prefix_tree *tree) {
     uint32_t index = tree->first_free;
     if (index != NODE_ROOT)
@@ -91,14 +114,16 @@ uint32_t prefix_tree_add(struct prefix_tree *tree, struct block_key key, uint32_
                          const int32_t *tokens) {
     uint32_t index = take_node(tree);
     if (index == NODE_ROOT) return NODE_ROOT;
-    struct prefix_node *node = &tree->nodes[index], *above = &tree->nodes[parent];
+    struct prefix_node *node = &tree->nodes[index];
     uint32_t *bucket = bucket_of(tree, key);
-    *node = (struct prefix_node){
-        .key = key, .salt = salt, .parent = parent, .next = above->first_child, .next_in_bucket = *bucket};
+    *node = (struct prefix_node){.key = key,
+                                 .salt = salt,
+                                 .parent = parent,
+                                 .n_blocks = tree->nodes[parent].n_blocks + 1,
+                                 .next_in_bucket = *bucket};
     memcpy(node->tokens, tokens, sizeof node->tokens);
     for (unsigned g = 0; g < KV_MAX_GROUPS; g++) node->blocks[g] = BLOCK_NONE;
-    if (node->next != NODE_ROOT) tree->nodes[node->next].previous = index;
-    above->first_child = index;
+    link_first(tree, index);
     *bucket = index;
     return index;
 }
@@ -109,11 +134,7 @@ void prefix_tree_remove(struct prefix_tree *tree, uint32_t index) {
     uint32_t *link = bucket_of(tree, node->key);
     while (*link != index) link = &tree->nodes[*link].next_in_bucket;
     *link = node->next_in_bucket;
-    if (node->previous != NODE_ROOT)
-        tree->nodes[node->previous].next = node->next;
-    else
-        tree->nodes[node->parent].first_child = node->next;
-    if (node->next != NODE_ROOT) tree->nodes[node->next].previous = node->previous;
+    unlink_child(tree, index);
     *node = (struct prefix_node){.next_in_bucket = tree->first_free};
     tree->first_free = index;
 }
@@ -125,6 +146,7 @@ static bool check_children(const struct prefix_tree *tree, uint32_t index, uint3
         if (i >= tree->n_touched || ++*n >= tree->n_nodes) return false;
         const struct prefix_node *node = &tree->nodes[i];
         if (node->parent != index || node->previous != previous) return false;
+        if (node->n_blocks != tree->nodes[index].n_blocks + 1) return false;
         if (index != NODE_ROOT && node->salt != tree->nodes[index].salt) return false;
         struct block_key key = prefix_tree_key(tree, index, node->salt, node->tokens);
         if (prefix_tree_find(tree, key, index, node->salt, node->tokens) != i) return false;

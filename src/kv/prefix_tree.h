@@ -22,13 +22,18 @@
 struct prefix_node {
     struct block_key key;
     uint64_t salt;
-    uint64_t used;                  /* grows with every use of the node or one below it */
-    uint32_t n_sequences;           /* that have this node as their last full block */
-    uint32_t parent;                /* NODE_ROOT below the root */
-    uint32_t first_child;           /* NODE_ROOT: none */
-    uint32_t next, previous;        /* children of one parent, the newest first */
-    uint32_t next_in_bucket;        /* or in the list of free nodes */
-    block_id blocks[KV_MAX_GROUPS]; /* BLOCK_NONE where it is not resident */
+    uint64_t used;                /* grows with every use of the node or one below it */
+    uint64_t created_us, used_us; /* as kv_poll said the time then */
+    uint64_t n_hits;              /* matches that it was part of */
+    uint32_t n_blocks;            /* its depth; 0 while it is not in use */
+    uint32_t n_sequences;         /* that have it as their last full block, and leases and copies under way */
+    uint32_t n_leases[KV_MAX_GROUPS]; /* that hold its block of the group */
+    uint8_t priority;                 /* for eviction */
+    uint32_t parent;                  /* NODE_ROOT below the root */
+    uint32_t first_child;             /* NODE_ROOT: none */
+    uint32_t next, previous;          /* children of one parent, the latest used first */
+    uint32_t next_in_bucket;          /* or in the list of free nodes */
+    block_id blocks[KV_MAX_GROUPS];   /* BLOCK_NONE where it is not resident */
     int32_t tokens[BLOCK_TOKENS];
 };
 
@@ -55,9 +60,11 @@ uint32_t prefix_tree_find(const struct prefix_tree *tree, struct block_key key, 
 /* Adds it, without blocks; NODE_ROOT if all nodes are in use. */
 uint32_t prefix_tree_add(struct prefix_tree *tree, struct block_key key, uint32_t parent, uint64_t salt,
                          const int32_t *tokens);
+/* Makes it the first of its parent's children. */
+void prefix_tree_touch(struct prefix_tree *tree, uint32_t node);
 /* Takes a node without children out. */
 void prefix_tree_remove(struct prefix_tree *tree, uint32_t node);
-/* No child, and no sequence that ends at it. False for the root. */
+/* No child, and nobody who ends at it. False for the root. */
 static inline bool prefix_tree_is_idle_leaf(const struct prefix_tree *tree, uint32_t node) {
     return node != NODE_ROOT && tree->nodes[node].first_child == NODE_ROOT &&
            tree->nodes[node].n_sequences == 0;

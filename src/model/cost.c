@@ -1,5 +1,7 @@
 #include "model/cost.h"
 
+#include "kernel/kernel_set.h"
+
 struct cost_batch cost_batch_decode(uint64_t n_sequences, uint64_t context_tokens) {
     return (struct cost_batch){
         .n_sequences = n_sequences, .n_new = 1, .first_position = context_tokens, .n_wanted = n_sequences};
@@ -10,10 +12,20 @@ struct cost_batch cost_batch_prefill(uint64_t n_tokens, uint64_t first_position)
         .n_sequences = 1, .n_new = n_tokens, .first_position = first_position, .n_wanted = 1};
 }
 
-/* Tokens whose K and V a step reads in a layer of that window: of each sequence those that any row sees. */
+/* Tokens in whole tiles that all sequences' rows see in a layer of that window. */
+static uint64_t common_tokens(const struct cost_batch *batch, uint64_t window) {
+    uint64_t first = window > 0 && batch->first_position >= window ? batch->first_position - window + 1 : 0;
+    uint64_t begin = (first + ATTENTION_TILE - 1) / ATTENTION_TILE * ATTENTION_TILE,
+             end = batch->n_shared / ATTENTION_TILE * ATTENTION_TILE;
+    return begin < end ? end - begin : 0;
+}
+
+/* Tokens whose K and V a step reads in a layer of that window: of each sequence those that any row sees, and
+ * those that all see once. */
 static uint64_t context_tokens(const struct cost_batch *batch, uint64_t window) {
     uint64_t all = batch->first_position + batch->n_new, seen = batch->n_new + window - 1;
-    return batch->n_sequences * (window > 0 && seen < all ? seen : all);
+    uint64_t of_one = window > 0 && seen < all ? seen : all;
+    return batch->n_sequences * of_one - (batch->n_sequences - 1) * common_tokens(batch, window);
 }
 
 /* Sum over rows of the keys that the row sees: position + 1, but at most the window. */

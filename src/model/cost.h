@@ -11,11 +11,14 @@
 struct cost_batch {
     uint64_t n_sequences, n_new, first_position;
     uint64_t n_wanted; /* rows with logits */
+    uint64_t n_shared; /* tokens in whole blocks at the front that all sequences have in common; at most
+                          first_position */
 };
 
 struct cost {
     uint64_t weight_bytes;  /* repacked weights read; the output matrix only if logits are wanted */
-    uint64_t kv_read_bytes; /* whole slots of the tokens that a sequence sees, each read once a step */
+    uint64_t kv_read_bytes; /* whole slots of the tokens that a sequence sees, each read once a step; whole
+                               tiles of shared tokens once for all sequences (kernel/attention_peers.h) */
     uint64_t kv_write_bytes;
     uint64_t int8_ops; /* multiply and add count two; products with quantised weights */
     uint64_t bf16_ops; /* products with BF16 weights */

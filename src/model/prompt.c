@@ -35,7 +35,13 @@ static char *marked_copy(const struct tokenizer *tokenizer, const char *text, co
     return copy;
 }
 
-/* Takes the marks out of `text` in place; *guards says where they were. Free it with mem_free. */
+static bool is_mark(const char *text, size_t length, const char *mark) {
+    return length >= MARK_BYTES && memcmp(text, mark, MARK_BYTES) == 0;
+}
+
+/* Takes the marks out of `text` in place; *guards says where they were. Free it with mem_free. Two in a row
+ * are the end of a final message that the template shows once more before: the space behind goes with them.
+ */
 static int take_marks(char *text, size_t *length, const char *mark, size_t **guards, size_t *n_guards) {
     size_t n = 0, n_marks = 0;
     for (const char *next = text;
@@ -45,12 +51,17 @@ static int take_marks(char *text, size_t *length, const char *mark, size_t **gua
     if (*guards == NULL) return ERR_NO_MEMORY;
     *n_guards = 0;
     for (size_t at = 0; at < *length;) {
-        if (*length - at >= MARK_BYTES && memcmp(text + at, mark, MARK_BYTES) == 0) {
-            (*guards)[(*n_guards)++] = n;
-            at += MARK_BYTES;
-        } else {
+        if (!is_mark(text + at, *length - at, mark)) {
             text[n++] = text[at++];
+            continue;
         }
+        at += MARK_BYTES;
+        if (!is_mark(text + at, *length - at, mark)) {
+            (*guards)[(*n_guards)++] = n;
+            continue;
+        }
+        at += MARK_BYTES;
+        if (at < *length && text[at] == ' ') at++;
     }
     *length = n;
     return 0;

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "model/tokenizer_model.h"
 
 static const char mark[] = "\xe2\x96\x81";
 enum { MARK_BYTES = sizeof mark - 1 };
@@ -85,7 +86,9 @@ bool sentencepiece_is_ordinary(const struct vocabulary *vocabulary, token_id id)
 }
 
 int sentencepiece_split(const struct vocabulary *vocabulary, const char *word, size_t length,
-                        struct merge_work *work) {
+                        const struct token_list *list, struct merge_work *work) {
+    size_t most = token_list_room(list, vocabulary->longest_piece),
+           n_known = 0; /* unknown ones may become one */
     TRY(merge_begin(work, length));
     for (size_t at = 0; at < length;) {
         size_t n = utf8_length((uint8_t)word[at]);
@@ -93,6 +96,8 @@ int sentencepiece_split(const struct vocabulary *vocabulary, const char *word, s
         if (id >= 0 && !sentencepiece_is_ordinary(vocabulary, id)) id = -1;
         merge_append(work, id, at, at + n);
         at += n;
+        n_known += id >= 0;
+        if (n_known > most) return token_list_too_large(list);
     }
     return 0;
 }

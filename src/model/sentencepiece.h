@@ -21,9 +21,10 @@ int sentencepiece_fallback_read(struct sentencepiece_fallback *fallback, const s
 /* The text with U+2581 for each space, and one more in front if wanted. Free *marked with mem_free. */
 int sentencepiece_mark(const char *text, size_t length, bool adds_space, char **marked, size_t *n_marked);
 
-/* Begins a word in `work`: a symbol for each character of `word`, with the id of its piece or -1. */
+/* Begins a word in `work`: a symbol for each character of `word`, with the id of its piece or -1. TOO_LARGE
+ * if it is sure to be more than `list` may hold. */
 int sentencepiece_split(const struct vocabulary *vocabulary, const char *word, size_t length,
-                        struct merge_work *work);
+                        const struct token_list *list, struct merge_work *work);
 /* Appends the ids of the merged symbols of `word`. A run of characters that the fallback has no bytes for is
  * one unknown token. */
 int sentencepiece_append(const struct sentencepiece_fallback *fallback, const char *word,

@@ -38,7 +38,19 @@ struct tokenizer {
     unsigned n_ends;
 };
 
+int token_list_too_large(const struct token_list *list) {
+    return ERR(TOO_LARGE,
+               "the prompt has more than %zu tokens, which is all that the context holds (shorten it)",
+               list->most);
+}
+
+size_t token_list_room(const struct token_list *list, size_t longest) {
+    size_t left = list->most > list->n ? list->most - list->n : 0, room;
+    return list->most == 0 || __builtin_mul_overflow(left, longest, &room) ? SIZE_MAX : room;
+}
+
 int token_list_append(struct token_list *list, token_id id) {
+    if (list->most != 0 && list->n >= list->most) return token_list_too_large(list);
     if (list->n == list->capacity) {
         size_t capacity = list->capacity < 32 ? 64 : list->capacity * 2;
         token_id *ids = mem_realloc(list->ids, capacity, sizeof *ids);

@@ -23,10 +23,12 @@ typedef int32_t token_id;
 
 struct tokenizer;
 
-/* A growing list of ids; zero-initialise, free with token_list_free. */
+/* A growing list of ids; zero-initialise, free with token_list_free. Beyond `most` appending is TOO_LARGE,
+ * and encoding too, as soon as it is sure to get there: a text that is far too long costs little. 0: no
+ * limit. */
 struct token_list {
     token_id *ids;
-    size_t n, capacity;
+    size_t n, capacity, most;
 };
 int token_list_append(struct token_list *list, token_id id);
 void token_list_free(struct token_list *list);

@@ -44,7 +44,7 @@ static int encode_run(const struct gemma4 *gemma4, const char *run, size_t lengt
                       struct token_list *list) {
     token_id id = run[0] == '\n' ? vocabulary_find(gemma4->vocabulary, run, length) : -1;
     if (id >= 0 && sentencepiece_is_ordinary(gemma4->vocabulary, id)) return token_list_append(list, id);
-    TRY(sentencepiece_split(gemma4->vocabulary, run, length, work));
+    TRY(sentencepiece_split(gemma4->vocabulary, run, length, list, work));
     merge_run(work, bpe_look_up, &gemma4->bpe);
     return sentencepiece_append(&gemma4->fallback, run, work, list);
 }

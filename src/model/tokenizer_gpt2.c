@@ -96,10 +96,12 @@ static int encode_word(void *receiver, const char *word, size_t length) {
         token_id id = whole_word(gpt2, word, length);
         if (id >= 0) return token_list_append(encoding->list, id);
     }
+    size_t most = token_list_room(encoding->list, gpt2->vocabulary->longest_piece);
     TRY(merge_begin(work, length));
     for (size_t i = 0; i < length; i++) {
         token_id id = gpt2->of_byte[(uint8_t)word[i]];
         if (id >= 0) merge_append(work, id, i, i + 1);
+        if (work->n > most) return token_list_too_large(encoding->list);
     }
     if (work->n == 0) return 0;
     merge_run(work, bpe_look_up, &gpt2->bpe);

@@ -125,7 +125,7 @@ static struct merge_pair look_up(const void *rules, const struct merge_symbol *l
 
 static int encode_word(const struct word *word, size_t length, struct merge_work *work,
                        struct token_list *list) {
-    TRY(sentencepiece_split(word->llama->vocabulary, word->bytes, length, work));
+    TRY(sentencepiece_split(word->llama->vocabulary, word->bytes, length, list, work));
     merge_run(work, look_up, word);
     return sentencepiece_append(&word->llama->fallback, word->bytes, work, list);
 }

@@ -32,6 +32,12 @@ struct tokenizer_model {
                   struct token_list *list);
 };
 
+/* The symbols that become more tokens than the list may hold, however they merge: more than so many, if no
+ * token has more than `longest` of them. */
+size_t token_list_room(const struct token_list *list, size_t longest);
+/* The error of a list that is full. */
+int token_list_too_large(const struct token_list *list);
+
 #define TOKENIZER_LIST(X) X(gpt2) X(llama) X(gemma4)
 
 #endif

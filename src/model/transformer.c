@@ -17,8 +17,8 @@
 
 #include "base/err.h"
 #include "kernel/attention.h"
+#include "kernel/attention_peers.h"
 #include "kernel/matmul.h"
-#include "kernel/rotate.h"
 #include "model/kv_write.h"
 
 struct step {
@@ -124,7 +124,7 @@ static void norm_heads(struct step *step, float *heads, unsigned n_heads, const 
 
 static void rotate_heads(struct step *step, float *heads, unsigned n_heads) {
     const size_t n = step->d->head_dim;
-    for (unsigned i = 0; i < n_heads; i++) rotate(heads + i * n, step->d->head_dim);
+    for (unsigned i = 0; i < n_heads; i++) step->kernels->rotate(heads + i * n, step->d->head_dim);
 }
 
 static void position_and_store_row(struct step *step, size_t row) {
@@ -197,20 +197,46 @@ static void finish_logits_row(struct step *step, size_t row) {
 
 /* ---- the layer ---- */
 
+/* The step's sequences with their payloads of a group, for attention. */
+static void list_sequences(struct step *step, uint32_t group) {
+    for (uint32_t i = 0; i < step->batch->n_sequences; i++) {
+        const struct batch_sequence *sequence = &step->batch->sequences[i];
+        step->w->sequences[i] = (struct attention_sequence){
+            .first_row = sequence->first_row,
+            .n_rows = sequence->n_rows,
+            .first_position = sequence->first_position,
+            .payloads = sequence->payloads[group],
+        };
+    }
+}
+
+/* Finds out, for every group, which sequences see the same keys, and counts what all layers will read. */
+static void find_peers(struct step *step) {
+    const struct kv_layout *layout = step->layout;
+    const uint32_t n_sequences = step->batch->n_sequences;
+    struct workspace *w = step->w;
+    struct attention_keys keys[KV_MAX_GROUPS];
+    for (uint32_t group = 0; group < layout->n_groups; group++) {
+        uint32_t window = layout->groups[group].window;
+        list_sequences(step, group);
+        attention_find_peers(w->peers[group], w->sequences, n_sequences, window);
+        keys[group] = attention_count_keys(w->peers[group], w->sequences, n_sequences, window);
+    }
+    w->reads = (struct kv_reads){0};
+    for (uint32_t i = 0; i < layout->n_layers; i++) {
+        const struct kv_layer *layer = &layout->layers[i];
+        w->reads.alone_bytes += keys[layer->group].alone * kv_layer_bytes_per_token(layer);
+        w->reads.bytes += keys[layer->group].together * kv_layer_bytes_per_token(layer);
+    }
+}
+
 static void attend(struct step *step) {
     const struct description *d = step->d;
     struct workspace *w = step->w;
     const struct kv_layer *layer = &step->layout->layers[step->layer_index];
-    for (uint32_t i = 0; i < step->batch->n_sequences; i++) {
-        const struct batch_sequence *sequence = &step->batch->sequences[i];
-        w->sequences[i] = (struct attention_sequence){
-            .first_row = sequence->first_row,
-            .n_rows = sequence->n_rows,
-            .first_position = sequence->first_position,
-            .payloads = sequence->payloads[layer->group],
-            .filled = step->write.converts ? kv_write_filled(&step->write, i) : NULL,
-        };
-    }
+    list_sequences(step, layer->group);
+    for (uint32_t i = 0; i < step->batch->n_sequences && step->write.converts; i++)
+        w->sequences[i].filled = kv_write_filled(&step->write, i);
     size_t q_width = (size_t)d->n_heads * d->head_dim;
     struct attention_job job = {
         .layer = layer,
@@ -225,6 +251,7 @@ static void attend(struct step *step) {
         .out = w->attended,
         .out_stride = q_width,
         .sequences = w->sequences,
+        .peers = w->peers[layer->group],
         .n_sequences = step->batch->n_sequences,
         .scratch = w->attention_scratch,
     };
@@ -288,6 +315,7 @@ void transformer_forward(const struct model *model, const struct kv_layout *layo
     w->of_ff.f32 = w->gate;
     w->of_embd.n_rows = w->of_heads.n_rows = w->of_ff.n_rows = batch->n_rows;
 
+    find_peers(&step);
     for_rows(&step, batch->n_rows, begin_row);
     for (uint32_t i = 0; i < d->n_layers; i++) {
         step.layer_index = i;

@@ -21,6 +21,12 @@ struct filled_block {
     uint32_t block;    /* of the sequence */
 };
 
+/* Bytes of K and V that a step's rows see, whole slots: each read once for every sequence, or as the step did
+ * read them, once for all sequences that see the same tiles. */
+struct kv_reads {
+    uint64_t alone_bytes, bytes;
+};
+
 /* The intermediate numbers of a step: allocated once, for batches up to the bounds given. */
 struct workspace {
     uint32_t max_rows, max_wanted;
@@ -35,8 +41,10 @@ struct workspace {
     float *logits;                               /* (max_wanted, n_vocab) the result */
     struct activations of_embd, of_heads, of_ff; /* forms of normed, attended, gate */
     struct attention_sequence *sequences;
-    struct filled_block *filled; /* (max_filled) */
-    uint8_t *filled_rows;        /* (max_filled, a layer's OPEN form) of the layer under way */
+    struct attention_peer *peers[KV_MAX_GROUPS]; /* (sequences) of the step, by group */
+    struct kv_reads reads;                       /* of the latest step */
+    struct filled_block *filled;                 /* (max_filled) */
+    uint8_t *filled_rows; /* (max_filled, a layer's OPEN form) of the layer under way */
     void *attention_scratch;
     void *storage;
     size_t storage_bytes;

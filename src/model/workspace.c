@@ -1,6 +1,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "kernel/attention.h"
+#include "kernel/attention_peers.h"
 #include "kernel/matmul.h"
 #include "model/transformer.h"
 
@@ -85,6 +86,8 @@ static void carve_all(struct workspace *w, struct carver *carver, const struct m
     carve_activations(carver, &w->of_heads, rows, q_width, forms.of_heads);
     carve_activations(carver, &w->of_ff, rows, d->n_ff, forms.of_ff);
     w->sequences = carve(carver, max_sequences, sizeof *w->sequences);
+    for (uint32_t group = 0; group < layout->n_groups; group++)
+        w->peers[group] = carve(carver, max_sequences, sizeof *w->peers[group]);
     carve_filled(w, carver, layout, max_sequences);
     w->attention_scratch = carve(carver, attention_bytes, 1);
 }

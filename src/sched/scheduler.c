@@ -91,6 +91,49 @@ static void preempt(struct scheduler *scheduler, struct sequence *sequence) {
     refuse(scheduler, sequence);
 }
 
+/* ---- sharing ---- */
+
+/* One more than the tokens that a sequence may take over: the first row whose logits are wanted is its own.
+ */
+static uint32_t match_limit(const struct sequence *sequence) {
+    if (sequence->skips_cache) return 1;
+    return sequence->stream_begin < sequence->stream_end ? sequence->stream_begin + 1 : sequence->n_tokens;
+}
+
+/* Takes over what the cache has of a sequence behind what it has computed. */
+static void take_over(struct scheduler *scheduler, struct sequence *sequence) {
+    struct kv_seq *seq = &sequence->kv;
+    uint32_t n = match_limit(sequence), n_before = seq->n_computed;
+    if (seq->table == 0 && sequence->state == SEQUENCE_WAITING)
+        kv_match(scheduler->kv, seq, sequence->tokens, n, sequence->salt);
+    else
+        kv_extend(scheduler->kv, seq, sequence->tokens, n);
+    if (sequence->was_admitted && sequence->n_preemptions == 0)
+        sequence->n_matched += seq->n_computed - n_before;
+}
+
+/* Whether `other`, which runs, is about to compute what `sequence` could take over: the block that it needs
+ * next, or all that it may take. Both have the same full blocks, else they have nothing to wait for. */
+static bool promises(const struct sequence *other, const struct sequence *sequence) {
+    const struct kv_seq *ahead = &other->kv, *seq = &sequence->kv;
+    if (ahead->node != seq->node || ahead->salt != seq->salt) return false;
+    uint32_t i = seq->n_computed / BLOCK_TOKENS * BLOCK_TOKENS, end = i + BLOCK_TOKENS;
+    uint32_t limit = match_limit(sequence) - 1, end_of_block = end;
+    if (end > limit) end = limit;
+    if (end > other->n_tokens) end = other->n_tokens;
+    while (i < end && other->tokens[i] == sequence->tokens[i]) i++;
+    return (i == end_of_block || i == limit) && seq->n_computed < i && ahead->n_computed < i;
+}
+
+/* Whether somebody before it in the order promises what it needs next; so the first waits for nobody. */
+static bool is_promised(const struct scheduler *scheduler, const struct sequence *sequence) {
+    for (const struct sequence *other = scheduler->running.first; other != NULL; other = other->link.next) {
+        if (!sequence_precedes(other, sequence)) return false;
+        if (promises(other, sequence)) return true;
+    }
+    return false;
+}
+
 /* ---- slots ---- */
 
 /* Slots for n_rows tokens, or for the half, and so on. Returns how many; 0 if there is not even one. */
@@ -160,43 +203,38 @@ static bool fits(const struct scheduler *scheduler, const struct sequence *seque
     return kv_has_room(scheduler->kv, n_blocks);
 }
 
-/* Takes over what the cache has of a fresh sequence, short of the first row whose logits are wanted. */
-static void match(struct scheduler *scheduler, struct sequence *sequence) {
-    uint32_t n = sequence->n_tokens;
-    if (sequence->stream_begin < sequence->stream_end) n = sequence->stream_begin + 1;
-    if (sequence->skips_cache) n = 1;
-    kv_match(scheduler->kv, &sequence->kv, sequence->tokens, n, sequence->salt);
-}
-
-/* Admits the first waiting sequence, if it may, with at most `budget` rows. Returns its rows, or 0. */
-static uint32_t admit(struct scheduler *scheduler, struct sequence *sequence, uint32_t budget) {
+/* Admits the first waiting sequence, if it may, with at most `budget` rows: *n_rows, 0 if others are about to
+ * compute what it needs. */
+static bool admit(struct scheduler *scheduler, struct sequence *sequence, uint32_t budget, uint32_t *n_rows) {
     bool is_alone = scheduler->n_in_step == 0, is_fresh = sequence->kv.table == 0;
+    *n_rows = 0;
     if (!is_alone && scheduler->refused == sequence && scheduler->refused_at == scheduler->n_chances)
-        return 0;
-    if (is_fresh) match(scheduler, sequence);
-    uint32_t n_left = sequence_tokens_left(sequence), n_rows = 0;
-    if (is_alone || fits(scheduler, sequence)) {
-        do n_rows = reserve(scheduler, sequence, n_left < budget ? n_left : budget);
-        while (n_rows == 0 && is_alone && strip_holder(scheduler, sequence));
+        return false;
+    take_over(scheduler, sequence);
+    uint32_t n_left = sequence_tokens_left(sequence);
+    bool has_room = is_alone || fits(scheduler, sequence), waits = is_promised(scheduler, sequence);
+    if (has_room && !waits) {
+        do *n_rows = reserve(scheduler, sequence, n_left < budget ? n_left : budget);
+        while (*n_rows == 0 && is_alone && strip_holder(scheduler, sequence));
     }
-    if (n_rows == 0) {
+    if (!has_room || (*n_rows == 0 && !waits)) {
         if (is_fresh) kv_release(scheduler->kv, &sequence->kv);
         refuse(scheduler, sequence);
-        return 0;
+        return false;
     }
     if (!sequence->was_admitted) sequence->n_matched = sequence->kv.n_computed;
     sequence->was_admitted = true;
     stop_waiting(scheduler, sequence);
     start_running(scheduler, sequence);
-    plan(scheduler, sequence, n_rows);
-    return n_rows;
+    if (*n_rows > 0) plan(scheduler, sequence, *n_rows);
+    return true;
 }
 
 /* Admits waiting sequences in order, with at most `budget` rows in all. Returns their rows. */
 static uint32_t admit_all(struct scheduler *scheduler, uint32_t budget) {
     uint32_t n_rows = 0, n;
     while (scheduler->n_waiting > 0 && scheduler->n_running < scheduler->max_sequences && n_rows < budget &&
-           (n = admit(scheduler, scheduler->waiting.first, budget - n_rows)) > 0)
+           admit(scheduler, scheduler->waiting.first, budget - n_rows, &n))
         n_rows += n;
     return n_rows;
 }
@@ -212,6 +250,11 @@ static uint32_t plan_phase(struct scheduler *scheduler, bool is_prefill, uint32_
          sequence = sequence->link.next) {
         uint32_t n_left = sequence_tokens_left(sequence), n_most = budget - n_rows;
         if (n_left == 0 || (n_left > 1) != is_prefill) continue;
+        if (is_prefill) {
+            take_over(scheduler, sequence);
+            if (is_promised(scheduler, sequence)) continue;
+            n_left = sequence_tokens_left(sequence);
+        }
         uint32_t n = plan_running(scheduler, sequence, n_left < n_most ? n_left : n_most);
         if (n == 0) *stuck = sequence;
         n_rows += n;

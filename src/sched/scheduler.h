@@ -10,16 +10,21 @@
  *  1 order is (priority, arrival), in both states; a preempted sequence keeps its place in it
  *  2 a step takes first the decode rows (running sequences that lack one token), then chunks of running
  *    sequences that lack more, then admits waiting ones, each in order. Chunks and admitted rows are
- * *prefill* rows and share one budget. They shrink to what memory is left before they cost anybody anything
+ *    *prefill* rows and share one budget. They shrink to what memory is left before they cost anybody
+ *    anything
  *  3 the first waiting sequence alone is tried: no smaller one overtakes it, so that none starves
  *  4 it is admitted if what it will grow by, with what the running ones will, fits into what is free; or if
  *    nothing runs. Admission preempts nobody
  *  5 a running sequence that gets no slots takes them from the last of the order: first what waiting
- * sequences brought along, then the last running one is preempted: it gives all back and waits. A sequence
- * takes only from those after it; if there are none it waits in place, with what it holds 6 so the first
- * running sequence that has tokens left advances in every step, or is reported as failed when nothing is left
- * to take: every sequence finishes if it fits into memory alone 7 a preempted sequence is computed again from
- * its tokens, prompt and output alike */
+ *    sequences brought along, then the last running one is preempted: it gives all back and waits. A
+ *    sequence takes only from those after it; if there are none it waits in place, with what it holds
+ *  6 so the first running sequence that has tokens left advances in every step, or is reported as failed
+ *    when nothing is left to take: every sequence finishes if it fits into memory alone
+ *  7 a preempted sequence is computed again from its tokens, prompt and output alike
+ *  8 a sequence takes over what has become resident of its prompt, before each of its chunks. While a
+ *    running one before it in the order *promises* the block that it needs next, by having the same full
+ *    blocks and the same tokens behind them, it gets no rows and follows in the wake: the prompt is computed
+ *    once. Promises are looked up, not kept: who leaves, or is preempted, promises nothing any more */
 #ifndef CABINET_SCHED_SCHEDULER_H
 #define CABINET_SCHED_SCHEDULER_H
 

@@ -40,7 +40,7 @@ struct sequence {
     /* became of it; the counts are of the time since scheduler_add, and stay after scheduler_remove */
     struct kv_seq kv;       /* kv.n_computed of its tokens have K and V */
     uint32_t n_rows;        /* in the step under way; 0 outside one */
-    uint32_t n_matched;     /* tokens whose K and V were there when it was first admitted */
+    uint32_t n_matched;     /* tokens whose K and V it took over instead of computing them, until preempted */
     uint32_t n_preemptions; /* how often it was sent back to wait, and lost its slots */
     /* the scheduler's own */
     enum sequence_state state;

@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "kv/kv_usage.h"
 #include "server/request_times.h"
 
 enum { STEPS_A_LOOK = 16 }; /* the cache's gauges are set every so many steps */
@@ -30,6 +29,39 @@ static struct request_times times_of(const struct generation *generation) {
     return times;
 }
 
+struct kv_bill account_bill(const struct generation *generation) {
+    struct kv_bill sum = {0};
+    for (uint32_t i = 0; i < generation->n_choices; i++) {
+        const struct kv_bill *bill = &generation->choices[i].request.bill;
+        sum.computed_tokens += bill->computed_tokens;
+        sum.written_bytes += bill->written_bytes;
+        sum.read_bytes += bill->read_bytes;
+        sum.held += bill->held;
+        sum.peak_bytes += bill->peak_bytes;
+        sum.saved_by_sharing += bill->saved_by_sharing;
+        sum.saved_by_codec += bill->saved_by_codec;
+    }
+    return sum;
+}
+
+/* What a finished request's line says of its bill; returns how many fields that are. */
+enum { BILL_LOG_FIELDS = 8 };
+static size_t bill_log_fields(const struct generation *generation, struct log_field *fields) {
+    const struct server *server = generation->server;
+    struct kv_bill bill = account_bill(generation);
+    size_t n = 0;
+    fields[n++] = log_count("computed_tokens", bill.computed_tokens);
+    fields[n++] = log_count("kv_written_bytes", bill.written_bytes);
+    fields[n++] = log_count("kv_read_bytes", bill.read_bytes);
+    fields[n++] = log_count("kv_peak_bytes", bill.peak_bytes);
+    fields[n++] = log_number("kv_byte_seconds", byte_seconds(bill.held));
+    fields[n++] = log_count("kv_saved_by_sharing_bytes", bill.saved_by_sharing);
+    fields[n++] = log_number("kv_saved_by_codec_bytes", (double)bill.saved_by_codec);
+    if (kv_price_is_set(&server->opts.price))
+        fields[n++] = log_number("price", kv_price_of(&server->opts.price, bill.held, server->arena_bytes));
+    return n;
+}
+
 static enum metric_finished_reason reason_of(const struct generation *generation) {
     if (generation->error.status != 0 || atomic_load(&generation->failure_code) != 0)
         return METRIC_finished_reason_error;
@@ -46,7 +78,7 @@ void account_finished(const struct generation *generation) {
     const struct server *server = generation->server;
     enum metric_finished_reason reason = reason_of(generation);
     struct request_times times = times_of(generation);
-    struct log_field fields[6 + REQUEST_LOG_FIELDS];
+    struct log_field fields[6 + REQUEST_LOG_FIELDS + BILL_LOG_FIELDS];
     char name[48];
     size_t n = 0;
     generation_name(generation, name);
@@ -56,6 +88,7 @@ void account_finished(const struct generation *generation) {
     if (generation->error.status != 0) fields[n++] = log_count("status", (uint64_t)generation->error.status);
     if (generation->caller.key != 0) fields[n++] = log_count("key", generation->caller.key);
     n += request_log_fields(&times, fields + n);
+    if (generation->error.status == 0) n += bill_log_fields(generation, fields + n);
     log_event(server->opts.log, LOG_INFO, "request", n, fields);
     if (generation->error.status != 0) return; /* it never was one */
     metrics_note_request(server->metrics, &times, reason);
@@ -66,35 +99,6 @@ void account_finished(const struct generation *generation) {
 }
 
 /* ---- steps ---- */
-
-static void set_cache_gauges(struct server *server, struct engine *engine) {
-    struct metrics *metrics = server->metrics;
-    const struct kv_layout *layout = engine_kv_layout(engine);
-    struct kv_usage usage = kv_usage(engine_kv(engine));
-    uint64_t used = usage.held_bytes + usage.idle_bytes + usage.waste_bytes;
-    uint64_t free_bytes = usage.arena_bytes > used ? usage.arena_bytes - used : 0;
-    metrics_set(metrics, METRIC_kv_cache_usage, (double)usage.held_bytes / (double)usage.arena_bytes);
-    metrics_set(metrics, METRIC_kv_capacity_bytes, (double)usage.arena_bytes);
-    metrics_set(metrics, METRIC_kv_capacity_tokens, (double)usage.capacity_tokens);
-    metrics_set(metrics, METRIC_kv_free_tokens, (double)usage.free_tokens);
-    metrics_set(metrics, METRIC_kv_bytes_per_token, (double)kv_layout_bytes_per_token(layout));
-    metrics_set_at(metrics, METRIC_kv_bytes, metric_series(METRIC_use_held, 0), (double)usage.held_bytes);
-    metrics_set_at(metrics, METRIC_kv_bytes, metric_series(METRIC_use_idle, 0), (double)usage.idle_bytes);
-    metrics_set_at(metrics, METRIC_kv_bytes, metric_series(METRIC_use_waste, 0), (double)usage.waste_bytes);
-    metrics_set_at(metrics, METRIC_kv_bytes, metric_series(METRIC_use_free, 0), (double)free_bytes);
-    double n[METRIC_group_COUNT][METRIC_state_COUNT] = {0};
-    for (unsigned g = 0; g < layout->n_groups; g++) {
-        struct kv_group_usage group = kv_group_usage(engine_kv(engine), g);
-        double *states = n[layout->groups[g].window == 0 ? METRIC_group_full : METRIC_group_window];
-        states[METRIC_state_open] += group.n_open;
-        states[METRIC_state_sealed] += group.n_sealed;
-        states[METRIC_state_idle] += group.n_idle;
-        states[METRIC_state_free] += group.n_free;
-    }
-    for (uint32_t g = 0; g < METRIC_group_COUNT; g++)
-        for (uint32_t s = 0; s < METRIC_state_COUNT; s++)
-            metrics_set_at(metrics, METRIC_kv_blocks, metric_series(s, g), n[g][s]);
-}
 
 static void note_seconds(struct metrics *metrics, enum metric_part part, uint64_t nanoseconds) {
     metrics_observe_at(metrics, METRIC_step_seconds, metric_series(part, 0), (double)nanoseconds * 1e-9);
@@ -107,7 +111,8 @@ static void set_load_gauges(struct metrics *metrics, struct engine_load load) {
 
 void account_load(struct server *server, struct engine *engine) {
     set_load_gauges(server->metrics, engine_load(engine));
-    set_cache_gauges(server, engine);
+    account_totals(server, engine);
+    account_cache(server, engine);
 }
 
 void account_step(struct server *server, struct engine *engine) {
@@ -117,6 +122,7 @@ void account_step(struct server *server, struct engine *engine) {
     atomic_fetch_add(&server->n_prefill_rows, step->n_prefill_rows);
     atomic_fetch_add(&server->n_decode_rows, step->n_decode_rows);
     set_load_gauges(metrics, load);
+    account_totals(server, engine);
     metrics_add(metrics, METRIC_preemptions, (int64_t)(load.n_preemptions - server->n_preemptions));
     server->n_preemptions = load.n_preemptions;
     metrics_observe(metrics, METRIC_iteration_tokens, step->n_prefill_rows + step->n_decode_rows);
@@ -125,7 +131,7 @@ void account_step(struct server *server, struct engine *engine) {
     uint64_t now_ns = clock_now_ns(&server->clock);
     note_seconds(metrics, METRIC_part_other, now_ns - step->begin_ns - step->forward_ns - step->pick_ns);
     bool is_idle = load.n_running + load.n_waiting == 0;
-    if (is_idle || server->n_steps++ % STEPS_A_LOOK == 0) set_cache_gauges(server, engine);
+    if (is_idle || server->n_steps++ % STEPS_A_LOOK == 0) account_cache(server, engine);
 }
 
 void account_status(void *user, uint32_t route, int status) {

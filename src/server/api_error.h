@@ -13,7 +13,7 @@ struct api_error {
     const char *param; /* the field at fault, or NULL; lives for ever */
     const char *code;  /* "model_not_found", "context_length_exceeded", ..., or NULL; lives for ever */
     unsigned retry_after_seconds;    /* with 429 and 503; 0: not said */
-    const char *allow;               /* with 405, the methods that there are; lives for ever */
+    const char *allow;               /* with 405, the methods that there are; lives until the reply */
     char message[API_ERROR_MESSAGE]; /* one line of valid UTF-8 */
 };
 

@@ -137,6 +137,7 @@ void ask_free(struct ask *ask) {
     if (ask == NULL) return;
     mem_free(ask->model);
     mem_free(ask->user);
+    mem_free(ask->cache_salt);
     json_decref(ask->messages);
     json_decref(ask->tools);
     json_decref(ask->instructions);

@@ -30,6 +30,9 @@ struct ask_prompt {
     uint32_t n_ids;
 };
 
+/* Bytes of a cache_salt: 1 to this. */
+enum { CACHE_SALT_BYTES = 1024 };
+
 struct ask_limits {
     uint32_t max_choices; /* n, best_of, and prompts times n */
     uint32_t max_stops;   /* strings, each of at most 256 bytes */
@@ -39,8 +42,9 @@ struct ask_limits {
 
 struct ask {
     enum ask_api api;
-    char *model; /* "" when the client named none */
-    char *user;  /* "" */
+    char *model;      /* "" when the client named none */
+    char *user;       /* "" */
+    char *cache_salt; /* NULL: none */
     /* The conversation, of every API but completions: an array of objects as chat templates take them: role,
      * content (a string; text parts are joined), and where given tool_calls (arguments as objects),
      * tool_call_id, name. Roles: system (also from developer), user, assistant, tool. */

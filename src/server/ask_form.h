@@ -26,11 +26,13 @@ json_t *ask_load_json(const char *bytes, size_t length, const char **why, json_e
 /* --- ask_options.c: fields that mean the same in several APIs --- */
 
 /* model, stream, temperature, top_p, and the extensions top_k, min_p, seed, penalties, logit_bias,
- * ignore_eos, min_tokens, priority */
+ * ignore_eos, min_tokens, priority, cache_salt */
 int ask_read_options(struct ask_reading *reading);
 int ask_read_stops(struct ask_reading *reading, const char *name);
 /* n, best_of, stream_options, user: of the two older OpenAI APIs */
 int ask_read_choices(struct ask_reading *reading);
+/* The field cache_salt: a copy in *copy, NULL if it is not there. */
+int ask_read_cache_salt(const json_t *object, char **copy, const struct place *place);
 /* The object that says which form the answer has; a schema and its name lie in `schema_key`, or beside the
  * type if that is NULL. */
 int ask_read_format(struct ask_reading *reading, const json_t *format, const char *schema_key,

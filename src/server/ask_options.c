@@ -68,6 +68,17 @@ static int read_sampling(struct ask_reading *reading) {
     return read_biases(reading);
 }
 
+int ask_read_cache_salt(const json_t *object, char **copy, const struct place *place) {
+    const char *salt;
+    int found = field_string(object, "cache_salt", &salt, place);
+    if (found <= 0) return found;
+    size_t length = strlen(salt);
+    if (length == 0 || length > CACHE_SALT_BYTES)
+        return place_refuse(place, "cache_salt", "has %zu bytes; 1 to %d are possible", length,
+                            CACHE_SALT_BYTES);
+    return place_copy(place, salt, copy);
+}
+
 int ask_read_options(struct ask_reading *reading) {
     struct ask *ask = reading->ask;
     const struct place *top = &reading->top;
@@ -80,6 +91,7 @@ int ask_read_options(struct ask_reading *reading) {
     TRY(field_uint32(reading->body, "min_tokens", 0, INT32_MAX, &ask->min_tokens, top));
     TRY(field_integer(reading->body, "priority", INT32_MIN, INT32_MAX, &priority, top));
     ask->priority = (int32_t)priority;
+    TRY(ask_read_cache_salt(reading->body, &ask->cache_salt, top));
     return read_sampling(reading);
 }
 

@@ -18,14 +18,6 @@ static void let_go(struct generation *generation) {
     mailbox_post_quietly(mailbox, is_last ? &generation->ended : &generation->news);
 }
 
-/* Answers to a prompt beside the first wait until it is in the cache. */
-static void post_rest(struct generation *generation) {
-    if (generation->n_unsubmitted == 0 || generation->is_rest_posted) return;
-    generation->is_rest_posted = true;
-    generation->n_left++;
-    service_post(generation->server->service, &generation->submit_rest);
-}
-
 /* A prompt counts when it is computed: with the first token behind it. */
 static void count_token(const struct choice *choice, bool is_first) {
     struct metrics *metrics = choice->generation->server->metrics;
@@ -36,6 +28,9 @@ static void count_token(const struct choice *choice, bool is_first) {
     metrics_add(metrics, METRIC_prompt_tokens_cached, n_cached);
     metrics_add(metrics, METRIC_prefix_cache_queries, n_prompt);
     metrics_add(metrics, METRIC_prefix_cache_hits, n_cached);
+    metrics_add_at(metrics, METRIC_kv_prefix_tokens, metric_series(METRIC_outcome_hit, 0), n_cached);
+    metrics_add_at(metrics, METRIC_kv_prefix_tokens, metric_series(METRIC_outcome_miss, 0),
+                   n_prompt - n_cached);
 }
 
 static bool on_token(void *user, const struct token_report *report) {
@@ -51,7 +46,6 @@ static bool on_token(void *user, const struct token_report *report) {
     count_token(choice, n == 0);
     atomic_store_explicit(&choice->n_written, n + 1, memory_order_release);
     mailbox_post_quietly(generation->server->mailbox, &generation->news);
-    if (n == 0) post_rest(generation);
     return choice->stops != NULL && output_text_add(choice->stops, report->token, NULL);
 }
 
@@ -72,7 +66,6 @@ static void end_choice(struct choice *choice, enum finish_reason finish) {
     struct generation *generation = choice->generation;
     choice->has_ended = true;
     atomic_store_explicit(&choice->finish, (int)finish, memory_order_release);
-    if (finish != FINISH_CANCELLED) post_rest(generation);
     let_go(generation);
 }
 
@@ -101,7 +94,6 @@ static void on_finish(void *user) {
 static void submit(struct engine *engine, struct choice *choice) {
     const struct token_list *prompt = choice->prompt;
     choice->is_submitted = true;
-    choice->generation->n_unsubmitted--;
     choice->request.on_token = on_token;
     choice->request.on_finish = on_finish;
     if (choice->prompt_ring != NULL) {
@@ -115,27 +107,13 @@ static void submit(struct engine *engine, struct choice *choice) {
     end_choice(choice, FINISH_FAILED);
 }
 
-/* Each task counts itself while it runs, so that what it ends is not gone before it returns. */
+/* Each task counts itself while it runs, so that what it ends is not gone before it returns. Of several
+ * answers to a prompt the first computes it, and the others take it over (scheduler.h, rule 8). */
 void generation_submit(struct engine *engine, void *user) {
     struct generation *generation = user;
     struct mailbox *mailbox = generation->server->mailbox;
     generation->n_left++;
-    for (uint32_t i = 0; i < generation->n_choices; i += generation->ask->best_of)
-        submit(engine, &generation->choices[i]);
-    let_go(generation);
-    mailbox_wake(mailbox);
-}
-
-void generation_submit_rest(struct engine *engine, void *user) {
-    struct generation *generation = user;
-    struct mailbox *mailbox = generation->server->mailbox;
-    generation->is_rest_posted = false;
-    for (uint32_t i = 0; i < generation->n_choices; i++) {
-        struct choice *choice = &generation->choices[i];
-        const struct choice *first = &generation->choices[i - i % generation->ask->best_of];
-        bool may_go = atomic_load(&first->n_written) > 0 || first->has_ended;
-        if (may_go && !choice->is_submitted && !choice->has_ended) submit(engine, choice);
-    }
+    for (uint32_t i = 0; i < generation->n_choices; i++) submit(engine, &generation->choices[i]);
     let_go(generation);
     mailbox_wake(mailbox);
 }

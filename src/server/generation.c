@@ -83,6 +83,26 @@ static struct reply_usage usage_of(const struct generation *generation) {
     return usage;
 }
 
+/* With the bill, which is complete when all choices have ended. */
+static struct reply_usage final_usage_of(const struct generation *generation) {
+    const struct server *server = generation->server;
+    struct reply_usage usage = usage_of(generation);
+    struct kv_bill bill = account_bill(generation);
+    bool has_price = kv_price_is_set(&server->opts.price);
+    usage.kv = (struct reply_kv){
+        .is_known = true,
+        .computed_tokens = bill.computed_tokens,
+        .written_bytes = bill.written_bytes,
+        .read_bytes = bill.read_bytes,
+        .peak_bytes = bill.peak_bytes,
+        .saved_by_sharing = bill.saved_by_sharing,
+        .saved_by_codec = bill.saved_by_codec,
+        .byte_seconds = byte_seconds(bill.held),
+        .price = has_price ? kv_price_of(&server->opts.price, bill.held, server->arena_bytes) : (double)NAN,
+    };
+    return usage;
+}
+
 static void begin_reply(struct generation *generation) {
     struct reply_usage usage = usage_of(generation);
     if (generation->ask->is_streamed)
@@ -151,7 +171,7 @@ static bool is_complete(const struct generation *generation) {
 }
 
 static void end_reply(struct generation *generation) {
-    struct reply_usage usage = usage_of(generation);
+    struct reply_usage usage = final_usage_of(generation);
     reply_end(generation->reply, &usage, &generation->out);
     if (!send_out(generation)) return;
     struct http_exchange *exchange = generation->exchange;
@@ -281,7 +301,6 @@ void generation_begin(struct server *server, struct http_exchange *exchange, enu
     generation->ended = (struct mail){.deliver = on_ended, .user = generation};
     generation->cancelled = (struct mail){.deliver = on_cancelled, .user = generation};
     generation->submit = (struct service_task){.run = generation_submit, .user = generation};
-    generation->submit_rest = (struct service_task){.run = generation_submit_rest, .user = generation};
     generation->cancel = (struct service_task){.run = generation_cancel, .user = generation};
     generation->next = server->first;
     if (server->first != NULL) server->first->previous = generation;

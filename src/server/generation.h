@@ -55,6 +55,7 @@ struct generation {
     size_t n_body_bytes;
     /* the worker's result */
     struct ask *ask;
+    uint64_t salt;              /* of the cache, for all choices */
     struct api_error error;     /* status 0: none */
     struct token_list *prompts; /* (n_prompts) */
     uint32_t n_prompts, n_choices;
@@ -62,11 +63,9 @@ struct generation {
     struct reply *reply;
     /* between the threads */
     struct job job;
-    struct service_task submit, submit_rest, cancel;
+    struct service_task submit, cancel;
     struct mail news, ended, cancelled;
-    uint32_t n_left;        /* of the engine's thread: choices that have not ended, and tasks */
-    uint32_t n_unsubmitted; /* of them, answers that wait for the first one to their prompt */
-    bool is_rest_posted;
+    uint32_t n_left;                 /* of the engine's thread: choices that have not ended, and tasks */
     char failure[API_ERROR_MESSAGE]; /* why a choice failed; written before its `finish` */
     _Atomic int failure_code;
     /* the event thread's */
@@ -82,6 +81,8 @@ void generation_begin(struct server *server, struct http_exchange *exchange, enu
 void generation_look_ends(struct generation *generation); /* one of n_looks */
 /* What ask_parse may let through. */
 struct ask_limits prepare_limits(const struct server *server);
+/* A text's tokens, appended to the list; for the worker. */
+int prepare_text(const struct server *server, const struct ask_prompt *prompt, struct token_list *list);
 /* A conversation's tokens, as the chat template writes it, appended to the list; for the worker. */
 int prepare_conversation(const struct server *server, const struct ask *ask, int64_t now_s,
                          struct token_list *list);
@@ -89,7 +90,6 @@ int prepare_conversation(const struct server *server, const struct ask *ask, int
 void generation_prepare(struct generation *generation);
 /* The engine's part (generate.c): tasks that submit and cancel. */
 void generation_submit(struct engine *engine, void *generation);
-void generation_submit_rest(struct engine *engine, void *generation);
 void generation_cancel(struct engine *engine, void *generation);
 /* Frees what prepare made. */
 void generation_clear(struct generation *generation);

@@ -43,6 +43,11 @@ struct http_opts {
     struct http_limits limits;
     /* A whole request: reply to it now, or set its owner and reply later. */
     void (*on_request)(void *user, struct http_exchange *exchange);
+    /* Writes the JSON body that refuses a request which is not whole. While its head is not there, http_path
+     * is
+     * "" and http_header NULL. */
+    void (*write_refusal)(void *user, const struct http_exchange *exchange, int status, const char *message,
+                          struct text *body);
     /* A reply begins with this status, or was never given: 499. `tag` is http_set_tag's, 0 at first. */
     void (*on_status)(void *user, uint32_t tag, int status);
     /* After http_stop_listening the last connection has closed (or there was none). */
@@ -61,7 +66,8 @@ unsigned http_n_connections(const struct http_server *server);
 
 /* ---- the request: NUL-terminated texts that live as long as the exchange ---- */
 const char *http_method(const struct http_exchange *exchange);
-const char *http_path(const struct http_exchange *exchange); /* without the query */
+const char *http_path(const struct http_exchange *exchange);  /* without the query */
+const char *http_query(const struct http_exchange *exchange); /* behind the path's '?'; "" for none */
 /* The first header of that name (any case), or NULL. */
 const char *http_header(const struct http_exchange *exchange, const char *name);
 const char *http_body(const struct http_exchange *exchange, size_t *length);

@@ -13,10 +13,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-enum {
-    LINGER_SECONDS = 2,
-    READ_AHEAD = 256 << 10, /* of pipelined requests while one is being replied to */
-};
+enum { LINGER_SECONDS = 2 };
 
 static void set_deadline(struct http_exchange *connection, unsigned seconds) {
     const struct timeval time = {.tv_sec = seconds};
@@ -42,10 +39,30 @@ void http_connection_close(struct http_exchange *connection, const char *why) {
     if (owner != NULL && owner->on_closed != NULL) owner->on_closed(connection->user, why);
     list_remove(connection);
     event_free(connection->deadline);
+    event_free(connection->hang_up);
     bufferevent_free(connection->stream);
     http_connection_drop_texts(connection);
     mem_free(connection);
     if (server->is_stopping && server->n_connections == 0) server->on_none_left(server->user);
+}
+
+/* Not by libevent's high watermark: above it, libevent calls back again and again. */
+void http_connection_pause(struct http_exchange *connection) {
+    struct evbuffer *input = bufferevent_get_input(connection->stream);
+    bool is_full = evbuffer_get_length(input) >= HTTP_READ_AHEAD;
+    if (is_full && !connection->is_paused)
+        bufferevent_disable(connection->stream, EV_READ);
+    else if (!is_full && connection->is_paused && !connection->has_client_ended)
+        bufferevent_enable(connection->stream, EV_READ);
+    connection->is_paused = is_full;
+    if (is_full && connection->state == HTTP_REPLY) event_add(connection->hang_up, NULL);
+}
+
+/* What comes now is thrown away: nothing is read behind this reply. */
+static void drain(struct http_exchange *connection) {
+    struct evbuffer *input = bufferevent_get_input(connection->stream);
+    evbuffer_drain(input, evbuffer_get_length(input));
+    http_connection_pause(connection);
 }
 
 /* All is written: our end closes, and the client's is waited for a moment. */
@@ -56,6 +73,7 @@ static void linger(struct http_exchange *connection) {
         return;
     }
     connection->state = HTTP_LINGERING;
+    drain(connection);
     set_deadline(connection, LINGER_SECONDS);
 }
 
@@ -65,6 +83,7 @@ void http_connection_replied(struct http_exchange *connection) {
     http_connection_drop_texts(connection);
     if (!connection->keeps_alive) {
         connection->state = HTTP_CLOSING;
+        drain(connection);
         evtimer_del(connection->deadline);
         if (http_pending_bytes(connection) == 0) bufferevent_trigger(connection->stream, EV_WRITE, SOON);
         return;
@@ -79,9 +98,9 @@ void http_connection_replied(struct http_exchange *connection) {
 
 static void on_read(struct bufferevent *stream, void *user) {
     struct http_exchange *connection = user;
-    struct evbuffer *input = bufferevent_get_input(stream);
+    (void)stream;
     if (connection->state == HTTP_CLOSING || connection->state == HTTP_LINGERING)
-        evbuffer_drain(input, evbuffer_get_length(input));
+        drain(connection);
     else
         http_connection_read(connection);
 }
@@ -129,10 +148,19 @@ static void on_deadline(evutil_socket_t socket, short what, void *user) {
         http_connection_close(connection, "idle");
 }
 
+/* Behind what is not read, an end is not seen by reading. */
+static void on_hang_up(evutil_socket_t socket, short what, void *user) {
+    (void)socket, (void)what;
+    struct http_exchange *connection = user;
+    if (connection->state == HTTP_REPLY && connection->is_paused)
+        http_connection_close(connection, "the client closed the connection");
+}
+
 static int set_up(struct http_exchange *connection, evutil_socket_t socket) {
     struct http_server *server = connection->server;
     connection->deadline = evtimer_new(server->base, on_deadline, connection);
-    if (connection->deadline == NULL) return ERR_NO_MEMORY;
+    connection->hang_up = event_new(server->base, socket, EV_CLOSED, on_hang_up, connection);
+    if (connection->deadline == NULL || connection->hang_up == NULL) return ERR_NO_MEMORY;
     connection->stream = server->tls != NULL
                              ? http_tls_stream(server, socket)
                              : bufferevent_socket_new(server->base, socket, BEV_OPT_CLOSE_ON_FREE);
@@ -140,7 +168,6 @@ static int set_up(struct http_exchange *connection, evutil_socket_t socket) {
     const struct timeval stall = {.tv_sec = server->limits.stall_seconds};
     bufferevent_setcb(connection->stream, on_read, on_write, on_event, connection);
     bufferevent_set_timeouts(connection->stream, NULL, &stall);
-    bufferevent_setwatermark(connection->stream, EV_READ, 0, READ_AHEAD);
     bufferevent_setwatermark(connection->stream, EV_WRITE, HTTP_LOW_WATER, 0);
     bufferevent_enable(connection->stream, EV_READ | EV_WRITE);
     set_deadline(connection, server->limits.head_seconds);
@@ -160,6 +187,7 @@ void http_connection_open(struct http_server *server, evutil_socket_t socket) {
     connection->server = server;
     if (set_up(connection, socket) < 0) {
         if (connection->deadline != NULL) event_free(connection->deadline);
+        if (connection->hang_up != NULL) event_free(connection->hang_up);
         if (connection->stream == NULL) evutil_closesocket(socket);
         mem_free(connection);
         return;

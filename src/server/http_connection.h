@@ -13,6 +13,7 @@
 struct ssl_ctx_st;
 
 enum {
+    HTTP_READ_AHEAD = 256 << 10,  /* of pipelined requests while one is being replied to */
     HTTP_LOW_WATER = 64 << 10,    /* unsent bytes: with fewer, more is welcome */
     HTTP_SEND_BUFFER = 128 << 10, /* of the system, for each connection */
 };
@@ -31,6 +32,7 @@ struct http_exchange {
     struct http_exchange *next, *previous; /* of the server's connections */
     struct bufferevent *stream;
     struct event *deadline; /* of the head, the body, or of being idle */
+    struct event *hang_up;  /* the client's end closes while reading pauses */
     enum http_state state;
     bool head_has_begun; /* its clock runs */
     bool is_reading;     /* within the loop that reads requests: a reply given there does not start another */
@@ -39,9 +41,11 @@ struct http_exchange {
     bool has_begun;      /* the reply has */
     bool is_head_only;   /* the request was HEAD */
     bool expects_continue;
+    bool is_paused;        /* enough is read ahead: the socket is not read for now */
     bool has_client_ended; /* the client's end of the connection is closed */
     struct text head;      /* the request's head, cut into NUL-terminated texts */
     struct cabinet_http_head parsed;
+    size_t query; /* where in the head; that of a NUL if there is none */
     struct text body;
     uint64_t body_left;          /* of the body, or of the chunk */
     bool chunk_ends, in_trailer; /* what comes next in a chunked body */
@@ -56,6 +60,8 @@ struct http_server {
     struct http_limits limits;
     void (*on_request)(void *user, struct http_exchange *exchange);
     void (*on_none_left)(void *user);
+    void (*write_refusal)(void *user, const struct http_exchange *exchange, int status, const char *message,
+                          struct text *body);
     void (*on_status)(void *user, uint32_t tag, int status);
     void *user;
     struct evconnlistener *listener;
@@ -73,6 +79,8 @@ void http_connection_open(struct http_server *server, evutil_socket_t socket);
 void http_connection_close(struct http_exchange *connection, const char *why);
 /* Reads what is in the buffer, request after request. */
 void http_connection_read(struct http_exchange *connection);
+/* Pauses reading where enough waits behind the present request, or goes on with it. */
+void http_connection_pause(struct http_exchange *connection);
 /* Frees the request's texts. */
 void http_connection_drop_texts(struct http_exchange *connection);
 /* The reply is complete: next request, or close. */

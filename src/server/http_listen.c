@@ -92,6 +92,7 @@ int http_server_open(struct http_server **out, struct event_base *base, const st
     server->limits = opts->limits;
     server->on_request = opts->on_request;
     server->on_none_left = opts->on_none_left;
+    server->write_refusal = opts->write_refusal;
     server->on_status = opts->on_status;
     server->user = opts->user;
     server->resume = evtimer_new(base, resume, server);

@@ -103,13 +103,9 @@ void http_set_owner(struct http_exchange *exchange, const struct http_owner *own
 }
 
 void http_connection_refuse(struct http_exchange *connection, int status, const char *message) {
+    const struct http_server *server = connection->server;
     struct text body = {0};
-    /* Both OpenAI's error object and Anthropic's: what is asked is not known yet. */
-    text_printf(&body,
-                "{\"type\": \"error\", \"error\": {\"message\": \"%s\", \"type\": \"invalid_request_error\", "
-                "\"param\": null, "
-                "\"code\": null}}",
-                message);
+    server->write_refusal(server->user, connection, status, message, &body);
     connection->state = HTTP_REPLY;
     connection->tag = 0;
     connection->has_begun = connection->keeps_alive = connection->is_head_only = false;

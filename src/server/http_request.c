@@ -15,8 +15,12 @@ static const char *span_text(const struct http_exchange *connection, struct cabi
     return connection->head.bytes + span.offset;
 }
 
+static bool has_head(const struct http_exchange *exchange) {
+    return exchange->head.length > 0 && !exchange->head.failed;
+}
+
 const char *http_header(const struct http_exchange *exchange, const char *name) {
-    for (size_t i = 0; i < exchange->parsed.n_headers; i++)
+    for (size_t i = 0; has_head(exchange) && i < exchange->parsed.n_headers; i++)
         if (strcasecmp(span_text(exchange, exchange->parsed.headers[i][0]), name) == 0)
             return span_text(exchange, exchange->parsed.headers[i][1]);
     return NULL;
@@ -36,7 +40,9 @@ static void cut_head(struct http_exchange *connection) {
     bytes[parsed->method.offset + parsed->method.length] = '\0';
     bytes[parsed->target.offset + parsed->target.length] = '\0';
     char *query = strchr(bytes + parsed->target.offset, '?');
-    if (query != NULL) *query = '\0';
+    if (query != NULL) *query++ = '\0';
+    connection->query =
+        query != NULL ? (size_t)(query - bytes) : parsed->target.offset + parsed->target.length;
     for (size_t i = 0; i < parsed->n_headers; i++)
         for (int part = 0; part < 2; part++)
             bytes[parsed->headers[i][part].offset + parsed->headers[i][part].length] = '\0';
@@ -298,14 +304,18 @@ void http_connection_read(struct http_exchange *connection) {
         default: goes_on = false; break;
         }
     connection->is_reading = false;
+    http_connection_pause(connection);
 }
 
 const char *http_method(const struct http_exchange *exchange) {
     return span_text(exchange, exchange->parsed.method);
 }
 
+const char *http_query(const struct http_exchange *exchange) {
+    return exchange->head.bytes + exchange->query;
+}
 const char *http_path(const struct http_exchange *exchange) {
-    return span_text(exchange, exchange->parsed.target);
+    return has_head(exchange) ? span_text(exchange, exchange->parsed.target) : "";
 }
 
 void http_take_body(struct http_exchange *exchange, struct text *body) {

@@ -3,6 +3,8 @@
 #ifndef CABINET_SERVER_METRIC_LABELS_H
 #define CABINET_SERVER_METRIC_LABELS_H
 
+#include "server/metric_labels_kv.h"
+
 /* What stands where a metric has no such label. */
 #define METRIC_LABEL_none(X) X(none, only, "")
 
@@ -12,25 +14,6 @@
     X(finished_reason, length, "length") /* max_tokens, or the end of the context */                         \
     X(finished_reason, abort, "abort")   /* cancelled */                                                     \
     X(finished_reason, error, "error")
-
-/* Of KV memory in bytes. */
-#define METRIC_LABEL_use(X)                                                                                  \
-    X(use, held, "held")   /* by blocks that sequences have; shared ones count once */                       \
-    X(use, idle, "idle")   /* kept for whoever comes with the same prefix; free as soon as it is wanted */   \
-    X(use, waste, "waste") /* left over by slabs in use */                                                   \
-    X(use, free, "free")
-
-/* Of blocks: enum block_state. */
-#define METRIC_LABEL_state(X)                                                                                \
-    X(state, free, "free")                                                                                   \
-    X(state, open, "open")                                                                                   \
-    X(state, sealed, "sealed")                                                                               \
-    X(state, idle, "idle")
-
-/* Of groups of layers: kv_group.kind. */
-#define METRIC_LABEL_group(X)                                                                                \
-    X(group, full, "full")                                                                                   \
-    X(group, window, "window")
 
 /* Of a step. */
 #define METRIC_LABEL_part(X)                                                                                 \
@@ -52,6 +35,7 @@
     X(route, metrics, "/metrics")                                                                            \
     X(route, openapi, "/openapi.json")                                                                       \
     X(route, page, "/")          /* the page and its files */                                                \
+    X(route, kv, "/v1/kv")       /* its list, pins and drops */                                              \
     X(route, live, "live")       /* what the page polls */                                                   \
     X(route, debug, "/debug")    /* all of them */                                                           \
     X(route, unknown, "unknown") /* a path that is none of them: paths of strangers make no series */

@@ -4,6 +4,8 @@
 #ifndef CABINET_SERVER_METRIC_LIST_H
 #define CABINET_SERVER_METRIC_LIST_H
 
+#include "server/metric_list_kv.h"
+
 #define METRIC_LIST_VLLM(X)                                                                                  \
     X(GAUGE, num_requests_running, "vllm:num_requests_running", none, none, none,                            \
       "Requests that are being computed.")                                                                   \
@@ -48,16 +50,6 @@
       "Seconds from a request's first step to its last token.")
 
 #define METRIC_LIST_CABINET(X)                                                                               \
-    X(GAUGE, kv_capacity_bytes, "cabinet_kv_capacity_bytes", none, none, none,                               \
-      "Bytes that the KV cache may use.")                                                                    \
-    X(GAUGE, kv_bytes, "cabinet_kv_bytes", use, none, none, "Bytes of the KV cache by use.")                 \
-    X(GAUGE, kv_bytes_per_token, "cabinet_kv_bytes_per_token", none, none, none,                             \
-      "Bytes that one token takes in all layers.")                                                           \
-    X(GAUGE, kv_capacity_tokens, "cabinet_kv_capacity_tokens", none, none, none,                             \
-      "Longest sequence that the whole KV cache could hold.")                                                \
-    X(GAUGE, kv_free_tokens, "cabinet_kv_free_tokens", none, none, none,                                     \
-      "Longest sequence that free and idle memory could hold.")                                              \
-    X(GAUGE, kv_blocks, "cabinet_kv_blocks", state, group, none, "Blocks by state and kind of group.")       \
     X(HISTOGRAM, step_seconds, "cabinet_step_seconds", part, none, step,                                     \
       "Seconds of an engine step, by what they went into.")                                                  \
     X(COUNTER, engine_errors, "cabinet_engine_errors_total", none, none, none,                               \
@@ -72,6 +64,6 @@
     X(COUNTER, queue_rejected, "cabinet_queue_rejected_total", none, none, none,                             \
       "Requests refused because the queue was full (status 429).")
 
-#define METRIC_LIST(X) METRIC_LIST_VLLM(X) METRIC_LIST_CABINET(X)
+#define METRIC_LIST(X) METRIC_LIST_VLLM(X) METRIC_LIST_KV(X) METRIC_LIST_CABINET(X)
 
 #endif

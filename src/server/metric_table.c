@@ -27,6 +27,8 @@ static const double values_borders_request[] = {.001, .0025, .005, .01, .025, .0
                                                 40,   50,    60,   120, 240,  480, 960, 1920, 7680};
 static const double values_borders_step[] = {1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, .001, .0025, .005, .01,
                                              .025, .05,    .1,   .25,  .5,     1,    2.5,  5,     10};
+static const double values_borders_residency[] = {.001, .002, .005, .01, .02, .05, .1,  .2,  .5,   1,   2,
+                                                  5,    10,   20,   30,  60,  120, 300, 600, 1200, 1800};
 
 #define N_BORDERS(name) (sizeof values_borders_##name / sizeof values_borders_##name[0])
 #define BORDERS(name, ticks, ends_with_context)                                                              \
@@ -40,6 +42,7 @@ BORDERS(first_token, SECONDS, false)
 BORDERS(token, SECONDS, false)
 BORDERS(request, SECONDS, false)
 BORDERS(step, SECONDS, false)
+BORDERS(residency, SECONDS, false)
 static const struct metric_borders borders_none = {0, NULL, TOKENS, false};
 
 /* ---- metrics ---- */

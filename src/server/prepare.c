@@ -18,8 +18,7 @@ static int refuse(struct generation *generation, int code) {
 
 /* ---- prompts ---- */
 
-static int encode_text(const struct server *server, const struct ask_prompt *prompt,
-                       struct token_list *list) {
+int prepare_text(const struct server *server, const struct ask_prompt *prompt, struct token_list *list) {
     const struct tokenizer *tokenizer = server->opts.model->tokenizer;
     for (uint32_t i = 0; i < prompt->n_ids && prompt->text == NULL; i++)
         TRY(token_list_append(list, prompt->ids[i]));
@@ -61,7 +60,8 @@ static int encode_prompts(struct generation *generation) {
     if (generation->prompts == NULL) return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < generation->n_prompts; i++) {
         struct token_list *list = &generation->prompts[i];
-        TRY(is_text ? encode_text(generation->server, &ask->prompts[i], list)
+        list->most = generation->server->opts.max_tokens;
+        TRY(is_text ? prepare_text(generation->server, &ask->prompts[i], list)
                     : prepare_conversation(generation->server, ask, generation->created_s, list));
         TRY(engine_check_prompt(generation->server->opts.engine, list->ids, (uint32_t)list->n));
     }
@@ -118,11 +118,6 @@ static int open_rings(struct choice *choice, uint32_t n_output) {
     return choice->prompt_ring == NULL || choice->prompt_tops == NULL ? ERR_NO_MEMORY : 0;
 }
 
-static uint64_t salt_of(const struct generation *generation) {
-    bool are_several = generation->server->opts.access.keys.n > 1;
-    return are_several ? generation->caller.key : 0;
-}
-
 static int open_choice(struct choice *choice, const struct constraint *constraint) {
     struct generation *generation = choice->generation;
     const struct ask *ask = generation->ask;
@@ -142,7 +137,7 @@ static int open_choice(struct choice *choice, const struct constraint *constrain
         .wants_logprobs = ask->wants_logprobs || ask->best_of > ask->n,
         .n_top_logprobs = ask->wants_logprobs ? ask->n_top_logprobs : 0,
         .priority = ask->priority,
-        .salt = salt_of(generation),
+        .salt = generation->salt,
         .user = choice,
     };
     /* Answers of one seed differ by their number, and the first is what n = 1 gives. */
@@ -158,7 +153,7 @@ static int open_choice(struct choice *choice, const struct constraint *constrain
 static int open_choices(struct generation *generation, const struct constraint *constraint) {
     const struct ask *ask = generation->ask;
     generation->n_choices = generation->n_prompts * ask->best_of;
-    generation->n_left = generation->n_unsubmitted = generation->n_choices;
+    generation->n_left = generation->n_choices;
     generation->choices = mem_alloc(generation->n_choices, sizeof *generation->choices);
     if (generation->choices == NULL) return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < generation->n_choices; i++) {
@@ -205,7 +200,9 @@ void generation_prepare(struct generation *generation) {
         return;
     }
     if (!generation->ask->has_seed) generation->ask->sampling.seed = generation->id;
-    int result = encode_prompts(generation);
+    int result = cache_salt_of(&generation->server->salts, generation->caller.key,
+                               generation->ask->cache_salt, &generation->salt);
+    if (result == 0) result = encode_prompts(generation);
     if (result < 0) {
         refuse(generation, result);
         if (result != ERR_TOO_LARGE && result != ERR_FULL) return;

@@ -21,11 +21,21 @@ struct reply_token {
     const struct token_logprob *top; /* (n_top) most likely first; borrowed for the call */
 };
 
+/* The KV bill, of all choices (docs/api.md, "What a request cost"). */
+struct reply_kv {
+    bool is_known; /* else it is not told */
+    uint64_t computed_tokens, written_bytes, read_bytes, peak_bytes, saved_by_sharing;
+    int64_t saved_by_codec;
+    double byte_seconds;
+    double price; /* NAN: there is none */
+};
+
 struct reply_usage {
     uint32_t prompt_tokens; /* of all prompts */
     uint32_t cached_tokens; /* of them, found in the cache */
     uint32_t output_tokens; /* of all choices that were generated */
     uint32_t reasoning_tokens;
+    struct reply_kv kv;
 };
 
 /* A cancelled answer is told as one that got too long: clients know no other word for an unfinished one. */

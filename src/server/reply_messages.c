@@ -1,6 +1,6 @@
 /* Anthropic's message and its events. */
 #include "server/json_text.h"
-#include "server/reply_form.h"
+#include "server/reply_shapes.h"
 
 static void begin_event(const char *type, struct text *out) {
     text_printf(out, "event: %s\ndata: {\"type\":\"%s\"", type, type);
@@ -12,8 +12,10 @@ static void end_event(struct text *out) { text_append_string(out, "}\n\n"); }
 static void write_usage(const struct reply_usage *usage, struct text *out) {
     text_printf(out,
                 "{\"input_tokens\":%u,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":%u,"
-                "\"output_tokens\":%u}",
+                "\"output_tokens\":%u",
                 usage->prompt_tokens - usage->cached_tokens, usage->cached_tokens, usage->output_tokens);
+    reply_write_kv(usage, out);
+    text_append_string(out, "}");
 }
 
 static void write_reason(const struct reply_choice *choice, struct text *out) {

@@ -125,9 +125,11 @@ static void write_usage(const struct reply_usage *usage, struct text *out) {
     }
     text_printf(out,
                 "{\"input_tokens\":%u,\"input_tokens_details\":{\"cached_tokens\":%u},\"output_tokens\":%u,"
-                "\"output_tokens_details\":{\"reasoning_tokens\":%u},\"total_tokens\":%llu}",
+                "\"output_tokens_details\":{\"reasoning_tokens\":%u},\"total_tokens\":%llu",
                 usage->prompt_tokens, usage->cached_tokens, usage->output_tokens, usage->reasoning_tokens,
                 (unsigned long long)usage->prompt_tokens + usage->output_tokens);
+    reply_write_kv(usage, out);
+    text_append_string(out, "}");
 }
 
 static const char *item_status(const struct reply_part *part) {

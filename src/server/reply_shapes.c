@@ -10,14 +10,31 @@ const char *reply_finish_reason(const struct reply_choice *choice) {
     return reply_has_calls(choice) ? "tool_calls" : "stop";
 }
 
+void reply_write_kv(const struct reply_usage *usage, struct text *out) {
+    const struct reply_kv *kv = &usage->kv;
+    if (!kv->is_known) return;
+    text_printf(out,
+                ",\"kv\":{\"computed_tokens\":%llu,\"reused_tokens\":%u,\"written_bytes\":%llu,"
+                "\"read_bytes\":%llu,\"peak_bytes\":%llu,\"byte_seconds\":%.15g,"
+                "\"saved_by_sharing_bytes\":%llu,\"saved_by_codec_bytes\":%lld",
+                (unsigned long long)kv->computed_tokens, usage->cached_tokens,
+                (unsigned long long)kv->written_bytes, (unsigned long long)kv->read_bytes,
+                (unsigned long long)kv->peak_bytes, kv->byte_seconds,
+                (unsigned long long)kv->saved_by_sharing, (long long)kv->saved_by_codec);
+    if (!isnan(kv->price)) text_printf(out, ",\"price\":%.9g", kv->price);
+    text_append_string(out, "}");
+}
+
 void reply_write_usage(const struct reply_usage *usage, struct text *out) {
     text_printf(out,
                 "{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%llu,"
                 "\"prompt_tokens_details\":{\"cached_tokens\":%u},"
-                "\"completion_tokens_details\":{\"reasoning_tokens\":%u}}",
+                "\"completion_tokens_details\":{\"reasoning_tokens\":%u}",
                 usage->prompt_tokens, usage->output_tokens,
                 (unsigned long long)usage->prompt_tokens + usage->output_tokens, usage->cached_tokens,
                 usage->reasoning_tokens);
+    reply_write_kv(usage, out);
+    text_append_string(out, "}");
 }
 
 void reply_write_token(const struct tokenizer *tokenizer, token_id token, struct text *out) {

@@ -6,6 +6,8 @@
 
 /* OpenAI's finish_reason. */
 const char *reply_finish_reason(const struct reply_choice *choice);
+/* ,"kv":{...} within a usage object; nothing where it is not known. */
+void reply_write_kv(const struct reply_usage *usage, struct text *out);
 /* {"prompt_tokens", ...} of the two older APIs */
 void reply_write_usage(const struct reply_usage *usage, struct text *out);
 /* [{"token", "bytes", "logprob", "top_logprobs"}, ...] */

@@ -52,20 +52,34 @@ void server_reply_json(struct http_exchange *exchange, int status, json_t *objec
     free(text); /* jansson's allocation */
 }
 
-/* The route, or NULL with *error; GET routes answer HEAD too. */
-static const struct route *find(const char *method, const char *path, struct api_error *error) {
-    const char *allowed = NULL; /* a path has one method */
+static bool is_path(const char *route, const char *path) {
+    const char *name = strchr(route, '{');
+    if (name == NULL) return strcmp(route, path) == 0;
+    size_t length = (size_t)(name - route);
+    return strncmp(route, path, length) == 0 && path[length] != '\0';
+}
+
+enum { METHODS_LENGTH = 64 };
+
+/* The route, or NULL with *error and, in `allowed`, the methods that the path has; GET routes answer HEAD
+ * too. */
+static const struct route *find(const char *method, const char *path, char allowed[METHODS_LENGTH],
+                                struct api_error *error) {
+    size_t length = 0;
+    allowed[0] = '\0';
     if (strcmp(method, "HEAD") == 0) method = "GET";
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
-        if (strcmp(routes[i].path, path) != 0) continue;
+        if (!is_path(routes[i].path, path)) continue;
         if (strcmp(routes[i].method, method) == 0) return &routes[i];
-        allowed = strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : routes[i].method;
+        length += (size_t)snprintf(allowed + length, METHODS_LENGTH - length, "%s%s", length > 0 ? ", " : "",
+                                   strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : routes[i].method);
+        ASSERT(length < METHODS_LENGTH);
     }
-    if (allowed != NULL)
+    if (length > 0)
         api_error_set(error, 405, NULL, "method_not_allowed", "this route knows no such method");
     else
         api_error_set(error, 404, NULL, "not_found", "there is no such route (/openapi.json lists them)");
-    error->allow = allowed;
+    error->allow = length > 0 ? allowed : NULL;
     return NULL;
 }
 
@@ -87,24 +101,41 @@ static int check(const struct server *server, const struct route *route, struct 
     if (route != NULL && route->need == NEED_ADMIN) need = ACCESS_ADMIN;
     if (route != NULL && route->need == NEED_DEBUG && !server->opts.is_debug) need = ACCESS_ADMIN;
     TRY(access_check(&server->opts.access, need, &request, caller, error));
-    if (route != NULL && strcmp(route->method, "POST") == 0 &&
-        !is_json(http_header(exchange, "Content-Type")))
+    size_t length;
+    (void)http_body(exchange, &length);
+    bool has_body = route != NULL && (strcmp(route->method, "POST") == 0 ||
+                                      (strcmp(route->method, "DELETE") == 0 && length > 0));
+    if (has_body && !is_json(http_header(exchange, "Content-Type")))
         return api_error_set(error, 415, NULL, NULL, "send Content-Type: application/json");
     return 0;
+}
+
+bool route_speaks_anthropic(const struct http_exchange *exchange) {
+    return strcmp(http_path(exchange), "/v1/messages") == 0 ||
+           http_header(exchange, "Anthropic-Version") != NULL;
+}
+
+void route_write_refusal(void *user, const struct http_exchange *exchange, int status, const char *message,
+                         struct text *body) {
+    (void)user;
+    struct api_error error;
+    api_error_set(&error, status, NULL, NULL, "%s", message);
+    api_error_write(&error, route_speaks_anthropic(exchange), body);
 }
 
 void route_dispatch(void *user, struct http_exchange *exchange) {
     struct server *server = user;
     struct caller caller;
     struct api_error error = {0}, unknown = {0};
-    const struct route *route = find(http_method(exchange), http_path(exchange), &unknown);
+    char allowed[METHODS_LENGTH];
+    const struct route *route = find(http_method(exchange), http_path(exchange), allowed, &unknown);
     http_set_tag(exchange, route == NULL ? METRIC_route_unknown : route->label);
     if (check(server, route, exchange, &caller, &error) < 0)
-        server_reply_error(exchange, &error, strcmp(http_path(exchange), "/v1/messages") == 0);
+        server_reply_error(exchange, &error, route_speaks_anthropic(exchange));
     else if (route != NULL)
         route->handler(server, exchange, &caller);
     else if (unknown.status == 405 || !route_page(server, exchange))
-        server_reply_error(exchange, &unknown, false);
+        server_reply_error(exchange, &unknown, route_speaks_anthropic(exchange));
 }
 
 bool server_takes_body(struct server *server, const struct http_exchange *exchange, struct api_error *error) {

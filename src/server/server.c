@@ -1,4 +1,5 @@
 #include "server/server.h"
+#include "kv/kv_usage.h"
 
 #include <event2/thread.h>
 #include <signal.h>
@@ -92,14 +93,18 @@ static int open_parts(struct server *server) {
     const struct server_opts *opts = &server->opts;
     raise_descriptor_limit();
     (void)signal(SIGPIPE, SIG_IGN);
+    size_t n_keys = opts->access.keys.n + opts->access.admin_keys.n;
+    TRY(cache_salts_open(&server->salts, opts->salt_by, n_keys));
     TRY(open_events(server));
     TRY(metrics_open(&server->metrics, opts->model_name, opts->max_tokens));
     TRY(mailbox_open(&server->mailbox, server->base));
     TRY(worker_open(&server->worker, server->mailbox));
+    account_watch(server, true);
     account_load(server, opts->engine);
     TRY(service_open(&server->service, opts->engine, after_step, server));
     struct http_opts http = opts->http;
     http.on_request = route_dispatch;
+    http.write_refusal = route_write_refusal;
     http.on_none_left = on_none_left;
     http.on_status = account_status;
     http.user = server;
@@ -110,6 +115,7 @@ int server_open(struct server **out, const struct server_opts *opts) {
     struct server *server = mem_alloc(1, sizeof *server);
     if (server == NULL) return ERR_NO_MEMORY;
     server->opts = *opts;
+    server->arena_bytes = kv_usage(engine_kv(opts->engine)).arena_bytes;
     server->clock = clock_monotonic();
     server->started_s = (int64_t)time(NULL);
     server->id_seed = clock_now_ns(&server->clock) ^ (uint64_t)server->started_s << 32;
@@ -143,11 +149,13 @@ void server_close(struct server *server) {
     service_close(server->service);
     mailbox_close(server->mailbox);
     constraint_vocabulary_close(server->vocabulary);
+    account_watch(server, false);
     metrics_close(server->metrics);
     if (server->drained != NULL) event_free(server->drained);
     if (server->on_interrupt != NULL) event_free(server->on_interrupt);
     if (server->on_term != NULL) event_free(server->on_term);
     if (server->base != NULL) event_base_free(server->base);
+    cache_salts_close(&server->salts);
     access_keys_free(&server->opts.access.keys);
     access_keys_free(&server->opts.access.admin_keys);
     mem_free(server);

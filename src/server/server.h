@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "server/access.h"
+#include "server/cache_salt.h"
 #include "server/http.h"
 
 struct server;
@@ -22,7 +23,9 @@ struct server_opts {
     uint32_t max_tokens;    /* of a sequence: the context */
     uint32_t max_requests;  /* under way at once, waiting ones included; more are told 429 */
     unsigned drain_seconds; /* that running requests have to finish after server_stop */
+    struct kv_price price;  /* told with each request's bill, if it is set */
     bool is_debug;          /* /debug routes without an admin key */
+    enum salt_by salt_by;   /* who shares cached prefixes */
     struct log *log;
 };
 

@@ -20,12 +20,20 @@ struct rate {
     double per_second;
 };
 
+/* How far counters have followed what engine and cache count themselves. */
+struct noted_totals {
+    uint64_t n_copies, copied_tokens;
+    uint64_t read_bytes, written_bytes, billed_byte_seconds, house_byte_seconds;
+};
+
 struct server {
     struct server_opts opts;
+    uint64_t arena_bytes; /* of the KV memory */
     struct event_base *base;
     struct http_server *http;
     struct mailbox *mailbox;
     struct worker *worker;
+    struct cache_salts salts;
     struct service *service;
     struct clock clock;
     struct metrics *metrics;
@@ -45,6 +53,7 @@ struct server {
     struct rate prefill_rate, decode_rate;
     _Atomic uint64_t n_prefill_rows, n_decode_rows; /* counted by the engine's thread, as are these: */
     uint64_t n_steps, n_preemptions;
+    struct noted_totals noted;
 };
 
 /* The model name that a client gave is this server's, or none. */

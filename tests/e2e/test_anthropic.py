@@ -45,6 +45,16 @@ class Messages(ServedTest):
         self.assertEqual(status, 200)
         return answer["choices"][0]["message"]["content"], answer["usage"]["prompt_tokens"]
 
+    def test_models(self):
+        model = self.client.models.retrieve("tiny")
+        self.assertEqual((model.id, model.type, model.display_name), ("tiny", "model", "tiny"))
+        self.assertEqual(model.created_at.timestamp(), model.created)
+        self.assertEqual(list(self.client.models.list()), [model])
+        with self.assertRaises(anthropic.NotFoundError) as caught:
+            self.client.models.retrieve("large")
+        self.assertEqual(caught.exception.body["error"]["type"], "not_found_error")
+        self.assertEqual(caught.exception.body["type"], "error")
+
     def test_plain(self):
         answer = self.message(**GREEDY)
         self.assertEqual((answer.type, answer.role, answer.model, answer.stop_reason), ("message", "assistant", "tiny", "max_tokens"))
@@ -132,7 +142,8 @@ class Messages(ServedTest):
     def test_what_was_cached_is_told(self):
         first, second = [self.message("A" + "ll work and no play. " * 12) for _ in range(2)]
         n_prompt = first.usage.input_tokens + first.usage.cache_read_input_tokens
-        self.assertEqual(second.usage.cache_read_input_tokens, (n_prompt - 1) // BLOCK_TOKENS * BLOCK_TOKENS)
+        n_sealed = (n_prompt + first.usage.output_tokens - 1) // BLOCK_TOKENS * BLOCK_TOKENS  # what the first left behind
+        self.assertEqual(second.usage.cache_read_input_tokens, min(n_prompt - 1, n_sealed))
         self.assertEqual(second.usage.input_tokens, n_prompt - second.usage.cache_read_input_tokens)
 
     def test_errors(self):
@@ -141,7 +152,7 @@ class Messages(ServedTest):
             (anthropic.BadRequestError, 400, "invalid_request_error", {"messages": []}),
             (anthropic.BadRequestError, 400, "invalid_request_error", {"messages": user("x" * 2 * CONTEXT)}),
             (anthropic.NotFoundError, 404, "not_found_error", {"model": "large"}),
-            (anthropic.RequestTooLargeError, 413, "invalid_request_error", {"messages": user("x" * (17 << 20))}),
+            (anthropic.RequestTooLargeError, 413, "request_too_large", {"messages": user("x" * (17 << 20))}),
             (anthropic.PermissionDeniedError, 403, "permission_error", {"extra_headers": {"Host": "example.org"}}),
             (anthropic.UnprocessableEntityError, 422, "invalid_request_error", {
                 "tools": [{"name": "t", "input_schema": {"type": "nonsense"}}], "tool_choice": {"type": "any"}}),

@@ -251,7 +251,7 @@ class BadRequest(CabinetTest):
                               ("--kv-memory", "-5M"), ("--kv-memory", "5Q"), ("--kv-memory", "0")):
             with self.subTest(option=option, value=value):
                 error = self.refused_with("-p", "hi", option, value, says=[value], code=2, begins="cabinet run: ")
-                self.assertIn("codec" if option == "--kv" else option.strip("-"), error)
+                self.assertIn("format" if option == "--kv" else option.strip("-"), error)
 
     def test_usage_with_a_hint(self):
         for arguments, says in ((["run"], "MODEL"), (["run", MODEL, MODEL], "MODEL"), (["run", MODEL, "--json"], "--json"),

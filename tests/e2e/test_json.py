@@ -3,7 +3,7 @@
 import pathlib
 import unittest
 
-from cabinet import MODEL, TINY, CabinetTest
+from cabinet import MODEL, TINY, CabinetTest, run
 
 BLOCK_TOKENS = 32
 
@@ -19,7 +19,7 @@ class Keys(CabinetTest):
 class Run(Keys):
     KINDS = {"text": str, "token_ids": list, "prompt_tokens": int, "cached_tokens": int, "output_tokens": int, "ttft_ms": float,
              "prefill_tokens_per_second": float, "decode_tokens_per_second": float, "kv_bytes": int, "kv_groups": list, "kv_bytes_per_token": int,
-             "kv_read_share": float, "finish_reason": str, "kv_codec": str, "context_tokens": int, "threads": int, "seed": int}
+             "kv_read_share": float, "kv": dict, "finish_reason": str, "kv_codec": str, "context_tokens": int, "threads": int, "seed": int}
 
     def answer(self, *options, prompt="hi"):
         return self.json("run", MODEL, "-p", prompt, "--temp", "0", "--json", *options)
@@ -158,6 +158,40 @@ class Bench(Keys):
             self.assertLessEqual(row["tokens_per_second"], row["tokens_per_second_max"])
 
 
+class BenchShared(Keys):
+    KINDS = {"kernels": str, "threads": int, "kv_codec": str, "rounds": int, "users": int, "shared_tokens": int, "steps": int,
+             "rows": list, "speedup": float, "peak_kv_bytes": int, "peak_slab_bytes": int, "peak_kv_ratio": float,
+             "second_user_ttft_ms": float, "decode_step_ms": float, "lookup_ns_per_block": float, "fragmentation": float}
+    ROW = {"blocks": str, "tokens_per_second": float, "tokens_per_second_min": float, "tokens_per_second_max": float,
+           "weight_bytes_per_step": int, "kv_read_bytes_per_step": int, "ops_per_step": float, "reading_ms_per_step": float,
+           "arithmetic_ms_per_step": float}
+
+    def test_keys(self):
+        report = self.json("bench", MODEL, "--shared-prompt", "384", "--users", "3", "-n", "32", "-r", "2", "--json")
+        self.check(report, self.KINDS)
+        self.assertEqual((report["users"], report["shared_tokens"], report["steps"]), (3, 384, 32))
+        shared, copies = report["rows"]
+        for row in report["rows"]:
+            self.check(row, self.ROW)
+        self.assertEqual((shared["blocks"], copies["blocks"]), ("shared", "copies"))
+        # The prompt is three tiles, which two of the users do not read; what is computed stays.
+        self.assertEqual(copies["kv_read_bytes_per_step"] - shared["kv_read_bytes_per_step"], 2 * 384 * 512)
+        self.assertEqual(copies["ops_per_step"], shared["ops_per_step"])
+        # 12 blocks of the prompt and one of each user.
+        self.assertEqual((report["peak_kv_bytes"], report["peak_kv_ratio"]), (15 * 32 * 512, 1))
+        self.assertGreaterEqual(report["peak_slab_bytes"], report["peak_kv_bytes"])
+        self.assertTrue(0 < report["fragmentation"] < 1)
+
+    def test_what_does_not_go_together(self):
+        for options in (["--users", "4"], ["--shared-prompt", "64", "-d", "64"], ["--shared-prompt", "64", "-b", "2"],
+                        ["--shared-prompt", "64", "-p", "9"], ["--shared-prompt", "64", "-n", "0"], ["--shared-prompt", "31"],
+                        ["--shared-prompt", "64", "--users", "1"]):
+            self.assertEqual(run("bench", MODEL, *options).returncode, 2, options)
+        few = run("bench", MODEL, "--shared-prompt", "256", "--users", "200", "--kv-memory", "16M")
+        self.assertEqual(few.returncode, 1)
+        self.assertIn(b"raise --kv-memory", few.stderr)
+
+
 class Perplexity(Keys):
     KINDS = {"ppl": float, "ppl_stderr": float, "tokens": int, "scored_tokens": int, "chunks": int, "context_tokens": int,
              "kv_codec": str, "threads": int, "by_depth": list}
@@ -184,7 +218,8 @@ class Documented(unittest.TestCase):
         document = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "json.md").read_text()
         rows = [key for key in Bench.ROW if key in document]  # named in one list
         self.assertEqual(rows, [*Bench.ROW])
-        for key in [*Run.KINDS, *Inspect.KINDS, *Bench.KINDS, *Bench.MACHINE, *Perplexity.KINDS, *Perplexity.COMPARED]:
+        for key in [*Run.KINDS, *Inspect.KINDS, *Bench.KINDS, *Bench.MACHINE, *BenchShared.KINDS, *BenchShared.ROW,
+                    *Perplexity.KINDS, *Perplexity.COMPARED]:
             self.assertIn(f"`{key}`", document)
 
 

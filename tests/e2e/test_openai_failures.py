@@ -2,10 +2,11 @@
 
 import asyncio
 import re
+import signal
 import unittest
 
 import openai
-from cabinet import MODEL
+from cabinet import MODEL, SECONDS
 from openai_client import client, user
 from served import CONTEXT, ServedTest
 from serving import Server
@@ -40,7 +41,8 @@ class Errors(ServedTest):
         self.refused(openai.BadRequestError, says=r"messages\[0\].content\[0\].type .*vision", param="messages", messages=messages)
 
     def test_a_prompt_that_is_too_long(self):
-        self.refused(openai.BadRequestError, says="token", code="context_length_exceeded", messages=user("x" * CONTEXT * 2))
+        for n in (CONTEXT - 4, CONTEXT * 2, 4 << 20):  # what is far too long is not even encoded
+            self.refused(openai.BadRequestError, says=f"token.*{CONTEXT}|{CONTEXT}.*token", code="context_length_exceeded", messages=user("x" * n))
 
     def test_403_names_of_others(self):
         self.refused(openai.PermissionDeniedError, says="Host", code="host_not_allowed", extra_headers={"Host": "example.org"})
@@ -168,6 +170,33 @@ class Leaving(ServedTest):
             alone, together = asyncio.run(crowd())
             server.settled()
         self.assertEqual(together, alone)
+
+
+class Stopping(ServedTest):
+    def test_503_while_a_stream_runs_on(self):
+        """Who came before the signal has all of his answer; who comes behind it is told so. What is not read is more than
+        the system keeps, so the stream cannot have ended before."""
+        n, n_tokens = 4, 3000
+        patient = ("--model-name", "tiny", "--drain-seconds", str(SECONDS))
+        with Server(*patient, model=self.server.command[2]) as server, client(server) as openai_client:
+            options = {"model": "tiny", "messages": user("Hello")}
+            stream = openai_client.chat.completions.create(
+                **options, stream=True, n=n, max_tokens=n_tokens, stream_options={"include_usage": True}, extra_body={"ignore_eos": True})
+            next(stream)
+            server.process.send_signal(signal.SIGTERM)
+            while "server_drains" not in server.log_text():
+                self.assertIsNone(server.process.poll())
+            for is_streamed in (False, True):
+                with self.assertRaises(openai.APIStatusError) as caught:
+                    openai_client.chat.completions.create(**options, max_tokens=5, stream=is_streamed)
+                error = caught.exception
+                self.assertEqual((error.status_code, error.type, error.code), (503, "server_error", "draining"))
+                self.assertGreaterEqual(int(error.response.headers["Retry-After"]), 1)
+            chunks = list(stream)
+            finished = [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason]
+            self.assertEqual(finished, ["length"] * n)
+            self.assertEqual(chunks[-1].usage.completion_tokens, n * n_tokens)
+            self.assertEqual(server.process.wait(SECONDS), 0)
 
 
 if __name__ == "__main__":

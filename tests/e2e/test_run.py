@@ -7,7 +7,8 @@ import unittest
 from cabinet import CABINET, MODEL, TINY, CabinetTest, run
 
 BILL = (r"\AKV bill: prompt (\d+) tokens \((\d+) reused\), output (\d+); TTFT \d+ ms, prefill \d+ tokens/s, decode [\d.]+ "
-        r"tokens/s; KV held [\d.]+ \w+, [\d,]+ B/token, \d+ % of the last token's reads\n\Z")
+        r"tokens/s; KV held [\d.]+ \w+, [\d,]+ B/token, \d+ % of the last token's reads"
+        r"; wrote [\d.]+ \w+, read [\d.]+ \w+, peak [\d.]+ \w+, [\d.]+ \w+ s\n\Z")
 
 
 class OneAnswer(CabinetTest):

@@ -163,8 +163,9 @@ class Crowd(unittest.TestCase):
             return int(re.search(r"VmRSS:\s+(\d+)", status.read())[1]) * 1024
 
     def test_slow_readers_slow_nobody(self):
+        """Slow here is a reader that waits until all others are through, however long a busy machine takes for that."""
         folder = self.enterContext(tempfile.TemporaryDirectory())
-        with Server("--model-name", "tiny", model=roomy(folder)) as server:
+        with Server("--model-name", "tiny", "--stall-seconds", "3600", model=roomy(folder)) as server:
             before = self.rss_bytes(server)
             slow = [connect(server, is_slow=True) for _ in range(self.N_SLOW)]
             for raw in slow:

@@ -88,6 +88,15 @@ class Same(unittest.TestCase):
             self.assertEqual([essence(answer) for answer in answers], alone)
             server.settled()
 
+    def test_whatever_is_retained(self):
+        with self.server() as server:
+            a_token = server.get("/v1/kv/live")["bytes_per_token"]
+        for policy in ("lfu", "cost"):
+            with self.server("--kv-memory", str(1300 * a_token), "--retain", policy) as server:
+                for _ in range(2):
+                    self.assert_same(together(server, range(N)))
+                server.settled()
+
     def test_streamed(self):
         with self.server() as server:
             text, tokens = "", []

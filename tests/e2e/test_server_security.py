@@ -16,7 +16,8 @@ from serving import Server
 
 ASK = {"prompt": "abc", "max_tokens": 4, "ignore_eos": True, "temperature": 0}
 API = [("POST", "/v1/chat/completions"), ("POST", "/v1/completions"), ("POST", "/v1/responses"), ("POST", "/v1/messages"),
-       ("POST", "/tokenize"), ("POST", "/detokenize"), ("GET", "/v1/models"), ("GET", "/v1/kv/live"), ("GET", "/metrics"),
+       ("POST", "/tokenize"), ("POST", "/detokenize"), ("GET", "/v1/models"), ("GET", "/v1/kv/live"), ("GET", "/v1/kv"),
+       ("POST", "/v1/kv/pin"), ("POST", "/v1/kv/unpin"), ("DELETE", "/v1/kv"), ("GET", "/metrics"),
        ("GET", "/version"), ("GET", "/openapi.json"), ("GET", "/debug/check")]
 OPEN = ["/", "/health", "/ready"]
 
@@ -187,6 +188,7 @@ class Listening(CabinetTest):
             port = taken.getsockname()[1]
             self.refused("serve", MODEL, "--port", str(port), says=(str(port), "in use"))
         self.refused("serve", MODEL, "--port", "0", "--api-key-file", self.folder / "none", says=("none",))
+        self.refused("serve", MODEL, "--port", "0", "--retain", "fifo", says=("fifo", "lru, lfu, cost"), code=2, begins="cabinet serve: ")
         self.refused("serve", MODEL, "--port", "0", "--api-key-file", self.file("keys", b"secret key\n"), says=("line 1",))
         self.refused("serve", MODEL, "--port", "0", "--tls-cert", self.file("a", b"x"), "--tls-key", self.file("b", b"x"), says=("--tls-cert",))
 

@@ -151,7 +151,7 @@ static void check_together(unsigned n_threads, uint32_t chunk_tokens) {
         const struct request *request = &talks[i].request;
         assert_int_equal(request->finish, FINISH_LENGTH);
         assert_same_output(&talks[i], &alone[i]);
-        assert_int_equal(request->n_cached, 0);
+        assert_true(request->n_cached <= 1); /* two of the random prompts begin with the same token */
         assert_int_equal(request->n_prompt, prompt_length(i));
         assert_true(request->submitted_ns < request->first_token_ns);
         assert_true(request->first_token_ns < request->last_token_ns);

@@ -99,9 +99,11 @@ static void check_chunks(struct way *way, const uint32_t *chunks, const int32_t 
     free(logits);
 }
 
-/* What stays of n_tokens after a cut: all before it if it is at a border or no full block follows its own. */
-static uint32_t kept_by_cut(uint32_t cut, uint32_t n_tokens) {
-    bool is_exact = cut % BLOCK_TOKENS == 0 || cut / BLOCK_TOKENS + 1 >= n_tokens / BLOCK_TOKENS;
+/* What stays of n_tokens after a cut: all before it if it is at a border, in the open block, or, with row
+ * codecs, in the last full one. */
+static uint32_t kept_by_cut(const struct way *way, uint32_t cut, uint32_t n_tokens) {
+    const uint32_t n_reopened = kv_layout_is_row(&way->run.layout) ? 1 : 0;
+    bool is_exact = cut % BLOCK_TOKENS == 0 || cut / BLOCK_TOKENS + n_reopened >= n_tokens / BLOCK_TOKENS;
     return is_exact ? cut : cut - cut % BLOCK_TOKENS;
 }
 
@@ -118,7 +120,7 @@ static void check_cut(struct way *way, uint32_t cut, const int32_t *tokens, uint
     struct forward_part part = {&seq, astray, n_tokens, logits};
     assert_int_equal(forward_step(&way->run, &part, 1), 0);
     const uint32_t n_kept = kv_truncate(way->run.kv, &seq, cut);
-    assert_int_equal(n_kept, kept_by_cut(cut, n_tokens));
+    assert_int_equal(n_kept, kept_by_cut(way, cut, n_tokens));
     for (uint32_t first = n_kept; first < n_tokens; first = seq.n_computed) {
         uint32_t n_rows = first == n_kept ? 1 : 37;
         if (n_rows > n_tokens - first) n_rows = n_tokens - first;
@@ -254,13 +256,24 @@ static void check_long(const struct kernel_set *kernels, enum codec_id codec) {
     free(expected);
 }
 
+/* Numbers of a head of the model. */
+static unsigned head_dim_of_model(void) {
+    struct way way;
+    open_way(&way, model_path, kernel_set_get("scalar"), CODEC_f16, 1, 1);
+    const unsigned head_dim = way.run.model.description.head_dim;
+    forward_close(&way.run);
+    return head_dim;
+}
+
 static void a_tiny_model_computes_the_same_whichever_way(void **state) {
     (void)state;
     int n_sets = 0;
+    const unsigned head_dim = head_dim_of_model();
     for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++) {
         if (!(*set)->is_supported()) continue;
         for (int codec = 0; codec < CODEC_COUNT; codec++) {
             if (is_brief && codec != n_sets % CODEC_COUNT) continue;
+            if (head_dim % codec_get((enum codec_id)codec)->dim_multiple != 0) continue;
             check_model(*set, (enum codec_id)codec, 3);
             check_long(*set, (enum codec_id)codec);
         }

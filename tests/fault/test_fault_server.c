@@ -137,6 +137,33 @@ static const struct {
     {"/detokenize", "{\"tokens\": [5, 6, 7]}", 2},
 };
 
+static char *bare(const char *method, const char *path_and_query) {
+    struct text text = {0};
+    text_printf(&text, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", method,
+                path_and_query);
+    return text.bytes;
+}
+
+/* What is cached is pinned, looked at, and given back. */
+static void prefixes_may_fail(struct place *place, enum fault_mode mode) {
+    static const char body[] =
+        "{\"prompt\": \"abcdefghabcdefghabcdefghabcdefghabcdefgh\", \"cache_salt\": \"s\"}";
+    char *compute = post("/v1/completions", body), *pin = post("/v1/kv/pin", body),
+         *unpin = post("/v1/kv/unpin", body), *list = bare("GET", "/v1/kv?cache_salt=s"),
+         *drop = bare("DELETE", "/v1/kv");
+    bool is_whole;
+    assert_int_equal(ask(place, compute, &is_whole), 200);
+    assert_true(fail_each(place, pin, mode) >= 8);
+    assert_true(fail_each(place, list, mode) >= 4);
+    assert_int_equal(ask(place, unpin, &is_whole), 200);
+    assert_true(fail_each(place, drop, mode) >= 1);
+    mem_free(compute);
+    mem_free(pin);
+    mem_free(unpin);
+    mem_free(list);
+    mem_free(drop);
+}
+
 static void every_call_may_fail(enum fault_mode mode) {
     struct place place;
     place_open(&place);
@@ -148,6 +175,7 @@ static void every_call_may_fail(enum fault_mode mode) {
     }
     const char *look = "GET /v1/kv/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
     assert_true(fail_each(&place, look, mode) >= 1);
+    prefixes_may_fail(&place, mode);
     place_close(&place);
 }
 

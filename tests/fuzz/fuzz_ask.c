@@ -1,11 +1,13 @@
-/* Arbitrary bytes as a request body, the first one choosing the API: refused with a 400 that is JSON itself,
- * or an ask that keeps what its header promises and can be told to a template without tools. */
+/* Arbitrary bytes as a request body, the first one choosing the API (a letter: pins and drops, or a query):
+ * refused with a 400 that is JSON itself, or an ask that keeps what its header promises and can be told to a
+ * template without tools. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "server/ask.h"
+#include "server/kv_ask.h"
 #include "server/tool_format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
@@ -64,10 +66,53 @@ static void check_ask(const struct ask *ask) {
         ASSERT((ask->prompts[i].text != NULL) == (ask->prompts[i].n_ids == 0));
 }
 
+static void check_kv_ask(enum kv_ask_kind kind, const struct kv_ask *ask) {
+    if (ask->ask != NULL) check_ask(ask->ask);
+    ASSERT(ask->ask == NULL || ask->ids == NULL);
+    ASSERT(kind == KV_ASK_DROP || ask->ask != NULL || ask->ids != NULL);
+    ASSERT(ask->ask == NULL || ask->ask->n_prompts <= 1);
+    ASSERT(ask->ttl_seconds >= 1 && ask->ttl_seconds <= KV_TTL_SECONDS_MAX);
+    for (uint32_t i = 0; i < ask->n_ids; i++) ASSERT((uint32_t)ask->ids[i] < limits.n_vocab);
+}
+
+static void try_kv_ask(enum kv_ask_kind kind, const char *bytes, size_t length) {
+    struct kv_ask ask;
+    struct api_error error;
+    if (kv_ask_parse(kind, bytes, length, &limits, &ask, &error) < 0)
+        check_error(&error);
+    else
+        check_kv_ask(kind, &ask);
+    kv_ask_free(&ask);
+}
+
+/* A query holds no NUL: it ends at the first. */
+static void try_query(const char *bytes, size_t length) {
+    struct kv_ask ask;
+    struct api_error error;
+    struct text query = {0};
+    text_append(&query, bytes, length);
+    if (kv_ask_parse_query(query.bytes == NULL ? "" : query.bytes, &ask, &error) < 0)
+        check_error(&error);
+    else if (ask.cache_salt != NULL)
+        ASSERT(strlen(ask.cache_salt) >= 1 && strlen(ask.cache_salt) <= CACHE_SALT_BYTES);
+    kv_ask_free(&ask);
+    text_free(&query);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
+    static const char kinds[] = {[KV_ASK_PIN] = 'p', [KV_ASK_UNPIN] = 'u', [KV_ASK_DROP] = 'd'};
     struct ask *ask;
     struct api_error error;
     if (length == 0) return 0;
+    for (int kind = 0; kind < (int)sizeof kinds; kind++)
+        if (bytes[0] == kinds[kind]) {
+            try_kv_ask((enum kv_ask_kind)kind, (const char *)bytes + 1, length - 1);
+            return 0;
+        }
+    if (bytes[0] == 'q') {
+        try_query((const char *)bytes + 1, length - 1);
+        return 0;
+    }
     if (ask_parse((enum ask_api)(bytes[0] % 4), (const char *)bytes + 1, length - 1, &limits, &ask, &error) <
         0) {
         check_error(&error);

@@ -42,6 +42,14 @@ static void on_status(void *user, uint32_t tag, int status) {
     text_printf(&told, " -> %d\n", status);
 }
 
+static void write_refusal(void *user, const struct http_exchange *exchange, int status, const char *message,
+                          struct text *body) {
+    (void)user, (void)status;
+    text_append_string(body, message);
+    text_append_string(body, http_path(exchange));
+    if (http_header(exchange, "Host") != NULL) text_append_string(body, http_header(exchange, "Host"));
+}
+
 static void on_none_left(void *user) { (void)user; }
 
 static void open_server(void) {
@@ -55,6 +63,7 @@ static void open_server(void) {
                                               .body_seconds = 1000,
                                               .stall_seconds = 1000},
                                    .on_request = on_request,
+                                   .write_refusal = write_refusal,
                                    .on_status = on_status,
                                    .on_none_left = on_none_left};
     (void)signal(SIGPIPE, SIG_IGN);

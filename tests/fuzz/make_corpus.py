@@ -211,8 +211,8 @@ def http_seeds():
 
 
 def ask(api, **fields):
-    """What fuzz_ask.c reads: the API's digit, the body."""
-    return b"0123"[api:api + 1] + json.dumps(fields).encode()
+    """What fuzz_ask.c reads: the API's digit or a letter, the body."""
+    return (str(api) if isinstance(api, int) else api).encode() + json.dumps(fields).encode()
 
 
 def ask_seeds():
@@ -255,6 +255,9 @@ def ask_seeds():
                                   {"type": "thinking", "thinking": ""}, {"type": "text", "text": "t"},
                                   {"type": "tool_use", "id": "c", "name": "f", "input": {}}, {"type": "text", "text": "u"}]},
                                   {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "r"}]}]),
+        "kv-pin": ask("p", prompt="x", cache_salt="s", ttl_seconds=60, priority=255, model="m"),
+        "kv-unpin": ask("u", messages=hi, cache_salt="s", max_tokens=5), "kv-drop": ask("d", tokens=[1, 999], salt="00ff"),
+        "kv-drop-all": b"d", "kv-two": ask("p", prompt=[1, 2], tokens=[1]), "kv-query": b"qcache_salt=a%2Fb+%c3%a4",
         "deep": b'0{"x":' + b"[" * deep, "deep-objects": b"0" + b'{"":' * deep, "nul": b'0{"x":"\\u0000"}',
         "not-utf8": b'0{"x":"\xff\xfe"}', "large": b'1{"prompt":[1e999]}', "larger": b'1{"prompt":[99999999999999999999]}',
         "behind": b'2{"input":"x"} x', "twice": b'3{"max_tokens":1,"max_tokens":"x"}', "array": b"0[]", "nothing": b"0",

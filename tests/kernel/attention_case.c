@@ -10,6 +10,8 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "codec/coded.h"
+#include "kernel/attention_peers.h"
 
 enum { GUARD = 64, OUT_PADDING = 3 };
 
@@ -44,22 +46,39 @@ static void place_blocks(struct attention_case *c) {
     mem_free(order);
 }
 
-/* One row of layer 0: encoded, and kept as the codec decodes it. */
-static void store_key(struct attention_case *c, unsigned head, size_t s, size_t key, float magnitude) {
-    const struct codec *codec = codec_get(c->shape.codec);
-    const unsigned dim = c->shape.head_dim, slot = (unsigned)(key % BLOCK_TOKENS);
-    uint8_t *payload = c->arena + c->payloads[s][key / BLOCK_TOKENS];
-    uint8_t *k_area = payload + kv_k_offset(&c->layout.layers[0].areas[KV_OPEN], head);
-    uint8_t *v_area = payload + kv_v_offset(&c->layout.layers[0].areas[KV_OPEN], head);
-    size_t at = ((size_t)head * c->total_keys + c->first_key[s] + key) * dim;
-    for (unsigned d = 0; d < dim; d++) {
-        c->k[at + d] = magnitude * case_random(2, at + d);
-        c->v[at + d] = magnitude * case_random(3, at + d);
+/* Makes the scales of a coded area from slot `first` on NaN: what no row sees may be anything. */
+static void spoil_scales(enum codec_id codec, uint8_t *scales, unsigned first) {
+    const size_t each = coded_scale_bytes(codec) / BLOCK_TOKENS;
+    memset(scales + first * each, 0xff, (BLOCK_TOKENS - first) * each);
+}
+
+/* A block of layer 0: n_rows rows from `first` on encoded, and kept as the codecs decode them. */
+static void store_block(struct attention_case *c, unsigned head, size_t s, size_t first, float magnitude) {
+    const struct kv_areas *areas = &c->layout.layers[0].areas[KV_SEALED];
+    const struct codec *k_codec = codec_get(areas->codecs.k), *v_codec = codec_get(areas->codecs.v);
+    const unsigned dim = c->shape.head_dim;
+    const size_t n_left = c->shape.n_keys[s] - first;
+    const unsigned n_rows = n_left < BLOCK_TOKENS ? (unsigned)n_left : BLOCK_TOKENS;
+    uint8_t *payload = c->arena + c->payloads[s][first / BLOCK_TOKENS];
+    uint8_t *k_area = payload + kv_k_offset(areas, head), *v_area = payload + kv_v_offset(areas, head);
+    const size_t at = ((size_t)head * c->total_keys + c->first_key[s] + first) * dim;
+    float k[BLOCK_TOKENS * CODEC_MAX_DIM] = {0}, v[BLOCK_TOKENS * CODEC_MAX_DIM] = {0};
+    for (size_t i = 0; i < (size_t)n_rows * dim; i++) {
+        k[i] = magnitude * (case_random(2, at + i) + 0.5f * (float)(i % dim % 3)); /* channels have means */
+        v[i] = magnitude * case_random(3, at + i);
     }
-    codec->encode_k(k_area, slot, c->k + at, dim);
-    codec->encode_v(v_area, slot, c->v + at, dim);
-    codec->decode_k(k_area, slot, c->k + at, dim);
-    codec->decode_v(v_area, slot, c->v + at, dim);
+    if (!k_codec->is_row) k_codec->encode_k_block(k_area, k, dim);
+    if (!v_codec->is_row) v_codec->encode_v_block(v_area, v, dim);
+    for (unsigned slot = 0; slot < n_rows; slot++) {
+        if (k_codec->is_row) k_codec->encode_k(k_area, slot, k + (size_t)slot * dim, dim);
+        if (v_codec->is_row) v_codec->encode_v(v_area, slot, v + (size_t)slot * dim, dim);
+        k_codec->decode_k(k_area, slot, c->k + at + (size_t)slot * dim, dim);
+        v_codec->decode_v(v_area, slot, c->v + at + (size_t)slot * dim, dim);
+    }
+    if (codec_is_coded(areas->codecs.k))
+        spoil_scales(areas->codecs.k, k_area + coded_k_scales(areas->codecs.k, dim), n_rows);
+    if (codec_is_coded(areas->codecs.v))
+        spoil_scales(areas->codecs.v, v_area + coded_v_scales(areas->codecs.v, dim), n_rows);
 }
 
 void case_copy_layers(struct attention_case *c) {
@@ -74,9 +93,10 @@ void case_open(struct attention_case *c, const struct attention_shape *shape, fl
     c->shape = *shape;
     c->layout.n_groups = 1;
     for (unsigned i = 0; i < shape->n_layers; i++)
-        assert_int_equal(
-            kv_layout_add(&c->layout, 0, shape->n_kv_heads, shape->head_dim, kv_codecs_both(shape->codec)),
-            0);
+        assert_int_equal(kv_layout_add(&c->layout, 0, shape->n_kv_heads, shape->head_dim, shape->codecs), 0);
+    /* attention() is to see these codecs in every block: how blocks convert is not its business here */
+    for (unsigned i = 0; i < shape->n_layers; i++)
+        c->layout.layers[i].areas[KV_OPEN] = c->layout.layers[i].areas[KV_SEALED];
     place_blocks(c);
     for (size_t s = 0; s < shape->n_sequences; s++) {
         c->first_key[s] = c->total_keys;
@@ -87,7 +107,8 @@ void case_open(struct attention_case *c, const struct attention_shape *shape, fl
     c->v = checked(mem_alloc(n_numbers + 1, sizeof(float)));
     for (unsigned head = 0; head < shape->n_kv_heads; head++)
         for (size_t s = 0; s < shape->n_sequences; s++)
-            for (size_t key = 0; key < shape->n_keys[s]; key++) store_key(c, head, s, key, magnitude);
+            for (size_t key = 0; key < shape->n_keys[s]; key += BLOCK_TOKENS)
+                store_block(c, head, s, key, magnitude);
     size_t n_q = c->total_keys * shape->n_heads * shape->head_dim;
     c->q = checked(mem_alloc(n_q + 1, sizeof(float)));
     for (size_t i = 0; i < n_q; i++) c->q[i] = 3 * case_random(4, i);
@@ -121,6 +142,7 @@ float *case_run(const struct attention_case *c, const struct kernel_set *kernels
                 const struct attention_chunk *chunks, size_t n_chunks) {
     const size_t row = (size_t)c->shape.n_heads * c->shape.head_dim, stride = row + OUT_PADDING;
     struct attention_sequence sequences[CASE_MAX_SEQUENCES];
+    struct attention_peer peers[CASE_MAX_SEQUENCES];
     uint64_t *payloads[CASE_MAX_SEQUENCES];
     size_t n_rows = 0, max_tokens = 0;
     assert_true(n_chunks <= CASE_MAX_SEQUENCES);
@@ -137,6 +159,7 @@ float *case_run(const struct attention_case *c, const struct kernel_set *kernels
     for (size_t i = 0; i < n_chunks; at += sequences[i].n_rows * row, i++)
         memcpy(at, c->q + (c->first_key[chunks[i].sequence] + chunks[i].begin) * row,
                sequences[i].n_rows * row * sizeof(float));
+    attention_find_peers(peers, sequences, n_chunks, c->shape.window);
     size_t out_bytes = n_rows * stride * sizeof(float);
     size_t scratch_bytes =
         attention_scratch_bytes(n_threads, n_rows, max_tokens, c->shape.n_heads, c->shape.head_dim);
@@ -155,6 +178,7 @@ float *case_run(const struct attention_case *c, const struct kernel_set *kernels
                                 .out = (float *)out,
                                 .out_stride = stride,
                                 .sequences = sequences,
+                                .peers = peers,
                                 .n_sequences = n_chunks,
                                 .scratch = scratch};
     struct team *team;

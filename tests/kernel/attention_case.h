@@ -8,7 +8,7 @@
 enum { CASE_MAX_SEQUENCES = 64 };
 
 struct attention_shape {
-    enum codec_id codec;
+    struct kv_codecs codecs; /* of every block */
     unsigned n_heads, n_kv_heads, head_dim, n_layers;
     size_t n_sequences, n_keys[CASE_MAX_SEQUENCES]; /* keys stored of each sequence */
     uint32_t window;                                /* as attention_job has them */

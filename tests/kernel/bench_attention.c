@@ -11,6 +11,7 @@
 #include "attention_case.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "kernel/attention_peers.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -155,6 +156,8 @@ static double time_job(const struct attention_case *c, const struct kernel_set *
     size_t n_rows = 0;
     for (size_t i = 0; i < n_sequences; i++) n_rows += sequences[i].n_rows;
     size_t scratch_bytes = attention_scratch_bytes(team_size(team), n_rows, N_KEYS, N_HEADS, HEAD_DIM);
+    struct attention_peer *peers = mem_alloc(n_sequences, sizeof *peers);
+    attention_find_peers(peers, sequences, n_sequences, 0);
     struct layers_job layers = {.c = c, .set = set, .team = team, .n_layers = n_layers};
     layers.job = (struct attention_job){.arena = c->arena,
                                         .n_heads = N_HEADS,
@@ -164,9 +167,11 @@ static double time_job(const struct attention_case *c, const struct kernel_set *
                                         .out = mem_alloc(n_rows * ROW, sizeof(float)),
                                         .out_stride = ROW,
                                         .sequences = sequences,
+                                        .peers = peers,
                                         .n_sequences = n_sequences,
                                         .scratch = mem_alloc_aligned(scratch_bytes, 1)};
     double seconds = best_of_several(run_layers, &layers);
+    mem_free(peers);
     mem_free(layers.job.out);
     mem_free(layers.job.scratch);
     return seconds;
@@ -207,8 +212,12 @@ static void bench_prefill(const struct attention_case *c, const struct kernel_se
 }
 
 int bench_attention(void) {
-    for (int codec = 0; codec < CODEC_COUNT; codec++) {
-        struct attention_shape shape = {codec, N_HEADS, N_KV_HEADS, HEAD_DIM, N_LAYERS, 1, {N_KEYS}, 0, 0};
+    static const struct kv_codecs codecs[] = {
+        {CODEC_f32, CODEC_f32}, {CODEC_f16, CODEC_f16}, {CODEC_bf16, CODEC_bf16}, {CODEC_q8, CODEC_q8},
+        {CODEC_q8, CODEC_q4},   {CODEC_q4, CODEC_q4},   {CODEC_q3, CODEC_q3}};
+    for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++) {
+        struct attention_shape shape = {codecs[i], N_HEADS,  N_KV_HEADS, HEAD_DIM, N_LAYERS,
+                                        1,         {N_KEYS}, 0,          0};
         struct attention_case c;
         case_open(&c, &shape, 1);
         case_copy_layers(&c);
@@ -217,8 +226,8 @@ int bench_attention(void) {
             if (team_open(&team, n_threads) != 0) return 1;
             struct read_job read = {.team = team, .c = &c};
             double read_rate = (double)c.arena_bytes / best_of_several(read_all, &read);
-            printf("%s, %u thread(s): %.0f MB read at %.1f GB/s\n", codec_get(codec)->name, n_threads,
-                   (double)c.arena_bytes * 1e-6, read_rate * 1e-9);
+            printf("%s/%s, %u thread(s): %.0f MB read at %.1f GB/s\n", codec_get(codecs[i].k)->name,
+                   codec_get(codecs[i].v)->name, n_threads, (double)c.arena_bytes * 1e-6, read_rate * 1e-9);
             for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++) {
                 if (!(*set)->is_supported()) continue;
                 printf(" %s\n", (*set)->name);

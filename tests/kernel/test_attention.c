@@ -9,6 +9,7 @@
 #include "attention_case.h"
 #include "base/float16.h"
 #include "base/rng.h"
+#include "codec/coded.h"
 
 int bench_attention(void);
 
@@ -17,6 +18,18 @@ int bench_attention(void);
         if ((*set)->is_supported())
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* What blocks may hold: every codec, and pairs of codecs. */
+static const struct kv_codecs pairs[] = {
+    {CODEC_f32, CODEC_f32}, {CODEC_f16, CODEC_f16}, {CODEC_bf16, CODEC_bf16}, {CODEC_q8, CODEC_q8},
+    {CODEC_q8, CODEC_q4},   {CODEC_q4, CODEC_q4},   {CODEC_q4, CODEC_q8},     {CODEC_q3, CODEC_q3},
+    {CODEC_q8, CODEC_q3},   {CODEC_f16, CODEC_q8},  {CODEC_q4, CODEC_f16}};
+enum { F16_PAIR = 1, BF16_PAIR = 2 };
+
+static bool takes_dim(struct kv_codecs codecs, unsigned head_dim) {
+    return head_dim % codec_get(codecs.k)->dim_multiple == 0 &&
+           head_dim % codec_get(codecs.v)->dim_multiple == 0;
+}
 
 /* ---- against plain softmax attention in double precision ---- */
 
@@ -51,6 +64,8 @@ static void naive_row(const struct attention_case *c, size_t sequence, size_t po
     }
     for (unsigned d = 0; d < dim; d++) out[d] /= sum;
     *tolerance = largest * (4e-6 + span * sqrt(dim) * 0x1p-23 + (double)c->shape.softcap * 0x1p-21);
+    if (codec_is_coded(c->shape.codecs.k)) *tolerance += largest * span * 0x1p-14; /* 15-bit q */
+    if (codec_is_coded(c->shape.codecs.v)) *tolerance += largest * 0x1p-12;        /* 15-bit weights */
     free(scores);
 }
 
@@ -71,10 +86,12 @@ static void assert_near_naive(const struct attention_case *c, const struct atten
                 for (size_t set = 0; set < n_sets; set++, at[set - 1] += dim)
                     for (unsigned d = 0; d < dim; d++)
                         if (!(fabs((double)at[set][d] - expected[d]) <= tolerance))
-                            fail_msg("set %zu codec %d dim %u heads %u/%u position %zu head %u [%u]: %g not "
-                                     "%g +- %g",
-                                     set, c->shape.codec, dim, c->shape.n_heads, c->shape.n_kv_heads,
-                                     position, head, d, (double)at[set][d], expected[d], tolerance);
+                            fail_msg(
+                                "set %zu codecs %d %d dim %u heads %u/%u position %zu head %u [%u]: %g not "
+                                "%g +- %g",
+                                set, c->shape.codecs.k, c->shape.codecs.v, dim, c->shape.n_heads,
+                                c->shape.n_kv_heads, position, head, d, (double)at[set][d], expected[d],
+                                tolerance);
             }
     for (size_t set = 0; set < n_sets; set++) free(results[set]);
     free(expected);
@@ -88,12 +105,14 @@ static void every_shape_is_softmax_attention(void **state) {
     (void)state;
     static const size_t row_counts[] = {1, 2, 5, 17, 3, 1, 8};
     size_t n = 0;
-    for (int codec = 0; codec < CODEC_COUNT; codec++)
+    for (size_t pair = 0; pair < COUNT(pairs); pair++)
         for (size_t d = 0; d < COUNT(head_dims); d++)
             for (size_t g = 0; g < COUNT(groups); g++)
                 for (size_t l = 0; l < COUNT(lengths); l++, n++) {
+                    if (!takes_dim(pairs[pair], head_dims[d])) continue;
+                    if (pair > BF16_PAIR && n % 4 != pair % 4) continue; /* time */
                     unsigned n_kv_heads = 1 + n % 2;
-                    struct attention_shape shape = {codec,
+                    struct attention_shape shape = {pairs[pair],
                                                     groups[g] * n_kv_heads,
                                                     n_kv_heads,
                                                     head_dims[d],
@@ -113,8 +132,8 @@ static void every_shape_is_softmax_attention(void **state) {
 
 static void mixed_batches_are_softmax_attention(void **state) {
     (void)state;
-    for (int codec = 0; codec < CODEC_COUNT; codec++) {
-        struct attention_shape shape = {codec, 9, 3, 64, 2, 5, {700, 1, 40, 1300, 130}, 0, 0};
+    for (size_t pair = 0; pair < COUNT(pairs); pair++) {
+        struct attention_shape shape = {pairs[pair], 9, 3, 64, 2, 5, {700, 1, 40, 1300, 130}, 0, 0};
         struct attention_case c;
         case_open(&c, &shape, 1);
         const struct attention_chunk chunks[] = {
@@ -131,11 +150,12 @@ static void windows_and_softcaps_are_theirs(void **state) {
     (void)state;
     static const size_t row_counts[] = {1, 3, 40};
     size_t n = 0;
-    for (int codec = 0; codec < CODEC_COUNT; codec++)
+    for (size_t pair = 0; pair < COUNT(pairs); pair++)
         for (size_t i = 0; i < COUNT(windows); i++)
             for (size_t j = 0; j < COUNT(row_counts); j++, n++) {
+                if (!takes_dim(pairs[pair], head_dims[n % COUNT(head_dims)])) continue;
                 unsigned n_kv_heads = 1 + n % 2, dim = head_dims[n % COUNT(head_dims)];
-                struct attention_shape shape = {codec,
+                struct attention_shape shape = {pairs[pair],
                                                 groups[n % COUNT(groups)] * n_kv_heads,
                                                 n_kv_heads,
                                                 dim,
@@ -152,7 +172,7 @@ static void windows_and_softcaps_are_theirs(void **state) {
                 assert_near_naive(&c, &(struct attention_chunk){0, begin, shape.n_keys[0]}, 1, 1 + n % 2);
                 case_close(&c);
             }
-    struct attention_shape shape = {CODEC_f16, 4, 1, 256, 1, 3, {1300, 40, 700}, 512, 0};
+    struct attention_shape shape = {pairs[F16_PAIR], 4, 1, 256, 1, 3, {1300, 40, 700}, 512, 0};
     struct attention_case c;
     case_open(&c, &shape, 1);
     assert_near_naive(&c, (struct attention_chunk[]){{0, 1299, 1300}, {1, 0, 40}, {2, 600, 700}}, 3, 2);
@@ -162,9 +182,9 @@ static void windows_and_softcaps_are_theirs(void **state) {
 static void extreme_scores_stay_right(void **state) {
     (void)state;
     static const float q_sizes[] = {0, 1e4f, 1e-6f};
-    for (int codec = 0; codec < CODEC_COUNT; codec++)
+    for (size_t pair = 0; pair < COUNT(pairs); pair++)
         for (size_t i = 0; i < COUNT(q_sizes); i++) {
-            struct attention_shape shape = {codec, 3, 1, 64, 1, 1, {600}, 0, 0};
+            struct attention_shape shape = {pairs[pair], 3, 1, 64, 1, 1, {600}, 0, 0};
             struct attention_case c;
             case_open(&c, &shape, 1);
             for (size_t j = 0; j < c.total_keys * 3 * 64; j++) c.q[j] *= q_sizes[i];
@@ -176,7 +196,7 @@ static void extreme_scores_stay_right(void **state) {
 /* Scores of -infinity are keys that do not exist; a row of nothing else attends to nothing. */
 static void infinite_scores_weigh_nothing(void **state) {
     (void)state;
-    struct attention_shape shape = {CODEC_f32, 1, 1, 8, 1, 1, {600}, 0, 0};
+    struct attention_shape shape = {pairs[0], 1, 1, 8, 1, 1, {600}, 0, 0};
     FOR_EACH_SET(set) {
         struct attention_case c;
         case_open(&c, &shape, 1);
@@ -214,15 +234,15 @@ static float *all_at_once(const struct attention_case *c, const struct kernel_se
 static void chunks_do_not_change_bits(void **state) {
     (void)state;
     static const size_t chunk_sizes[] = {1, 5, 64, 333};
-    for (int turn = 0; turn < 2 * CODEC_COUNT; turn++) {
-        const int codec = turn / 2;
-        struct attention_shape shape = {codec,
-                                        codec == CODEC_f16 ? 9 : 4,
-                                        codec == CODEC_f16 ? 3 : 1,
-                                        codec == CODEC_bf16 ? 40 : 64,
+    for (int turn = 0; turn < 2 * (int)COUNT(pairs); turn++) {
+        const int pair = turn / 2;
+        struct attention_shape shape = {pairs[pair],
+                                        pair == F16_PAIR ? 9 : 4,
+                                        pair == F16_PAIR ? 3 : 1,
+                                        pair == BF16_PAIR ? 40 : 64,
                                         2,
                                         1,
-                                        {codec == CODEC_f16 ? 700 : 150},
+                                        {pair == F16_PAIR ? 700 : 150},
                                         turn % 2 ? 70 : 0,
                                         turn % 2 ? 20 : 0};
         struct attention_case c;
@@ -247,8 +267,8 @@ static void chunks_do_not_change_bits(void **state) {
  * both. */
 static void threads_do_not_change_bits(void **state) {
     (void)state;
-    for (int turn = 0; turn < 2 * CODEC_COUNT; turn++) {
-        struct attention_shape shape = {turn / 2, 9, 3, 64, 1, 1, {1300}, turn % 2 ? 600 : 0, 0};
+    for (int turn = 0; turn < 2 * (int)COUNT(pairs); turn++) {
+        struct attention_shape shape = {pairs[turn / 2], 9, 3, 64, 1, 1, {1300}, turn % 2 ? 600 : 0, 0};
         struct attention_case c;
         case_open(&c, &shape, 1);
         const struct attention_chunk chunks[] = {
@@ -269,8 +289,8 @@ static void threads_do_not_change_bits(void **state) {
     }
 }
 
-static void assert_neighbours_do_not_matter(uint32_t window) {
-    struct attention_shape shape = {CODEC_f16, 9, 3, 64, 2, 33, {1100, 800, 70}, window, 0};
+static void assert_neighbours_do_not_matter(struct kv_codecs codecs, uint32_t window) {
+    struct attention_shape shape = {codecs, 9, 3, 64, 2, 33, {1100, 800, 70}, window, 0};
     for (size_t s = 3; s < 33; s++) shape.n_keys[s] = 1 + s * 7;
     struct attention_case c;
     case_open(&c, &shape, 1);
@@ -295,13 +315,108 @@ static void assert_neighbours_do_not_matter(uint32_t window) {
 
 static void neighbours_do_not_change_bits(void **state) {
     (void)state;
-    assert_neighbours_do_not_matter(0);
-    assert_neighbours_do_not_matter(600);
+    assert_neighbours_do_not_matter(pairs[F16_PAIR], 0);
+    assert_neighbours_do_not_matter(pairs[F16_PAIR], 600);
+    assert_neighbours_do_not_matter((struct kv_codecs){CODEC_q8, CODEC_q4}, 0);
+    assert_neighbours_do_not_matter((struct kv_codecs){CODEC_q4, CODEC_q8}, 600);
+}
+
+/* ---- keys that several sequences see are read once ---- */
+
+/* Lets sequence `s` of the case begin with the first n_blocks blocks of `from`. */
+static void share_blocks(struct attention_case *c, size_t s, size_t from, size_t n_blocks) {
+    memcpy(c->payloads[s], c->payloads[from], n_blocks * sizeof *c->payloads[s]);
+}
+
+static void assert_together_as_alone(const struct attention_case *c, const struct attention_chunk *chunks,
+                                     size_t n_chunks) {
+    const size_t row = (size_t)c->shape.n_heads * c->shape.head_dim;
+    FOR_EACH_SET(set) {
+        for (unsigned n_threads = 1; n_threads <= 5; n_threads += 2) {
+            float *together = case_run(c, *set, n_threads, chunks, n_chunks), *at = together;
+            for (size_t i = 0; i < n_chunks; i++) {
+                size_t n = (chunks[i].end - chunks[i].begin) * row;
+                float *alone = case_run(c, *set, 1, &chunks[i], 1);
+                assert_same_bits(at, alone, n);
+                free(alone);
+                at += n;
+            }
+            free(together);
+        }
+    }
+}
+
+/* Random trees of sequences: each begins with a random part of an earlier one, and goes on alone; rows of
+ * decode and of small chunks, in random order. */
+static void shared_keys_do_not_change_bits(void **state) {
+    (void)state;
+    enum { N_TURNS = 24, N_SEQUENCES = 20 };
+    static const struct {
+        unsigned n_heads, n_kv_heads, head_dim;
+    } heads[] = {{9, 3, 64}, {4, 1, 40}, {7, 1, 16}, {2, 2, 96}, {26, 2, 8}};
+    static const uint32_t some_windows[] = {0, 0, 700, 150, 0, 512};
+    for (unsigned turn = 0; turn < N_TURNS; turn++) {
+        struct attention_shape shape = {.codecs = pairs[turn % COUNT(pairs)],
+                                        .n_heads = heads[turn % COUNT(heads)].n_heads,
+                                        .n_kv_heads = heads[turn % COUNT(heads)].n_kv_heads,
+                                        .head_dim = heads[turn % COUNT(heads)].head_dim,
+                                        .n_layers = 1,
+                                        .n_sequences = N_SEQUENCES,
+                                        .window = some_windows[turn % COUNT(some_windows)],
+                                        .softcap = turn % 4 == 1 ? 20 : 0};
+        if (!takes_dim(shape.codecs, shape.head_dim)) shape.codecs = pairs[F16_PAIR];
+        size_t from[N_SEQUENCES] = {0}, n_shared[N_SEQUENCES] = {0};
+        for (size_t s = 0; s < N_SEQUENCES; s++) {
+            uint64_t random = rng_u64(turn, s);
+            if (s > 0) from[s] = random % 3 == 0 ? random / 3 % s : 0;
+            if (s > 0) n_shared[s] = (random >> 16) % (shape.n_keys[from[s]] / BLOCK_TOKENS + 1);
+            if (s > 0 && random % 4 == 1) n_shared[s] = shape.n_keys[from[s]] / BLOCK_TOKENS;
+            shape.n_keys[s] =
+                s == 0 ? 1500
+                       : n_shared[s] * BLOCK_TOKENS + 1 + (random >> 32) % (random % 5 == 0 ? 600 : 60);
+        }
+        struct attention_case c;
+        case_open(&c, &shape, 1);
+        struct attention_chunk chunks[N_SEQUENCES];
+        for (size_t i = 0; i < N_SEQUENCES; i++) {
+            size_t s = (i * 7 + turn) % N_SEQUENCES, most = shape.n_keys[s] - n_shared[s] * BLOCK_TOKENS;
+            size_t n_rows = rng_u64(turn, 100 + i) % 3 > 0 ? 1 : 1 + rng_u64(turn, 200 + i) % 9;
+            if (n_rows > most) n_rows = most;
+            chunks[i] = (struct attention_chunk){s, shape.n_keys[s] - n_rows, shape.n_keys[s]};
+        }
+        for (size_t s = 0; s < N_SEQUENCES; s++) share_blocks(&c, s, from[s], n_shared[s]);
+        assert_together_as_alone(&c, chunks, N_SEQUENCES);
+        case_close(&c);
+    }
+}
+
+/* 33 users of one prompt and one stranger; the last keys of the prompt fill no whole tile. */
+static void users_of_one_prompt_do_not_change_bits(void **state) {
+    (void)state;
+    for (uint32_t window = 0; window <= 600; window += 600) {
+        struct attention_shape shape = {.codecs = {CODEC_f16, CODEC_f16},
+                                        .n_heads = 9,
+                                        .n_kv_heads = 3,
+                                        .head_dim = 64,
+                                        .n_layers = 1,
+                                        .n_sequences = 34,
+                                        .window = window};
+        for (size_t s = 0; s < 34; s++) shape.n_keys[s] = 1056 + 1 + s * 5;
+        struct attention_case c;
+        case_open(&c, &shape, 1);
+        struct attention_chunk chunks[34];
+        for (size_t s = 0; s < 34; s++) {
+            if (s > 0 && s < 33) share_blocks(&c, s, 0, 1056 / BLOCK_TOKENS);
+            chunks[s] = (struct attention_chunk){s, shape.n_keys[s] - 1, shape.n_keys[s]};
+        }
+        assert_together_as_alone(&c, chunks, 34);
+        case_close(&c);
+    }
 }
 
 /* ---- one tile ---- */
 
-enum { TILE_DIM = 72 };
+enum { TILE_DIM = 96 };
 
 struct tile_state {
     float q[ATTENTION_MAX_ROWS][TILE_DIM], max[ATTENTION_MAX_ROWS], sum[ATTENTION_MAX_ROWS],
@@ -309,12 +424,28 @@ struct tile_state {
 };
 
 static struct attention_rows rows_of(struct tile_state *state, unsigned first, unsigned n_rows) {
+    static _Alignas(64) uint8_t memory[ATTENTION_MAX_ROWS * (8 + 2 * TILE_DIM) + 64];
+    static struct attention_codes codes;
+    assert_true(attention_codes_bytes(TILE_DIM) <= sizeof memory);
+    codes = attention_codes_in(memory);
     return (struct attention_rows){.n_rows = n_rows,
                                    .head_dim = TILE_DIM,
                                    .q = state->q[first],
                                    .max = state->max + first,
                                    .sum = state->sum + first,
-                                   .out = state->out[first]};
+                                   .out = state->out[first],
+                                   .codes = &codes};
+}
+
+/* Puts another V row into slot `slot` of the block of keys first .. */
+static void store_v_row(struct attention_case *c, void *v_area, size_t first, unsigned slot,
+                        const float *row) {
+    const struct codec *codec = codec_get(c->shape.codecs.v);
+    memcpy(c->v + (first + slot) * TILE_DIM, row, TILE_DIM * sizeof *row);
+    if (codec->is_row)
+        codec->encode_v(v_area, slot, row, TILE_DIM);
+    else
+        codec->encode_v_block(v_area, c->v + first * TILE_DIM, TILE_DIM);
 }
 
 /* Rows of any visibility side by side equal the same rows alone, also when keys that only a neighbour sees
@@ -322,14 +453,14 @@ static struct attention_rows rows_of(struct tile_state *state, unsigned first, u
  */
 static void rows_of_a_tile_are_independent(void **test_state) {
     (void)test_state;
-    for (int codec = 0; codec < CODEC_COUNT; codec++) {
-        struct attention_shape shape = {codec, 1, 1, TILE_DIM, 1, 1, {ATTENTION_TILE}, 0, 0};
+    for (size_t pair = 0; pair < COUNT(pairs); pair++) {
+        struct attention_shape shape = {pairs[pair], 1, 1, TILE_DIM, 1, 1, {ATTENTION_TILE}, 0, 0};
         struct attention_case c;
         case_open(&c, &shape, 1);
         float infinite[TILE_DIM];
         for (unsigned d = 0; d < TILE_DIM; d++) infinite[d] = d % 2 ? INFINITY : -1;
         const size_t area = c.layout.layers[0].areas[KV_OPEN].k_bytes;
-        codec_get(codec)->encode_v(c.arena + c.payloads[0][2] + area, 28, infinite, TILE_DIM);
+        store_v_row(&c, c.arena + c.payloads[0][2] + area, 64, 28, infinite);
         FOR_EACH_SET(set) {
             for (unsigned n_rows = 1; n_rows <= ATTENTION_MAX_ROWS; n_rows++) {
                 static struct tile_state together, alone;
@@ -351,18 +482,24 @@ static void rows_of_a_tile_are_independent(void **test_state) {
                 }
                 alone = together;
                 struct tile_state before = together;
-                struct attention_tile tile = {.begin = begin, .end = end, .softcap = n_rows % 5 == 0 ? 3 : 0};
+                struct attention_tile tile = {.k_codec = pairs[pair].k,
+                                              .v_codec = pairs[pair].v,
+                                              .begin = begin,
+                                              .end = end,
+                                              .softcap = n_rows % 5 == 0 ? 3 : 0};
                 for (unsigned block = first / BLOCK_TOKENS; block * BLOCK_TOKENS < most; block++) {
                     tile.k[block] = c.arena + c.payloads[0][block];
                     tile.v[block] = (const uint8_t *)tile.k[block] + area;
                 }
                 struct attention_rows rows = rows_of(&together, 0, n_rows);
-                (*set)->attend_tile[codec](&rows, &tile);
+                (*set)->attend_prepare(&rows);
+                (*set)->attend_tile(&rows, &tile);
                 for (unsigned r = 0; r < n_rows; r++) {
                     tile.begin = begin + r;
                     tile.end = end + r;
                     rows = rows_of(&alone, r, 1);
-                    if (end[r] > 0) (*set)->attend_tile[codec](&rows, &tile);
+                    (*set)->attend_prepare(&rows);
+                    if (end[r] > 0) (*set)->attend_tile(&rows, &tile);
                 }
                 assert_memory_equal(&together, &alone, sizeof together);
                 for (unsigned r = 0; r < n_rows; r++)
@@ -410,7 +547,8 @@ static void stored_rows_are_the_codecs(void **state) {
     FOR_EACH_SET(set)
     for (int codec = 0; codec < CODEC_COUNT; codec++)
         for (size_t i = 0; i < COUNT(head_dims) + 1; i++) {
-            unsigned dim = i < COUNT(head_dims) ? head_dims[i] : 22;
+            unsigned dim = i < COUNT(head_dims) ? head_dims[i] : codec == CODEC_q8 ? 20 : 22;
+            if (!codec_get(codec)->is_row) continue;
             for (unsigned slot = 0; slot < BLOCK_TOKENS; slot++) {
                 float row[256];
                 for (unsigned d = 0; d < dim; d++) {
@@ -418,6 +556,9 @@ static void stored_rows_are_the_codecs(void **state) {
                     row[d] = random % 4 == 0   ? specials[(random >> 8) % COUNT(specials)]
                              : random % 4 == 1 ? float_of_bits((uint32_t)(random >> 8))
                                                : case_random(slot, d);
+                    if (slot % 2 == 1 && !isfinite(row[d])) row[d] = -0.25f;
+                    if (slot % 4 == 3) row[d] = case_random(slot, d);
+                    if (slot % 8 == 7) row[d] *= 1e-40f;
                 }
                 for (int is_v = 0; is_v < 2; is_v++) {
                     memset(area, 0xa5, sizeof area);
@@ -435,11 +576,42 @@ static void stored_rows_are_the_codecs(void **state) {
         }
 }
 
+/* ---- rotating ---- */
+
+static void rotations_are_hadamards(void **state) {
+    (void)state;
+    static const unsigned sizes[] = {1, 2, 4, 8, 16, 20, 24, 32, 40, 64, 72, 80, 96, 112, 128, 256, 320, 512};
+    for (size_t s = 0; s < COUNT(sizes); s++) {
+        const unsigned n = sizes[s];
+        unsigned block = 1;
+        while (n % (2 * block) == 0) block *= 2;
+        float x[512 + 1], expected[512];
+        for (unsigned i = 0; i < n; i++) x[i] = case_random(n, i);
+        x[n] = 12345;
+        kernel_set_get("scalar")->rotate(memcpy(expected, x, sizeof expected), n);
+        for (unsigned i = 0; i < n; i++) {
+            double sum = 0; /* row i of the matrix: the sign is the parity of the common bits */
+            for (unsigned j = 0; j < block; j++) {
+                const double term = (double)x[i / block * block + j];
+                sum += __builtin_parity(j & (i % block)) ? -term : term;
+            }
+            assert_true(fabs((double)expected[i] - sum / sqrt(block)) < 1e-5);
+        }
+        FOR_EACH_SET(set) {
+            float rotated[512 + 1];
+            (*set)->rotate(memcpy(rotated, x, sizeof rotated), n);
+            assert_same_bits(rotated, expected, n);
+            assert_true(rotated[n] == 12345);
+        }
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench_attention();
     if (argc > 2 && strcmp(argv[1], "--only") == 0) cmocka_set_test_filter(argv[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stored_rows_are_the_codecs),
+        cmocka_unit_test(rotations_are_hadamards),
         cmocka_unit_test(rows_of_a_tile_are_independent),
         cmocka_unit_test(merging_nothing_changes_nothing),
         cmocka_unit_test(every_shape_is_softmax_attention),
@@ -450,6 +622,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(chunks_do_not_change_bits),
         cmocka_unit_test(threads_do_not_change_bits),
         cmocka_unit_test(neighbours_do_not_change_bits),
+        cmocka_unit_test(shared_keys_do_not_change_bits),
+        cmocka_unit_test(users_of_one_prompt_do_not_change_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,11 +90,31 @@ struct naive_prefix *naive_prefix_of(const struct naive_sequence *s, uint32_t n_
     return naive_find_prefix(s->salt, s->tokens, n_blocks);
 }
 
+bool naive_begins_with(const struct naive_prefix *prefix, uint64_t salt, const int32_t *tokens,
+                       uint32_t n_blocks) {
+    return prefix->is_used && prefix->salt == salt && prefix->n_blocks >= n_blocks &&
+           memcmp(prefix->tokens, tokens, n_blocks * BLOCK_TOKENS * sizeof *tokens) == 0;
+}
+
+void naive_touch(struct naive_prefix *prefix) {
+    prefix->touched = ++world.n_touches;
+    prefix->used_us = world.now_us;
+}
+
 bool naive_is_leaf(const struct naive_prefix *prefix) {
     for (int i = 0; i < MAX_PREFIXES; i++) {
         const struct naive_prefix *longer = &world.prefixes[i];
-        if (longer->is_used && longer->salt == prefix->salt && longer->n_blocks > prefix->n_blocks &&
-            memcmp(longer->tokens, prefix->tokens, prefix->n_blocks * BLOCK_TOKENS * sizeof(int32_t)) == 0)
+        if (longer != prefix && naive_begins_with(longer, prefix->salt, prefix->tokens, prefix->n_blocks))
+            return false;
+    }
+    for (int i = 0; i < KV_MAX_LEASES; i++) {
+        const struct naive_lease *lease = &world.leases[i];
+        if (lease->is_used && naive_find_prefix(lease->salt, lease->tokens, lease->n_blocks) == prefix)
+            return false;
+    }
+    for (uint32_t i = 0; i < world.n_copies; i++) {
+        const struct naive_copy *copy = &world.copies[i];
+        if (copy->is_of_prefix && naive_find_prefix(copy->salt, copy->tokens, copy->n_blocks) == prefix)
             return false;
     }
     for (int i = 0; i < MAX_SEQUENCES + 1; i++) {
@@ -154,50 +174,59 @@ static void free_block(uint64_t payload) {
     world.blocks[payload] = (struct naive_block){0};
 }
 
-void naive_leave_block(uint64_t payload, bool is_passed, uint64_t used) {
+void naive_leave_block(const struct naive_prefix *prefix, uint64_t payload, bool is_passed, uint64_t used) {
     struct naive_block *block = &world.blocks[payload];
     CHECK(block->n_holders > 0);
     if (--block->n_holders > 0) return;
     block->is_passed = is_passed;
     block->used = used;
+    block->n_hits = prefix != NULL ? prefix->n_hits : 0;
+    block->priority = prefix != NULL ? prefix->priority : 0;
     if (!block->is_keyed) free_block(payload);
+}
+
+/* An item of what is idle. */
+struct candidate {
+    uint32_t class, n_hits;
+    uint64_t used;
+};
+
+static bool goes_before(const struct candidate *a, const struct candidate *b) {
+    if (a->class != b->class) return a->class < b->class;
+    if (world.is_by_hits && a->n_hits != b->n_hits) return a->n_hits < b->n_hits;
+    return a->used < b->used;
+}
+
+static bool is_candidate(const struct naive_prefix *prefix, unsigned part, struct candidate *candidate) {
+    if (part == 0) {
+        *candidate = (struct candidate){2 * prefix->priority + 1, prefix->n_hits, prefix->used};
+        return naive_is_leaf(prefix);
+    }
+    uint64_t payload = prefix->payloads[part - 1];
+    if (world.window[part - 1] == 0 || payload == NONE) return false;
+    const struct naive_block *block = &world.blocks[payload];
+    *candidate = (struct candidate){2 * block->priority + !block->is_passed, block->n_hits, block->used};
+    return naive_is_idle(block);
 }
 
 struct naive_prefix *naive_find_victim(unsigned *part) {
     struct naive_prefix *victim = NULL;
-    bool best_is_passed = false;
-    uint64_t best_used = 0;
+    struct candidate best = {0}, candidate;
     for (int i = 0; i < MAX_PREFIXES; i++) {
         struct naive_prefix *prefix = &world.prefixes[i];
-        if (!prefix->is_used) continue;
-        for (unsigned p = 0; p <= N_GROUPS; p++) {
-            bool is_passed = false;
-            uint64_t used = prefix->used;
-            if (p == 0) {
-                if (!naive_is_leaf(prefix)) continue;
-            } else {
-                uint64_t payload = prefix->payloads[p - 1];
-                if (world.window[p - 1] == 0 || payload == NONE || !naive_is_idle(&world.blocks[payload]))
-                    continue;
-                is_passed = world.blocks[payload].is_passed;
-                used = world.blocks[payload].used;
-            }
-            if (victim != NULL && (is_passed != best_is_passed ? best_is_passed : used >= best_used))
-                continue;
+        for (unsigned p = 0; p <= N_GROUPS && prefix->is_used; p++) {
+            if (!is_candidate(prefix, p, &candidate)) continue;
+            if (victim != NULL && !goes_before(&candidate, &best)) continue;
             victim = prefix;
+            best = candidate;
             *part = p;
-            best_is_passed = is_passed;
-            best_used = used;
         }
     }
     return victim;
 }
 
-uint64_t naive_evict_one(void) {
-    unsigned part;
+uint64_t naive_free(struct naive_prefix *victim, unsigned part) {
     uint64_t bytes = 0;
-    struct naive_prefix *victim = naive_find_victim(&part);
-    if (victim == NULL) return 0;
     for (unsigned g = 0; g < N_GROUPS; g++) {
         if (victim->payloads[g] == NONE || (part != 0 && part != 1 + g)) continue;
         CHECK(naive_is_idle(&world.blocks[victim->payloads[g]]));
@@ -205,6 +234,40 @@ uint64_t naive_evict_one(void) {
         victim->payloads[g] = NONE;
         bytes += world.block_bytes[g];
     }
+    return bytes;
+}
+
+uint64_t naive_evict_one(void) {
+    unsigned part;
+    struct naive_prefix *victim = naive_find_victim(&part);
+    if (victim == NULL) return 0;
+    for (unsigned g = 0; g < N_GROUPS; g++)
+        world.n_evictions += victim->payloads[g] != NONE && (part == 0 || part == 1 + g);
+    uint64_t bytes = naive_free(victim, part);
     naive_clean();
     return bytes;
+}
+
+/* ---- copies ---- */
+
+void naive_end_copy(uint32_t i) {
+    const struct naive_copy copy = world.copies[i];
+    for (world.n_copies--; i < world.n_copies; i++) world.copies[i] = world.copies[i + 1];
+    struct naive_prefix *prefix = NULL;
+    uint64_t used = ++world.n_uses;
+    if (copy.is_of_prefix) {
+        prefix = naive_find_prefix(copy.salt, copy.tokens, copy.n_blocks);
+        CHECK(prefix != NULL && prefix->payloads[copy.group] == copy.source);
+        prefix->used = used;
+    }
+    naive_leave_block(prefix, copy.source, false, used);
+}
+
+uint64_t naive_content(uint64_t payload, uint32_t slot) {
+    for (uint32_t i = world.n_copies; i-- > 0;) {
+        const struct naive_copy *copy = &world.copies[i];
+        if (copy->target != payload || slot >= copy->n_slots) continue;
+        payload = copy->source;
+    }
+    return world.content[payload + slot];
 }

@@ -11,10 +11,11 @@
 
 #include <cmocka.h>
 
-#include "kv/kv_cache.h"
+#include "kv/kv_list.h"
+#include "kv/kv_pin.h"
 
-_Static_assert(BLOCK_TOKENS == 3 && BLOCK_KEY_BITS == 4,
-               "this program is to be built with tiny blocks and keys");
+_Static_assert(BLOCK_TOKENS == 3 && BLOCK_KEY_BITS == 4 && KV_MAX_LEASES == 3,
+               "this program is to be built with tiny blocks and keys, and few leases");
 
 enum {
     N_GROUPS = 2,
@@ -31,6 +32,9 @@ enum {
     MAX_STEP = 8,
     FAR = (MAX_WINDOW + MAX_STEP) / BLOCK_TOKENS + 4, /* blocks; a window group never holds more */
     NOBODY = 0,
+    COMPARED_CHILDREN = 16,
+    MAX_COPIES = 2 * MAX_SEQUENCES * N_GROUPS,
+    N_PRIORITIES = 3,
 };
 
 #define NONE UINT64_MAX
@@ -39,10 +43,14 @@ enum {
 struct naive_block {
     bool is_used;
     unsigned group;
-    uint32_t n_holders; /* table entries */
+    uint32_t n_holders; /* table entries, leases, and copies from it that are due */
+    uint32_t n_leases;  /* of them */
     bool is_keyed;
-    bool is_passed; /* while nobody has it: the last to have it had gone on */
-    uint64_t used;  /* and when that was */
+    /* While nobody has it: whether the last to have it had gone on, when that was, and what was known then.
+     */
+    bool is_passed;
+    uint64_t used;
+    uint32_t n_hits, priority;
 };
 
 struct naive_prefix {
@@ -51,7 +59,27 @@ struct naive_prefix {
     uint32_t n_blocks;
     int32_t tokens[MAX_TOKENS];
     uint64_t payloads[N_GROUPS]; /* of its last block, or NONE */
-    uint64_t used;
+    uint64_t used, touched;      /* when nobody had it any more, and when it was last found or computed */
+    uint32_t n_hits, priority;
+    uint64_t created_us, used_us;
+};
+
+/* Rows that are to be copied before the next commit. */
+struct naive_copy {
+    unsigned group;
+    uint32_t n_slots;
+    uint64_t source, target;
+    bool is_of_prefix; /* else of a block that was not full */
+    uint64_t salt;
+    uint32_t n_blocks; /* that prefix */
+    int32_t tokens[MAX_TOKENS];
+};
+
+struct naive_lease {
+    bool is_used;
+    uint64_t salt, until_us;
+    uint32_t n_blocks;
+    int32_t tokens[MAX_TOKENS];
 };
 
 struct naive_sequence {
@@ -63,6 +91,7 @@ struct naive_sequence {
     uint32_t n_passed[N_GROUPS]; /* blocks at the front that are gone */
     uint64_t payloads[N_GROUPS][MAX_BLOCKS];
     int32_t tokens[MAX_TOKENS]; /* what is stored, (n_computed), and what will be */
+    uint32_t n_asked, n_found;  /* until a commit */
 };
 
 struct world {
@@ -77,6 +106,12 @@ struct world {
     uint16_t owner[MAX_ARENA_BYTES];   /* 1 + payload of the block that the byte belongs to, or NOBODY */
     uint64_t content[MAX_ARENA_BYTES]; /* at payload + slot: what is stored there */
     int32_t texts[N_TEXTS][MAX_TOKENS];
+    struct naive_copy copies[MAX_COPIES];
+    uint32_t n_copies;
+    struct naive_lease leases[KV_MAX_LEASES];
+    bool is_by_hits; /* evicts those least often hit, else those longest unused */
+    uint64_t now_us, n_touches;
+    uint64_t asked_tokens, hit_tokens, copied_tokens, n_copies_made, n_evictions;
     uint64_t n_allocations, seed, number, operation, n_uses;
 };
 
@@ -108,16 +143,27 @@ struct naive_prefix *naive_prefix_of(const struct naive_sequence *s, uint32_t n_
 bool naive_is_leaf(const struct naive_prefix *prefix);
 /* Forgets prefixes that have no block left and hold nothing together. */
 void naive_clean(void);
+/* Whether the prefix begins with these blocks. */
+bool naive_begins_with(const struct naive_prefix *prefix, uint64_t salt, const int32_t *tokens,
+                       uint32_t n_blocks);
+/* It was found in the cache, or computed. */
+void naive_touch(struct naive_prefix *prefix);
 struct naive_prefix *naive_add_prefix(uint64_t salt, const int32_t *tokens, uint32_t n_blocks);
 uint32_t naive_count_prefixes(void);
 void naive_own_block(unsigned group, uint64_t payload);
-/* A table entry less. */
-void naive_leave_block(uint64_t payload, bool is_passed, uint64_t used);
-/* What goes first: passed window blocks, then leaves with all that they have and single window blocks, those
- * used longest ago first, of one time the leaf. *part is 0 for a leaf, else 1 + group. NULL if nothing is
- * idle. */
+/* A table entry less, or a lease, or a copy that was due. `prefix` is whose block it is, or NULL. */
+void naive_leave_block(const struct naive_prefix *prefix, uint64_t payload, bool is_passed, uint64_t used);
+/* What goes first: the lowest priority, of that passed window blocks, then leaves with all that they have and
+ * single window blocks, those used longest ago, or least often hit, first, of one time the leaf. *part is 0
+ * for a leaf, else 1 + group. NULL if nothing is idle. */
 struct naive_prefix *naive_find_victim(unsigned *part);
+/* Frees what is idle of a victim; returns the bytes. */
+uint64_t naive_free(struct naive_prefix *victim, unsigned part);
 /* Bytes freed; 0 if nothing is idle. */
 uint64_t naive_evict_one(void);
+/* Gives up the source of copy i, which is not due any more or made. */
+void naive_end_copy(uint32_t i);
+/* What a slot holds, or will when the copies that are due are made. */
+uint64_t naive_content(uint64_t payload, uint32_t slot);
 
 #endif

@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/rng.h"
+#include "codec/kv_copy.h"
 #include "kv/kv_usage.h"
 
 enum { N_SEQUENCES = 4, MAX_TOKENS = 40, N_TOKEN_IDS = 2, MEMORY = 1200, N_WORLDS = 60, N_STEPS = 4000 };
@@ -28,7 +29,7 @@ static struct kv_cache *kv;
 static struct timeline timelines[N_SEQUENCES];
 static uint32_t arena[MEMORY / 4];
 static uint64_t seed, n_draws;
-static uint64_t n_conversions, n_hits, n_reverts, n_refused;
+static uint64_t n_conversions, n_hits, n_reverts, n_refused, n_copies, n_forks, n_extended;
 
 static uint32_t below(uint32_t n) { return (uint32_t)(rng_u64(seed, n_draws++) % n); }
 
@@ -95,6 +96,37 @@ static void check_rows(const struct timeline *t) {
     }
 }
 
+/* As the engine does before the forward pass; here at once, so that rows can be looked at. */
+static void make_copies(void) {
+    const struct kv_op *ops;
+    uint32_t n_ops = kv_ops(kv, &ops);
+    kv_copy(&layout, (uint8_t *)arena, ops, n_ops);
+    n_copies += n_ops;
+}
+
+static void begin(struct timeline *t) {
+    uint32_t n = 1 + below(MAX_TOKENS);
+    for (uint32_t i = 0; i < n; i++) t->tokens[i] = (int32_t)below(N_TOKEN_IDS);
+    n_hits += kv_match(kv, &t->kv, t->tokens, n, 0) > 0;
+    make_copies();
+}
+
+static void extend(struct timeline *t) {
+    uint32_t n = t->kv.n_computed + below(MAX_TOKENS - t->kv.n_computed + 1);
+    for (uint32_t i = t->kv.n_computed; i < n; i++) t->tokens[i] = (int32_t)below(N_TOKEN_IDS);
+    n_extended += kv_extend(kv, &t->kv, t->tokens, n) > 0;
+    make_copies();
+}
+
+static void fork_from(struct timeline *t, const struct timeline *source) {
+    if (source->kv.table == 0) return;
+    memcpy(t->tokens, source->tokens, sizeof t->tokens);
+    uint32_t n = below(source->kv.n_computed + 1), n_forked = kv_fork(kv, &t->kv, &source->kv, n);
+    assert_true(n_forked <= n);
+    n_forks += n_forked % BLOCK_TOKENS != 0;
+    make_copies();
+}
+
 static void grow(struct timeline *t) {
     uint32_t first = t->kv.n_computed, n_new = 1 + below(below(2) ? 2 : 9);
     if (first + n_new > MAX_TOKENS) return;
@@ -103,7 +135,9 @@ static void grow(struct timeline *t) {
         n_refused++;
         return;
     }
-    if (below(8) == 0) { /* the step does not happen */
+    struct timeline *other = &timelines[below(N_SEQUENCES)];
+    if (other->kv.table == 0 && below(2) == 0) fork_from(other, t); /* whose rows may be staged now */
+    if (below(8) == 0) {                                            /* the step does not happen */
         n_reverts++;
         assert_true(kv_check(kv));
         uint32_t kept = kv_truncate(kv, &t->kv, first);
@@ -112,14 +146,6 @@ static void grow(struct timeline *t) {
     }
     for (unsigned g = 0; g < layout.n_groups; g++) compute(t, g, first, n_new);
     kv_commit(kv, &t->kv, t->tokens, n_new);
-}
-
-static void begin(struct timeline *t) {
-    uint32_t n = 1 + below(MAX_TOKENS);
-    for (uint32_t i = 0; i < n; i++) t->tokens[i] = (int32_t)below(N_TOKEN_IDS);
-    uint32_t n_matched = kv_match(kv, &t->kv, t->tokens, n, 0);
-    assert_int_equal(n_matched % BLOCK_TOKENS, 0);
-    n_hits += n_matched > 0;
 }
 
 static void cut(struct timeline *t) {
@@ -137,8 +163,12 @@ static void random_operations(void **state) {
         for (int step = 0; step < N_STEPS; step++) {
             struct timeline *t = &timelines[below(N_SEQUENCES)];
             uint32_t which = below(16);
-            if (t->kv.table == 0)
+            if (t->kv.table == 0 && which < 4)
+                fork_from(t, &timelines[below(N_SEQUENCES)]);
+            else if (t->kv.table == 0)
                 begin(t), grow(t);
+            else if (which < 2)
+                extend(t);
             else if (which < 12)
                 grow(t);
             else if (which < 14)
@@ -155,9 +185,12 @@ static void random_operations(void **state) {
         assert_int_equal(kv_usage(kv).held_bytes, 0);
         kv_close(kv);
     }
-    print_message("%d worlds: %d rows converted, %d hits, %d reservations taken back, %d refused\n", N_WORLDS,
-                  (int)n_conversions, (int)n_hits, (int)n_reverts, (int)n_refused);
+    print_message("%d worlds: %d rows converted, %d hits, %d reservations taken back, %d refused, %d copies, "
+                  "%d forks within a block, %d extended\n",
+                  N_WORLDS, (int)n_conversions, (int)n_hits, (int)n_reverts, (int)n_refused, (int)n_copies,
+                  (int)n_forks, (int)n_extended);
     assert_true(n_conversions > 1000 && n_hits > 100 && n_reverts > 100 && n_refused > 100);
+    assert_true(n_copies > 1000 && n_forks > 100 && n_extended > 100);
 }
 
 int main(void) {

@@ -77,7 +77,8 @@ static struct world world;
 
 /* How often what this program is for has happened. */
 static struct {
-    uint64_t n_rows, n_requests, n_preemptions, n_recomputed, n_matched, n_failed, n_cancelled, n_stuck;
+    uint64_t n_rows, n_requests, n_preemptions, n_recomputed, n_matched, n_failed, n_cancelled, n_stuck,
+        n_copies, n_followed;
 } seen;
 
 #define CHECK(condition)                                                                                     \
@@ -126,6 +127,10 @@ static void compute_row(const struct batch_sequence *entry, const struct job *jo
 
 static void compute_step(void) {
     const struct batch *batch = &world.batch;
+    const struct kv_op *ops;
+    for (uint32_t i = 0, n = kv_ops(world.kv, &ops); i < n; i++, seen.n_copies++)
+        for (uint32_t s = 0; s < ops[i].n_slots; s++)
+            world.content[ops[i].target + s] = world.content[ops[i].source + s];
     for (uint32_t i = 0; i < batch->n_sequences; i++) {
         const struct batch_sequence *entry = &batch->sequences[i];
         for (uint32_t row = 0; row < entry->n_rows; row++)
@@ -221,6 +226,35 @@ static void check_order(uint32_t budget) {
             continue;
         seen.n_stuck++; /* nobody is left who could give it a slot */
         CHECK(job == last_running);
+    }
+}
+
+/* Whether the job's next token is one that another, before it in the order, has or will compute after the
+ * same tokens. */
+static bool may_follow(const struct job *job) {
+    for (int i = 0; i < N_JOBS; i++) {
+        const struct job *other = &world.jobs[i];
+        uint32_t n = job->sequence.kv.n_computed;
+        if (other == job || other->sequence.state != SEQUENCE_RUNNING || !precedes(other, job)) continue;
+        if (other->sequence.salt == job->sequence.salt && other->sequence.n_tokens > n &&
+            other->states[n] == job->states[n])
+            return true;
+    }
+    return false;
+}
+
+/* Who gets no rows of a prompt though the step has room for them waits for another to compute them. */
+static void check_followers(uint32_t budget) {
+    uint32_t most = budget < world.scheduler.chunk_tokens ? budget : world.scheduler.chunk_tokens;
+    for (int i = 0; i < N_JOBS; i++) {
+        const struct job *job = &world.jobs[i];
+        bool is_idle =
+            job->sequence.state == SEQUENCE_RUNNING && job->sequence.n_rows == 0 && job->n_left > 1;
+        if (!is_idle || world.scheduler.n_prefill_rows >= most ||
+            world.scheduler.running.last == &job->sequence)
+            continue;
+        CHECK(may_follow(job));
+        seen.n_followed++;
     }
 }
 
@@ -372,6 +406,7 @@ static void step(void) {
     CHECK(failed == NULL && mem_count() == n_allocations);
     check_batch(budget);
     check_order(budget);
+    check_followers(budget);
     check_streamed();
     check_matches();
     CHECK(world.batch.n_rows > 0 || world.scheduler.n_running + world.scheduler.n_waiting == 0);
@@ -461,14 +496,15 @@ static void every_request_of_any_load_gets_its_tokens(void **state) {
         close_world();
     }
     printf("%llu rows of %llu requests: %llu preemptions, %llu recomputed, %llu with a match, %llu failed, "
-           "%llu cancelled, %llu waits in place\n",
+           "%llu cancelled, %llu waits in place, %llu copies, %llu waits for another\n",
            (unsigned long long)seen.n_rows, (unsigned long long)seen.n_requests,
            (unsigned long long)seen.n_preemptions, (unsigned long long)seen.n_recomputed,
            (unsigned long long)seen.n_matched, (unsigned long long)seen.n_failed,
-           (unsigned long long)seen.n_cancelled, (unsigned long long)seen.n_stuck);
+           (unsigned long long)seen.n_cancelled, (unsigned long long)seen.n_stuck,
+           (unsigned long long)seen.n_copies, (unsigned long long)seen.n_followed);
     if (n_steps >= 100000) /* else the run may have been too short for some of them */
         CHECK(seen.n_preemptions > 0 && seen.n_recomputed > 0 && seen.n_matched > 0 && seen.n_failed > 0 &&
-              seen.n_cancelled > 0 && seen.n_stuck > 0);
+              seen.n_cancelled > 0 && seen.n_stuck > 0 && seen.n_copies > 0 && seen.n_followed > 0);
 }
 
 int main(int argc, char **argv) {

@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "server/http_connection.h"
 
-enum { MAX_KEPT = 8, MAX_STATUSES = 64, PATIENCE_SECONDS = 30 };
+enum { MAX_KEPT = 8, MAX_STATUSES = 256, PATIENCE_SECONDS = 30 };
 
 /* A server whose paths are: /echo (replies "METHOD PATH BODY"), /later (is kept in `kept`), /stream (three
  * pieces), /big (BIG bytes). */
@@ -70,6 +70,15 @@ static inline void on_request(void *user, struct http_exchange *exchange) {
     }
 }
 
+/* The body of a refusal: its path and Host, as far as they are known, and the message. */
+static inline void write_refusal(void *user, const struct http_exchange *exchange, int status,
+                                 const char *message, struct text *body) {
+    (void)user;
+    const char *host = http_header(exchange, "Host");
+    text_printf(body, "{\"refused\": \"%s %s %d %s\"}", http_path(exchange), host == NULL ? "" : host, status,
+                message);
+}
+
 static inline void on_status(void *user, uint32_t tag, int status) {
     (void)tag;
     struct rig *rig = user;
@@ -96,6 +105,7 @@ static inline void rig_open(struct rig *rig, struct http_limits limits) {
     const struct http_opts opts = {.host = "127.0.0.1",
                                    .limits = limits,
                                    .on_request = on_request,
+                                   .write_refusal = write_refusal,
                                    .on_status = on_status,
                                    .on_none_left = on_none_left,
                                    .user = rig};

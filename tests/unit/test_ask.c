@@ -84,7 +84,9 @@ static void chat_reads_every_option(void **state) {
              "'best_of':2,'stop':['a','bc'],'seed':-1,'presence_penalty':-2,'frequency_penalty':1.5,"
              "'repetition_penalty':1.25,'logit_bias':{'7':-100,'0':1.5},'logprobs':true,'top_logprobs':20,"
              "'user':'u','response_format':{'type':'json_schema','json_schema':{'name':'s','schema':"
-             "{'type':'object'}}},'ignore_eos':true,'min_tokens':3,'priority':-4,'unknown':{'x':[1]}"));
+             "{'type':'object'}}},'ignore_eos':true,'min_tokens':3,'priority':-4,'cache_salt':'s','unknown':{"
+             "'x':[1]}"));
+    assert_string_equal(ask->cache_salt, "s");
     assert_string_equal(ask->model, "m");
     assert_true(ask->is_streamed && ask->includes_usage && ask->wants_logprobs && ask->ignores_end);
     assert_int_equal(ask->max_tokens, 7);
@@ -254,6 +256,8 @@ static void chat_names_the_field_at_fault(void **state) {
          "response_format.json_schema.schema is missing"},
         {CHAT("'min_tokens':8,'max_tokens':7"), "min_tokens", "more than"},
         {CHAT("'priority':3000000000"), "priority", "outside"},
+        {CHAT("'cache_salt':7"), "cache_salt", "must be a string"},
+        {CHAT("'cache_salt':''"), "cache_salt", "0 bytes"},
         {CHAT("'audio':{}"), "audio", "text"},
         {"{}", "messages", "is missing"},
         {"{'messages':[]}", "messages", "is empty"},

@@ -97,7 +97,7 @@ static void assert_refused(const char *bytes, int status) {
         strncmp(client.received.bytes, line, strlen(line)) != 0 || client_count(&client, "HTTP/1.1") != 1)
         fail_msg("%s\nis a request or not refused with %d:\n%s", bytes, status, client.received.bytes);
     assert_int_equal(client_count(&client, "\r\nConnection: close\r\n"), 1);
-    assert_int_equal(client_count(&client, "\"error\": {"), 1);
+    assert_int_equal(client_count(&client, "\"refused\": "), 1);
     assert_int_equal(rig.n_statuses, 1);
     assert_int_equal(rig.statuses[0], status);
     client_close(&client);
@@ -257,6 +257,30 @@ static void too_much(void **state) {
     mem_free(bytes);
 }
 
+/* Sends a whole request first, so that nothing of it is taken for the refused one's. */
+static void assert_refusal(const char *bytes, const char *expected) {
+    struct rig rig;
+    struct client client;
+    rig_open(&rig, rig_limits());
+    client_open(&client, &rig, true);
+    client_send(&client, "GET /before HTTP/1.1\r\nHost: before\r\n\r\n");
+    client_send(&client, bytes);
+    AWAIT(&rig, client.is_ended);
+    if (client_count(&client, expected) != 1)
+        fail_msg("%s\nis refused with\n%s", bytes, client.received.bytes);
+    client_close(&client);
+    rig_close(&rig);
+}
+
+static void a_refusal_knows_what_is_read(void **state) {
+    (void)state;
+    assert_refusal("POST /path?a=b HTTP/1.1\r\n" HOST "Content-Length: 1001\r\n\r\n",
+                   "\"/path a 413 the body");
+    assert_refusal("POST /path HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nx",
+                   "\"/path a 400 malformed");
+    assert_refusal("nonsense\r\n\r\n", "\"  400 malformed");
+}
+
 /* Each of two bodies is within its limit, both together are not. */
 static void too_much_together(void **state) {
     (void)state;
@@ -314,6 +338,7 @@ int main(void) {
         cmocka_unit_test(chunks_that_are_none),
         cmocka_unit_test(nul_ends_no_line),
         cmocka_unit_test(too_much),
+        cmocka_unit_test(a_refusal_knows_what_is_read),
         cmocka_unit_test(too_much_together),
         cmocka_unit_test(a_body_is_taken),
     };

@@ -118,6 +118,37 @@ static void a_client_hangs_up(void **state) {
     rig_close(&rig);
 }
 
+/* More is pipelined than the server reads ahead, so that it does not read on to the client's end. */
+static void a_client_hangs_up_behind_what_is_not_read(void **state) {
+    (void)state;
+    char request[3000];
+    snprintf(request, sizeof request, "GET /echo HTTP/1.1\r\nHost: a\r\nPadding: %02800d\r\n\r\n", 0);
+    for (int leaves = 0; leaves < 2; leaves++) {
+        struct rig rig;
+        struct client client;
+        size_t n = 1, n_bytes = strlen(GET("/later"));
+        rig_open(&rig, rig_limits());
+        client_open(&client, &rig, true);
+        client_send(&client, GET("/later"));
+        for (; n_bytes < HTTP_READ_AHEAD + (32 << 10); n_bytes += strlen(request), n++)
+            client_send(&client, request);
+        AWAIT(&rig, rig.n_kept == 1 && rig.kept[0]->is_paused);
+        rig_turn(&rig);
+        assert_int_equal(rig.n_closed, 0);
+        if (!leaves) {
+            reply_echo(rig.kept[0]);
+            AWAIT(&rig, rig.n_requests == n);
+        }
+        client_close(&client);
+        if (leaves) {
+            AWAIT(&rig, rig.n_closed == 1);
+            assert_string_equal(rig.why, "the client closed the connection");
+            assert_int_equal(rig.n_requests, 1);
+        }
+        rig_close(&rig);
+    }
+}
+
 /* Whoever asks and closes its end has its replies. */
 static void a_client_closes_its_end(void **state) {
     (void)state;
@@ -259,7 +290,14 @@ static void replies_wait_for_their_reader(void **state) {
 
 /* ---- time ---- */
 
-enum { LATE_HEAD, LATE_BODY, LATE_CHUNK, IDLE, SILENT, NO_READER, N_LATE };
+enum { LATE_HEAD, LATE_BODY, LATE_CHUNK, IDLE, SILENT, NO_READER, SIPPER, N_LATE };
+
+/* One byte at a time: the system's buffer does not get emptier by that, so that nothing is taken. */
+static void sip(evutil_socket_t socket, short what, void *user) {
+    (void)what, (void)user;
+    char byte;
+    (void)!recv(socket, &byte, 1, MSG_DONTWAIT);
+}
 
 static void every_wait_ends(void **state) {
     (void)state;
@@ -268,18 +306,25 @@ static void every_wait_ends(void **state) {
     struct rig rig;
     struct client clients[N_LATE];
     rig_open(&rig, limits);
-    for (int i = 0; i < N_LATE; i++) client_open(&clients[i], &rig, i != NO_READER);
+    for (int i = 0; i < N_LATE; i++) client_open(&clients[i], &rig, i < NO_READER);
     client_send(&clients[LATE_HEAD], "GET /late HTTP/1.1\r\n");
     client_send(&clients[LATE_BODY], "POST /late HTTP/1.1\r\n" HOST "Content-Length: 9\r\n\r\nhello");
     client_send(&clients[LATE_CHUNK],
                 "POST /late HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nhe");
     client_send(&clients[IDLE], GET("/echo"));
     client_send(&clients[NO_READER], GET("/later"));
-    AWAIT(&rig, rig.n_kept == 1);
-    http_begin(rig.kept[0], 200, NULL);
-    for (int i = 0; i < 20; i++) http_write(rig.kept[0], big, sizeof big);
+    client_send(&clients[SIPPER], GET("/later"));
+    AWAIT(&rig, rig.n_kept == 2);
+    for (int i = 0; i < 40; i++) {
+        if (i < 2) http_begin(rig.kept[i], 200, NULL);
+        http_write(rig.kept[i % 2], big, sizeof big);
+    }
+    const struct timeval often = {.tv_usec = 50000};
+    struct event *sips =
+        event_new(rig.base, bufferevent_getfd(clients[SIPPER].stream), EV_PERSIST, sip, NULL);
+    event_add(sips, &often);
     for (int i = 0; i < NO_READER; i++) AWAIT(&rig, clients[i].is_ended);
-    AWAIT(&rig, rig.n_closed == 1);
+    AWAIT(&rig, rig.n_closed == 2);
     assert_string_equal(rig.why, HTTP_STALLED);
     for (int i = LATE_HEAD; i <= LATE_CHUNK; i++) {
         assert_int_equal(client_count(&clients[i], "HTTP/1.1 408 "), 1);
@@ -287,7 +332,8 @@ static void every_wait_ends(void **state) {
     }
     assert_int_equal(client_count(&clients[IDLE], "HTTP/1.1"), 1);
     assert_int_equal(client_count(&clients[SILENT], ""), 0);
-    assert_int_equal(rig.n_requests, 2);
+    assert_int_equal(rig.n_requests, 3);
+    event_free(sips);
     for (int i = 0; i < N_LATE; i++) client_close(&clients[i]);
     rig_close(&rig);
 }
@@ -318,6 +364,7 @@ int main(void) {
         cmocka_unit_test(continue_is_said_where_it_is_waited_for),
         cmocka_unit_test(an_end_behind_an_empty_buffer),
         cmocka_unit_test(a_client_hangs_up),
+        cmocka_unit_test(a_client_hangs_up_behind_what_is_not_read),
         cmocka_unit_test(a_client_closes_its_end),
         cmocka_unit_test(one_connection_too_many),
         cmocka_unit_test(the_server_stops),

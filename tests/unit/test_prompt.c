@@ -153,7 +153,8 @@ static void assert_continued(const char *source, const char *content, const char
     assert_text(source, messages, NULL, go_on, expected);
 }
 
-/* What Hugging Face's apply_chat_template gives for these. */
+/* What Hugging Face's apply_chat_template gives for these (but for those shown twice, where its mark stays).
+ */
 static void a_continued_message_ends_the_prompt(void **state) {
     (void)state;
     assert_continued(tool_template, "so", "{<s>}user:q{</s>}{<s>}assistant:so");
@@ -164,6 +165,11 @@ static void a_continued_message_ends_the_prompt(void **state) {
     assert_continued(tool_template, "q", "{<s>}user:q{</s>}{<s>}assistant:q");
     /* shown twice: the last one counts */
     assert_continued("{{ messages[-1].content | trim }}|{{ messages[-1].content }}</s>", "so", "so|so");
+    assert_continued("{{ messages[-1].content }}|{{ messages[-1].content }}</s>", "so", "so|so");
+    assert_continued("{{ messages[-1].content }}|{{ messages[-1].content }}</s>", "so ", "so |so ");
+    /* and what the template writes behind the first is its own */
+    assert_continued("{{ messages[-1].content }}</s>{{ messages[-1].content }}", "</s>", "</s>{</s>}</s>");
+    assert_continued("{{ messages[-1].content | trim }}{{ messages[-1].content }}", "</s>", "</s></s>");
     /* texts that stand in what the template puts behind it, too */
     assert_continued(tool_template, "<", "{<s>}user:q{</s>}{<s>}assistant:<");
     assert_continued(tool_template, "s>", "{<s>}user:q{</s>}{<s>}assistant:s>");

@@ -15,6 +15,7 @@
 #include "base/fault.h"
 #include "server/json_text.h"
 #include "server/reply.h"
+#include "server/reply_shapes.h"
 #include "server/tool_format.h"
 
 #include "reply_script.h"
@@ -569,6 +570,36 @@ static int close_all(void **state) {
     return 0;
 }
 
+/* --- the KV bill --- */
+
+static void a_bill_is_told_where_it_is_known(void **state) {
+    (void)state;
+    struct reply_usage with_bill = usage;
+    struct text out = {0};
+    reply_write_kv(&with_bill, &out);
+    assert_int_equal(out.length, 0);
+    with_bill.kv = (struct reply_kv){.is_known = true,
+                                     .computed_tokens = 8,
+                                     .written_bytes = UINT64_C(1) << 40,
+                                     .read_bytes = 3,
+                                     .peak_bytes = 4,
+                                     .saved_by_sharing = 5,
+                                     .saved_by_codec = -6,
+                                     .byte_seconds = 1e15 + 0.5,
+                                     .price = NAN};
+    reply_write_kv(&with_bill, &out);
+    text_append(&out, "", 1);
+    assert_string_equal(out.bytes, ",\"kv\":{\"computed_tokens\":8,\"reused_tokens\":3,\"written_bytes\":"
+                                   "1099511627776,\"read_bytes\":3,\"peak_bytes\":4,\"byte_seconds\":1e+15,"
+                                   "\"saved_by_sharing_bytes\":5,\"saved_by_codec_bytes\":-6}");
+    with_bill.kv.price = 1.5e-7;
+    text_clear(&out);
+    reply_write_kv(&with_bill, &out);
+    text_append(&out, "", 1);
+    assert_non_null(strstr(out.bytes, "\"saved_by_codec_bytes\":-6,\"price\":1.5e-07}"));
+    text_free(&out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chat_whole),
@@ -587,6 +618,7 @@ int main(void) {
         cmocka_unit_test(failures_end_a_stream),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(escapes),
+        cmocka_unit_test(a_bill_is_told_where_it_is_known),
     };
     return cmocka_run_group_tests(tests, open_tiny, close_all);
 }

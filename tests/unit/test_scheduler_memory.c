@@ -247,14 +247,14 @@ static void what_the_cache_has_is_not_computed_again(void **state) {
     sequences[5].stream_begin = 3 * B;
     sequences[5].stream_end = 4 * B - 1;
     for (int i = 1; i <= 5; i++) add(i, 4 * B);
-    assert_int_equal(next_within(B), 1); /* 1 shares all but the block whose last row is to be sampled */
-    assert_int_equal(batch.sequences[0].first_position, 3 * B);
+    assert_int_equal(next_within(B), 2); /* 1 takes all but the row that is to be sampled */
+    assert_int_equal(batch.sequences[0].first_position, 4 * B - 1);
     assert_int_equal(batch.n_rows, B);
     scheduler_commit(&scheduler);
     next();
     scheduler_commit(&scheduler);
     assert_int_equal(scheduler.n_waiting, 0);
-    static const uint32_t n_matched[] = {0, 3 * B, 0, 0, 2 * B, 3 * B};
+    static const uint32_t n_matched[] = {0, 4 * B - 1, 0, 0, 3 * B - 1, 3 * B};
     for (int i = 0; i <= 5; i++) assert_int_equal(sequences[i].n_matched, n_matched[i]);
     close_all();
 }
@@ -304,7 +304,7 @@ static void who_is_refused_is_tried_again_when_what_it_shares_is_computed(void *
     scheduler_commit(&scheduler);
     sequences[0].n_tokens++;
     assert_int_equal(next(), 2);
-    assert_int_equal(sequences[1].n_matched, 4 * B);
+    assert_int_equal(sequences[1].n_matched, 4 * B + 1);
     scheduler_commit(&scheduler);
     close_all();
 }

@@ -103,6 +103,10 @@ static void characters_without_a_piece_become_bytes(void **state) {
     IDS("\xc3\xa9\xc3\xbc"
         "a\xc3\xa9",
         false, ID(MARK), ID(UNK), ID(A), ID(UNK));
+    char run[201];
+    memset(run, '\0', sizeof run);
+    for (int i = 0; i < 100; i++) memcpy(run + 2 * i, "\xc3\xa9", 2);
+    IDS(run, false, ID(MARK), ID(UNK)); /* within a limit of two tokens, too: see assert_limit */
     close_tiny();
     /* the unknown token by its kind, if no key names it */
     open_tiny(&(struct tiny_sentencepiece){.kind_of_bytes = 1, .no_key = "tokenizer.ggml.unknown_token_id"});

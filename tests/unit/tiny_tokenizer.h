@@ -22,6 +22,22 @@ static inline void close_tiny(void) {
     gguf_close(file);
 }
 
+/* A list that has just enough room takes all n ids; one that has less takes none. */
+static inline void assert_limit(const char *text, bool parse_special, size_t n) {
+    struct token_list enough = {.most = n}, less = {.most = n - 1};
+    if (n == 0) return; /* a limit of 0 is none */
+    if (tokenizer_encode(tokenizer, text, strlen(text), parse_special, &enough) < 0)
+        fail_msg("'%s': %s", text, err_message());
+    assert_int_equal(enough.n, n);
+    if (n > 1) {
+        assert_int_equal(tokenizer_encode(tokenizer, text, strlen(text), parse_special, &less),
+                         ERR_TOO_LARGE);
+        assert_int_equal(less.n, 0);
+    }
+    token_list_free(&enough);
+    token_list_free(&less);
+}
+
 static inline void assert_ids(const char *text, bool parse_special, const token_id *ids, size_t n) {
     struct token_list list = {0};
     if (tokenizer_encode(tokenizer, text, strlen(text), parse_special, &list) < 0)
@@ -30,6 +46,7 @@ static inline void assert_ids(const char *text, bool parse_special, const token_
         if (list.ids[i] != ids[i]) fail_msg("'%s': id %zu is %d, not %d", text, i, list.ids[i], ids[i]);
     if (list.n != n) fail_msg("'%s': %zu ids, not %zu", text, list.n, n);
     token_list_free(&list);
+    assert_limit(text, parse_special, n);
 }
 
 #define IDS(text, parse_special, ...)                                                                        \

@@ -3,7 +3,6 @@
 #include <math.h>
 
 #include "base/float16.h"
-#include "kernel/attend_decoded.h"
 
 /* Numbers that are widened to f32 together: a line of a K area, or as many dimensions of a V row. */
 enum { LINE = BLOCK_TOKENS };
@@ -46,32 +45,35 @@ static void soften_row(struct attention_rows *rows, unsigned r, float *scores, u
     }
 }
 
-static inline __attribute__((always_inline)) void attend(widen_function *widen, struct attention_rows *rows,
-                                                         const struct attention_tile *tile) {
-    const unsigned head_dim = rows->head_dim, n_rows = rows->n_rows;
-    unsigned first;
-    const unsigned most = span_of(tile, n_rows, &first);
-    float scores[ATTENTION_MAX_ROWS][ATTENTION_TILE], line[LINE];
-    for (unsigned r = 0; r < n_rows; r++)
-        for (unsigned i = first; i < most; i++) scores[r][i] = 0;
-    for (unsigned key = first; key < most; key += LINE)
+#define INLINE static inline __attribute__((always_inline))
+
+/* scores = q * K for keys begin .. end. */
+INLINE void score(widen_function *widen, const struct attention_rows *rows, const struct attention_tile *tile,
+                  unsigned begin, unsigned end, score_rows scores) {
+    const unsigned head_dim = rows->head_dim;
+    float line[LINE];
+    for (unsigned r = 0; r < rows->n_rows; r++)
+        for (unsigned i = begin; i < end; i++) scores[r][i] = 0;
+    for (unsigned key = begin; key < end; key += LINE)
         for (unsigned d = 0; d < head_dim; d++) {
-            const unsigned n = most - key < LINE ? most - key : LINE;
+            const unsigned n = end - key < LINE ? end - key : LINE;
             widen(tile->k[key / BLOCK_TOKENS], (size_t)d * BLOCK_TOKENS, n, line);
-            for (unsigned r = 0; r < n_rows; r++)
+            for (unsigned r = 0; r < rows->n_rows; r++)
                 for (unsigned i = 0; i < n; i++)
                     scores[r][key + i] += rows->q[(size_t)r * head_dim + d] * line[i];
         }
-    for (unsigned r = 0; r < n_rows; r++) {
-        for (unsigned i = tile->begin[r]; i < tile->end[r] && tile->softcap > 0; i++)
-            scores[r][i] = tile->softcap * tanhf(scores[r][i] / tile->softcap);
-        soften_row(rows, r, scores[r] + tile->begin[r], tile->end[r] - tile->begin[r]);
-    }
+}
+
+/* out += probabilities * V for keys begin .. end. */
+INLINE void weigh(widen_function *widen, struct attention_rows *rows, const struct attention_tile *tile,
+                  unsigned begin, unsigned end, score_rows scores) {
+    const unsigned head_dim = rows->head_dim;
+    float line[LINE];
     for (unsigned d = 0; d < head_dim; d += LINE)
-        for (unsigned key = first; key < most; key++) {
+        for (unsigned key = begin; key < end; key++) {
             const unsigned n = head_dim - d < LINE ? head_dim - d : LINE;
             widen(tile->v[key / BLOCK_TOKENS], (size_t)(key % BLOCK_TOKENS) * head_dim + d, n, line);
-            for (unsigned r = 0; r < n_rows; r++) {
+            for (unsigned r = 0; r < rows->n_rows; r++) {
                 float *out = rows->out + (size_t)r * head_dim + d;
                 if (key < tile->begin[r] || key >= tile->end[r]) continue;
                 for (unsigned i = 0; i < n; i++) out[i] += scores[r][key] * line[i];
@@ -80,27 +82,48 @@ static inline __attribute__((always_inline)) void attend(widen_function *widen, 
 }
 
 #define SAME(value) (value)
-#define CODEC_DEFINE(codec, element, to_f32)                                                                 \
+#define WIDEN_DEFINE(codec, element, to_f32)                                                                 \
     static inline void widen_##codec(const void *area, size_t begin, unsigned n, float *line) {              \
         for (unsigned i = 0; i < n; i++) line[i] = to_f32(((const element *)area)[begin + i]);               \
-    }                                                                                                        \
-    void attend_tile_##codec##_scalar(struct attention_rows *rows, const struct attention_tile *tile) {      \
-        attend(widen_##codec, rows, tile);                                                                   \
-    }                                                                                                        \
+    }
+WIDEN_DEFINE(f32, float, SAME)
+WIDEN_DEFINE(f16, f16_bits, f16_to_f32)
+WIDEN_DEFINE(bf16, bf16_bits, bf16_to_f32)
+
+void attend_tile_scalar(struct attention_rows *rows, const struct attention_tile *tile) {
+    unsigned begin;
+    const unsigned end = span_of(tile, rows->n_rows, &begin);
+    score_rows scores;
+    switch (tile->k_codec) {
+#define X(codec)                                                                                             \
+    case CODEC_##codec: score(widen_##codec, rows, tile, begin, end, scores); break;
+        CODEC_FLOAT_LIST(X)
+#undef X
+    default: score_coded_scalar(rows, tile, begin, end, scores);
+    }
+    for (unsigned r = 0; r < rows->n_rows; r++) {
+        for (unsigned i = tile->begin[r]; i < tile->end[r] && tile->softcap > 0; i++)
+            scores[r][i] = tile->softcap * tanhf(scores[r][i] / tile->softcap);
+        soften_row(rows, r, scores[r] + tile->begin[r], tile->end[r] - tile->begin[r]);
+    }
+    switch (tile->v_codec) {
+#define X(codec)                                                                                             \
+    case CODEC_##codec: weigh(widen_##codec, rows, tile, begin, end, scores); break;
+        CODEC_FLOAT_LIST(X)
+#undef X
+    default: weigh_coded_scalar(rows, tile, begin, end, scores);
+    }
+}
+
+#define X(codec)                                                                                             \
     void store_k_##codec##_scalar(void *k_area, unsigned slot, const float *row, unsigned head_dim) {        \
         codec_get(CODEC_##codec)->encode_k(k_area, slot, row, head_dim);                                     \
     }                                                                                                        \
     void store_v_##codec##_scalar(void *v_area, unsigned slot, const float *row, unsigned head_dim) {        \
         codec_get(CODEC_##codec)->encode_v(v_area, slot, row, head_dim);                                     \
     }
-CODEC_DEFINE(f32, float, SAME)
-CODEC_DEFINE(f16, f16_bits, f16_to_f32)
-CODEC_DEFINE(bf16, bf16_bits, bf16_to_f32)
-
-void attend_codes_scalar(enum codec_id k, enum codec_id v, struct attention_rows *rows,
-                         const struct attention_tile *tile) {
-    attend_decoded(k, v, rows, tile);
-}
+CODEC_ROW_LIST(X)
+#undef X
 
 void attend_merge_scalar(struct attention_rows *rows, const struct attention_rows *part) {
     for (unsigned r = 0; r < rows->n_rows; r++) {

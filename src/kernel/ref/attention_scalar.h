@@ -2,17 +2,17 @@
 #ifndef CABINET_KERNEL_REF_ATTENTION_SCALAR_H
 #define CABINET_KERNEL_REF_ATTENTION_SCALAR_H
 
-#include "kernel/kernel_set.h"
+#define KERNEL_SET scalar
+#include "kernel/kernel_set_define.h"
 
-#define X(codec)                                                                                             \
-    void attend_tile_##codec##_scalar(struct attention_rows *rows, const struct attention_tile *tile);       \
-    void store_k_##codec##_scalar(void *k_area, unsigned slot, const float *row, unsigned head_dim);         \
-    void store_v_##codec##_scalar(void *v_area, unsigned slot, const float *row, unsigned head_dim);
-CODEC_FLOAT_LIST(X)
-#undef X
+KERNEL_SET_DECLARE_ATTENTION;
 
-void attend_codes_scalar(enum codec_id k, enum codec_id v, struct attention_rows *rows,
-                         const struct attention_tile *tile);
-void attend_merge_scalar(struct attention_rows *rows, const struct attention_rows *part);
+/* What attend_tile_scalar does with coded K and V. Scores are (n_rows, ATTENTION_TILE), those of keys
+ * begin .. end matter; weigh_coded reads them as probabilities. */
+typedef float score_rows[ATTENTION_MAX_ROWS][ATTENTION_TILE];
+void score_coded_scalar(const struct attention_rows *rows, const struct attention_tile *tile, unsigned begin,
+                        unsigned end, score_rows scores);
+void weigh_coded_scalar(struct attention_rows *rows, const struct attention_tile *tile, unsigned begin,
+                        unsigned end, score_rows scores);
 
 #endif

@@ -66,47 +66,11 @@ static inline vec vec_keep_from(vec p, vec t, vec at) {
     return _mm256_and_ps(p, _mm256_cmp_ps(t, at, _CMP_NLT_UQ));
 }
 
+#define vec_swap(half, a)                                                                                    \
+    ((half) == 1   ? _mm256_permute_ps(a, 0xb1)                                                              \
+     : (half) == 2 ? _mm256_permute_ps(a, 0x4e)                                                              \
+                   : _mm256_permute2f128_ps(a, a, 1))
+
+#include "kernel/x86/codes_avx2.h"
+
 #include "kernel/x86/attention_body.h"
-
-typedef __m256i ivec;
-#define CODE_ROWS 1
-#define FOR_CODE_ROWS X(1)
-#define ivec_zero() _mm256_setzero_si256()
-#define ivec_load(p) _mm256_loadu_si256((const __m256i *)(p))
-#define ivec_store(p, a) _mm256_storeu_si256((__m256i *)(p), a)
-#define ivec_to_vec(a) _mm256_cvtepi32_ps(a)
-#define ivec_subtract(a, value) _mm256_sub_epi32(a, _mm256_set1_epi32(value))
-#define ivec_low_nibbles(a) _mm256_and_si256(a, _mm256_set1_epi8(15))
-#define ivec_high_nibbles(a) _mm256_and_si256(_mm256_srli_epi16(a, 4), _mm256_set1_epi8(15))
-
-static inline ivec ivec_set(const char *p) {
-    int32_t quad;
-    memcpy(&quad, p, sizeof quad);
-    return _mm256_set1_epi32(quad);
-}
-
-/* sum + four products of unsigned and signed bytes a lane, over 16-bit numbers: the instruction for bytes
- * saturates. */
-static inline ivec dot_bytes(ivec sum, ivec of_unsigned, ivec of_signed) {
-    const ivec even = _mm256_set1_epi16(0xff);
-    ivec a = _mm256_madd_epi16(_mm256_and_si256(of_unsigned, even),
-                               _mm256_srai_epi16(_mm256_slli_epi16(of_signed, 8), 8));
-    ivec b = _mm256_madd_epi16(_mm256_srli_epi16(of_unsigned, 8), _mm256_srai_epi16(of_signed, 8));
-    return _mm256_add_epi32(sum, _mm256_add_epi32(a, b));
-}
-#define ivec_dot_k(sum, k, q) dot_bytes(sum, k, q)
-#define ivec_dot_v(sum, v, p) dot_bytes(sum, p, v)
-
-static inline ivec ivec_lookup(const uint8_t *table, ivec indices) {
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)table)), indices);
-}
-
-/* A chunk of q3 (codec/code_layout.h) as 128 bytes. */
-static inline void unpack_q3(const uint8_t *chunk, const uint8_t *table, uint8_t *to) {
-    for (unsigned i = 0; i < 128; i++) {
-        unsigned low = chunk[i % 32] >> (2 * (i / 32)) & 3, high = chunk[32 + i / 8] >> (i % 8) & 1;
-        to[i] = table[low | high << 2];
-    }
-}
-
-#include "kernel/x86/attention_codes_body.h"

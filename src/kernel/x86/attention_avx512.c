@@ -57,44 +57,12 @@ static inline vec vec_keep_from(vec p, vec t, vec at) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(t, at, _CMP_NLT_UQ), p);
 }
 
+#define vec_swap(half, a)                                                                                    \
+    ((half) == 1   ? _mm512_permute_ps(a, 0xb1)                                                              \
+     : (half) == 2 ? _mm512_permute_ps(a, 0x4e)                                                              \
+     : (half) == 4 ? _mm512_shuffle_f32x4(a, a, 0xb1)                                                        \
+                   : _mm512_shuffle_f32x4(a, a, 0x4e))
+
+#include "kernel/x86/codes_avx512.h"
+
 #include "kernel/x86/attention_body.h"
-
-typedef __m512i ivec;
-#define CODE_ROWS 4
-#define FOR_CODE_ROWS X(1) X(2) X(3) X(4)
-#define ivec_zero() _mm512_setzero_si512()
-#define ivec_load(p) _mm512_loadu_si512(p)
-#define ivec_store(p, a) _mm512_storeu_si512(p, a)
-#define ivec_dot_k(sum, k, q) _mm512_dpbusd_epi32(sum, k, q)
-#define ivec_dot_v(sum, v, p) _mm512_dpbusd_epi32(sum, p, v)
-#define ivec_to_vec(a) _mm512_cvtepi32_ps(a)
-#define ivec_subtract(a, value) _mm512_sub_epi32(a, _mm512_set1_epi32(value))
-#define ivec_low_nibbles(a) _mm512_and_si512(a, _mm512_set1_epi8(15))
-#define ivec_high_nibbles(a) _mm512_and_si512(_mm512_srli_epi16(a, 4), _mm512_set1_epi8(15))
-
-static inline ivec ivec_set(const char *p) {
-    int32_t quad;
-    memcpy(&quad, p, sizeof quad);
-    return _mm512_set1_epi32(quad);
-}
-
-static inline ivec ivec_lookup(const uint8_t *table, ivec indices) {
-    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table)), indices);
-}
-
-/* A chunk of q3 (codec/code_layout.h) as 128 bytes. */
-static inline void unpack_q3(const uint8_t *chunk, const uint8_t *table, uint8_t *to) {
-    const __m256i low = _mm256_loadu_si256((const __m256i *)chunk);
-    for (int half = 0; half < 2; half++) {
-        __m256i first = _mm256_srl_epi16(low, _mm_cvtsi32_si128(4 * half)),
-                second = _mm256_srl_epi16(low, _mm_cvtsi32_si128(4 * half + 2));
-        __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
-        uint64_t third;
-        memcpy(&third, chunk + 32 + 8 * half, sizeof third);
-        both = _mm512_and_si512(both, _mm512_set1_epi8(3));
-        both = _mm512_or_si512(both, _mm512_maskz_set1_epi8(third, 4));
-        _mm512_storeu_si512(to + 64 * half, ivec_lookup(table, both));
-    }
-}
-
-#include "kernel/x86/attention_codes_body.h"

@@ -465,12 +465,39 @@ INLINE void weigh(enum element type, struct tile_work *work, struct attention_ro
     }
 }
 
-INLINE void attend(enum element type, struct attention_rows *rows, const struct attention_tile *tile) {
+#define X(codec)                                                                                             \
+    static void score_##codec(struct tile_work *work, const struct attention_rows *rows,                     \
+                              const struct attention_tile *tile) {                                           \
+        score(ELEMENT_##codec, work, rows, tile);                                                            \
+    }                                                                                                        \
+    static void weigh_##codec(struct tile_work *work, struct attention_rows *rows,                           \
+                              const struct attention_tile *tile) {                                           \
+        weigh(ELEMENT_##codec, work, rows, tile);                                                            \
+    }
+CODEC_FLOAT_LIST(X)
+#undef X
+
+#include "kernel/x86/attention_coded_body.h"
+#include "kernel/x86/rotate_body.h"
+
+void SET(attend_tile)(struct attention_rows *rows, const struct attention_tile *tile) {
+    static void (*const score_of[CODEC_COUNT])(struct tile_work *, const struct attention_rows *,
+                                               const struct attention_tile *) = {
+#define X(codec) [CODEC_##codec] = score_##codec,
+        CODEC_LIST(X)
+#undef X
+    };
+    static void (*const weigh_of[CODEC_COUNT])(struct tile_work *, struct attention_rows *,
+                                               const struct attention_tile *) = {
+#define X(codec) [CODEC_##codec] = weigh_##codec,
+        CODEC_LIST(X)
+#undef X
+    };
     struct tile_work work;
     group_rows(&work, rows->n_rows, tile);
-    score(type, &work, rows, tile);
+    score_of[tile->k_codec](&work, rows, tile);
     soften(rows, work.scores, tile);
-    weigh(type, &work, rows, tile);
+    weigh_of[tile->v_codec](&work, rows, tile);
 }
 
 void SET(attend_merge)(struct attention_rows *rows, const struct attention_rows *part) {
@@ -491,9 +518,6 @@ void SET(attend_merge)(struct attention_rows *rows, const struct attention_rows 
 
 #define SAME(value) (value)
 #define CODEC_DEFINE(codec, element, from_f32)                                                               \
-    void SET(attend_tile_##codec)(struct attention_rows * rows, const struct attention_tile *tile) {         \
-        attend(ELEMENT_##codec, rows, tile);                                                                 \
-    }                                                                                                        \
     void SET(store_v_##codec)(void *v_area, unsigned slot, const float *row, unsigned head_dim) {            \
         element *v = (element *)v_area + (size_t)slot * head_dim;                                            \
         unsigned i = 0;                                                                                      \

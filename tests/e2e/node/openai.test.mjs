@@ -38,6 +38,8 @@ test("models", async () => {
   const ids = [];
   for await (const model of client.models.list()) ids.push(model.id);
   assert.deepEqual(ids, ["tiny"]);
+  assert.equal((await client.models.retrieve("tiny")).id, "tiny");
+  await assert.rejects(client.models.retrieve("other/one"), { status: 404, code: "model_not_found", param: "model" });
 });
 
 test("plain", async () => {

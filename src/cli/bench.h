@@ -1,0 +1,29 @@
+/* What the kinds of `cabinet bench` share. */
+#ifndef CABINET_CLI_BENCH_H
+#define CABINET_CLI_BENCH_H
+
+#include <stdbool.h>
+
+#include "cli/session.h"
+
+enum { BENCH_MAX_LIST = 32, BENCH_MAX_REPS = 100 };
+
+struct bench_opts {
+    struct session_opts session;
+    uint32_t n_prefill, n_decode, n_reps;
+    uint32_t depths[BENCH_MAX_LIST], batches[BENCH_MAX_LIST];
+    size_t n_depths, n_batches;
+    uint32_t n_shared, n_users; /* --shared-prompt, --users; n_shared 0: not asked for */
+    bool is_json;
+};
+
+struct spread {
+    double min, median, max;
+};
+/* Of n values, at most BENCH_MAX_LIST * BENCH_MAX_REPS. */
+struct spread spread_of(const double *values, size_t n);
+
+/* Measures users of one prompt and prints it. */
+int bench_shared(const struct bench_opts *opts);
+
+#endif

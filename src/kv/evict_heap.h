@@ -1,0 +1,37 @@
+/* What every policy here is built on: a set of items in the order in which they go, as a binary heap that
+ * knows where each item is. */
+#ifndef CABINET_KV_EVICT_HEAP_H
+#define CABINET_KV_EVICT_HEAP_H
+
+#include "kv/evict_policy.h"
+
+/* What goes first: the lower class, of equal ones the lower first key, then the lower second key, then the
+ * smaller item. */
+struct evict_entry {
+    uint32_t class, item;
+    uint64_t first, second;
+};
+
+struct evict_heap {
+    uint32_t n, n_items;
+    struct evict_entry *entries; /* (n_items), the first n in use */
+    uint32_t *places;            /* (n_items) 1 + index in the heap, 0 for an item that is not held */
+    uint64_t floor;              /* the policy's own */
+};
+
+/* By priority, and of one priority the passed ones first. */
+static inline uint32_t evict_class(const struct evict_traits *traits) {
+    return 2 * (uint32_t)traits->priority + (traits->is_passed ? 0 : 1);
+}
+
+void evict_heap_insert(struct evict_heap *heap, struct evict_entry entry);
+
+/* The functions of a policy whose state is a heap, but for `insert`. */
+int evict_heap_create(void **state, uint32_t n_items);
+void evict_heap_destroy(void *state);
+void evict_heap_remove(void *state, uint32_t item);
+uint32_t evict_heap_victim(void *state);
+bool evict_heap_holds(const void *state, uint32_t item);
+bool evict_heap_check(const void *state, uint32_t n);
+
+#endif
