@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 
-enum { SEED = 20180718, REPEAT_QUESTIONS = 64, REPEAT_LEAD = 16, CONTEXTS_A_LOOKUP = 8 };
+enum { SEED = 20180718, REPEAT_QUESTIONS = 64, REPEAT_LEAD = 16, FACTS = 8, CONTEXTS_A_TURN = 4 };
 
 const char *recall_task_name(enum recall_task task) {
     static const char *const names[RECALL_TASKS] = {"repeat", "passkey", "lookup"};
@@ -141,17 +141,18 @@ static int ask_repeat(struct asking *asking, uint32_t n_tokens, uint32_t turn) {
 
 /* ---- sentences in a text ---- */
 
-static const char *const names[RECALL_CHOICES] = {"Anna",  "Ben",   "Clara", "David", "Emma", "Frank",
-                                                  "Grace", "Henry", "Irene", "Jack",  "Kate", "Louis",
-                                                  "Mary",  "Nancy", "Oscar", "Paul"};
+static const char *const names[FACTS] = {"Anna", "Ben", "Clara", "David", "Emma", "Frank", "Grace", "Henry"};
 
-/* "Anna's secret word is river.", or of a word alone "The secret word is river."; without the word a
- * question. */
+/* "The secret word is river", or of several "The word of Anna river": the name stands right before its word,
+ * which is what small models can still look up. Without the word a question. */
 static int append_fact(struct asking *asking, const char *name, const char *word) {
     char text[128];
-    snprintf(text, sizeof text, "\n%s%s secret word is%s%s%s", name != NULL ? name : "The",
-             name != NULL ? "'s" : "", word != NULL ? " " : "", word != NULL ? word : "",
-             word != NULL ? ".\n" : "");
+    const char *space = word != NULL ? " " : "", *value = word != NULL ? word : "",
+               *end = word != NULL ? "\n" : "";
+    if (name != NULL)
+        snprintf(text, sizeof text, "\nThe word of %s%s%s%s", name, space, value, end);
+    else
+        snprintf(text, sizeof text, "\nThe secret word is%s%s%s", space, value, end);
     return append_text(asking, text);
 }
 
@@ -175,7 +176,7 @@ static int ask_fact(struct asking *asking, const char *name, unsigned word) {
     return 0;
 }
 
-enum { QUESTION_TOKENS = 24 }; /* at most, as these names and words come out in tokens */
+enum { QUESTION_TOKENS = 16 }; /* at most, as these names and words come out in tokens */
 
 /* The deepest sentence first, so that the next context can go on from what it shares with this one. */
 static int ask_passkey(struct asking *asking, uint32_t n_tokens, uint32_t turn) {
@@ -191,18 +192,15 @@ static int ask_passkey(struct asking *asking, uint32_t n_tokens, uint32_t turn) 
 }
 
 static int ask_lookup(struct asking *asking, uint32_t n_tokens, uint32_t turn) {
-    uint32_t end = n_tokens - 1 - QUESTION_TOKENS,
-             piece = (end - RECALL_CHOICES * QUESTION_TOKENS) / (RECALL_CHOICES + 1);
+    uint32_t end = n_tokens - 1 - QUESTION_TOKENS;
     size_t at = (size_t)turn * n_tokens;
     unsigned shift = (unsigned)(rng_u64(SEED + 3, turn) % RECALL_CHOICES);
     TRY(append_bos(asking));
-    for (unsigned i = 0; i < RECALL_CHOICES; i++) {
-        TRY(append_filler(asking, &at, asking->prompt.n + piece));
+    TRY(append_filler(asking, &at, (end - FACTS * QUESTION_TOKENS) / 2));
+    for (unsigned i = 0; i < FACTS; i++)
         TRY(append_fact(asking, names[i], asking->recall->words[(i * 5 + shift) % RECALL_CHOICES]));
-    }
     TRY(append_filler(asking, &at, end));
-    for (unsigned i = 0; i < RECALL_CHOICES; i++)
-        TRY(ask_fact(asking, names[i], (i * 5 + shift) % RECALL_CHOICES));
+    for (unsigned i = 0; i < FACTS; i++) TRY(ask_fact(asking, names[i], (i * 5 + shift) % RECALL_CHOICES));
     return 0;
 }
 
@@ -211,7 +209,7 @@ static int ask_lookup(struct asking *asking, uint32_t n_tokens, uint32_t turn) {
 bool recall_is_possible(const struct recall *recall, enum recall_task task, uint32_t n_tokens) {
     if (n_tokens < RECALL_MIN_TOKENS) return false;
     if (task == RECALL_repeat) return true;
-    uint32_t n_facts = task == RECALL_lookup ? RECALL_CHOICES : 1;
+    uint32_t n_facts = task == RECALL_lookup ? FACTS : 1;
     return recall->n_words == RECALL_CHOICES && n_tokens >= 2 * (n_facts + 1) * QUESTION_TOKENS;
 }
 
@@ -220,7 +218,7 @@ int recall_ask(const struct recall *recall, enum recall_task task, uint32_t n_to
     static int (*const tasks[RECALL_TASKS])(struct asking *, uint32_t, uint32_t) = {ask_repeat, ask_passkey,
                                                                                     ask_lookup};
     uint32_t n_contexts = recall->n_contexts;
-    if (task != RECALL_passkey) n_contexts = (n_contexts + CONTEXTS_A_LOOKUP - 1) / CONTEXTS_A_LOOKUP;
+    if (task != RECALL_passkey) n_contexts = (n_contexts + CONTEXTS_A_TURN - 1) / CONTEXTS_A_TURN;
     *score = (struct recall_score){0};
     int result = 0;
     for (uint32_t turn = 0; result == 0 && turn < n_contexts; turn++) {

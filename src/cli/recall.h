@@ -4,7 +4,7 @@
  *
  *   repeat    random tokens, and the same once more: what came next the first time?
  *   passkey   one sentence in a text names a word, the text's end asks for it
- *   lookup    sixteen sentences spread over a text give sixteen names a word each; each is asked for
+ *   lookup    a table of eight names and words stands in a text; each name's word is asked for
  *
  * The context is computed, and stored in the setting's form, before the question is seen; the questions on
  * one context share it. */
@@ -22,7 +22,7 @@ struct recall {
     const struct tokenizer *tokenizer;
     const token_id *filler; /* (n_filler) the text around what is to be found */
     size_t n_filler;
-    uint32_t n_vocab, n_contexts; /* passkey: contexts; the others have one for every eight */
+    uint32_t n_vocab, n_contexts; /* passkey: contexts; the others have one for every four */
     /* common words that are one token behind a space */
     const char *words[RECALL_CHOICES];
     token_id tokens[RECALL_CHOICES];

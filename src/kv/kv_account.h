@@ -24,7 +24,7 @@ struct kv_figures {
     uint64_t n_slots, n_unused_slots; /* of blocks that sequences have; of them those without a token */
     /* Payloads in use by what they hold; groups that do not convert have OPEN and SEALED ones. */
     uint64_t n_payloads[KV_MAX_GROUPS][KV_CLASS_COUNT];
-    uint64_t codec_bytes[CODEC_COUNT]; /* payload bytes in use, held and idle */
+    uint64_t codec_bytes[CODEC_ALL_COUNT]; /* payload bytes in use, held and idle */
 };
 /* O(sequences + layers). */
 struct kv_figures kv_account_figures(const struct kv_account *account);
