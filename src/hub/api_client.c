@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "hub/http.h"
 
 enum { MESSAGE_BYTES = 512 };
 
@@ -38,43 +39,18 @@ static int set_url(struct api_client *client, const char *url) {
     return client->url == NULL ? ERR_NO_MEMORY : 0;
 }
 
-static int set_key(struct api_client *client, const char *key) {
-    if (key == NULL) return 0;
-    for (const char *c = key; *c != '\0'; c++)
-        if (*c <= ' ' || *c > '~') return ERR(INVALID, "the API key has characters that no header may hold");
-    struct text line = {0};
-    text_printf(&line, "Authorization: Bearer %s", key);
-    client->authorization = line.bytes;
-    return line.failed ? ERR_NO_MEMORY : 0;
-}
-
 static int set_up(struct api_client *client, const struct api_client_opts *opts) {
-    CURL *curl = client->curl = curl_easy_init();
-    if (curl == NULL) return ERR(NO_MEMORY, "libcurl gives no handle");
-    const char *certificates = getenv("CURL_CA_BUNDLE");
-    if (certificates == NULL || *certificates == '\0') certificates = getenv("SSL_CERT_FILE");
-    bool is_set = curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->curl_message) == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)opts->timeout_s) == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)opts->timeout_s) == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L) == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_USERAGENT, "cabinet") == CURLE_OK;
-    if (is_set && certificates != NULL && *certificates != '\0')
-        is_set = curl_easy_setopt(curl, CURLOPT_CAINFO, certificates) == CURLE_OK;
-    if (!is_set) return ERR(INTERNAL, "libcurl lacks an option that this program was built with");
+    TRY(http_handle_open(&client->curl, client->curl_message, opts->timeout_s, 1));
+    if (curl_easy_setopt(client->curl, CURLOPT_FOLLOWLOCATION, 0L) != CURLE_OK) return http_handle_lacks();
     TRY(set_url(client, opts->url));
-    return set_key(client, opts->key);
+    if (opts->key == NULL) return 0;
+    return http_bearer(&client->authorization, opts->key,
+                       "the API key has characters that no header may hold");
 }
 
 int api_client_open(struct api_client **out, const struct api_client_opts *opts) {
     struct api_client *client = mem_alloc(1, sizeof *client);
     if (client == NULL) return ERR_NO_MEMORY;
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-        mem_free(client);
-        return ERR(INTERNAL, "libcurl does not start");
-    }
     int result = set_up(client, opts);
     if (result < 0)
         api_client_close(client);
@@ -85,8 +61,7 @@ int api_client_open(struct api_client **out, const struct api_client_opts *opts)
 
 void api_client_close(struct api_client *client) {
     if (client == NULL) return;
-    curl_easy_cleanup(client->curl);
-    curl_global_cleanup();
+    http_handle_close(client->curl);
     mem_free(client->url);
     mem_free(client->authorization);
     mem_free(client);

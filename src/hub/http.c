@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "hub/name.h"
 
 enum { MAX_HEADER_BYTES = 256 << 10, MAX_SKIPPED_BYTES = 64 << 10, LOW_SPEED_BYTES = 1024 };
@@ -70,18 +71,58 @@ static bool is_this_machine(const struct origin *origin) {
 
 /* ---- opening ---- */
 
+int http_handle_open(void **handle, char *message, unsigned timeout_s, long least_bytes_per_second) {
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) return ERR(INTERNAL, "libcurl does not start");
+    CURL *curl = curl_easy_init();
+    if (curl == NULL) {
+        curl_global_cleanup();
+        return ERR(NO_MEMORY, "libcurl gives no handle");
+    }
+    *handle = curl;
+    const char *certificates = getenv("CURL_CA_BUNDLE");
+    if (certificates == NULL || *certificates == '\0') certificates = getenv("SSL_CERT_FILE");
+    bool is_set = curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+                  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message) == CURLE_OK &&
+                  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)timeout_s) == CURLE_OK &&
+                  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)timeout_s) == CURLE_OK &&
+                  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, least_bytes_per_second) == CURLE_OK &&
+                  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+                  curl_easy_setopt(curl, CURLOPT_USERAGENT, "cabinet") == CURLE_OK;
+    if (is_set && certificates != NULL && *certificates != '\0')
+        is_set = curl_easy_setopt(curl, CURLOPT_CAINFO, certificates) == CURLE_OK;
+    if (!is_set) {
+        http_handle_close(curl);
+        *handle = NULL;
+        return http_handle_lacks();
+    }
+    return 0;
+}
+
+int http_handle_lacks(void) {
+    return ERR(INTERNAL, "libcurl lacks an option that this program was built with");
+}
+
+void http_handle_close(void *handle) {
+    if (handle == NULL) return;
+    curl_easy_cleanup(handle);
+    curl_global_cleanup();
+}
+
+int http_bearer(char **line, const char *token, const char *complaint) {
+    if (!is_printable(token)) return ERR(INVALID, "%s", complaint);
+    struct text text = {0};
+    text_printf(&text, "Authorization: Bearer %s", token);
+    *line = text.bytes;
+    return text.failed ? ERR_NO_MEMORY : 0;
+}
+
 static int set_token(struct http_client *client, const char *token) {
     if (token == NULL || *token == '\0') return 0;
-    for (const char *c = token; *c != '\0'; c++)
-        if (*c <= ' ' || *c > '~')
-            return ERR(INVALID, "HF_TOKEN is no token: it has blanks or other characters that no token has");
+    TRY(http_bearer(&client->authorization, token,
+                    "HF_TOKEN is no token: it has blanks or other characters that no token has"));
     if (is_clear(&client->endpoint) && !is_this_machine(&client->endpoint))
         return ERR(INVALID, "HF_TOKEN would travel unencrypted to %s; use an https endpoint, or unset it",
                    client->endpoint.host);
-    size_t size = strlen(token) + sizeof "Authorization: Bearer ";
-    client->authorization = mem_alloc(size, 1);
-    if (client->authorization == NULL) return ERR_NO_MEMORY;
-    snprintf(client->authorization, size, "Authorization: Bearer %s", token);
     return 0;
 }
 
@@ -91,25 +132,14 @@ static int on_progress(void *state, curl_off_t a, curl_off_t b, curl_off_t c, cu
 }
 
 static int set_up(struct http_client *client, const struct http_opts *opts) {
-    CURL *curl = client->curl = curl_easy_init();
-    if (curl == NULL) return ERR(NO_MEMORY, "libcurl gives no handle");
-    const char *certificates = getenv("CURL_CA_BUNDLE");
-    if (certificates == NULL || *certificates == '\0') certificates = getenv("SSL_CERT_FILE");
-    bool is_set = curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->curl_message) == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)opts->timeout_s) == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)opts->timeout_s) == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, (long)LOW_SPEED_BYTES) == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress) == CURLE_OK &&
+    TRY(http_handle_open(&client->curl, client->curl_message, opts->timeout_s, LOW_SPEED_BYTES));
+    CURL *curl = client->curl;
+    bool is_set = curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress) == CURLE_OK &&
                   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, client) == CURLE_OK &&
                   curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L) == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
                   curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10) == CURLE_OK &&
-                  curl_easy_setopt(curl, CURLOPT_USERAGENT, "cabinet") == CURLE_OK;
-    if (is_set && certificates != NULL && *certificates != '\0')
-        is_set = curl_easy_setopt(curl, CURLOPT_CAINFO, certificates) == CURLE_OK;
-    if (!is_set) return ERR(INTERNAL, "libcurl lacks an option that this program was built with");
+                  curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10) == CURLE_OK;
+    if (!is_set) return http_handle_lacks();
     if (!origin_of(&client->endpoint, opts->endpoint))
         return ERR(INVALID, "the endpoint '%.200s' is no http or https URL", opts->endpoint);
     return set_token(client, opts->token);
@@ -119,11 +149,6 @@ int http_open(struct http_client **client, const struct http_opts *opts) {
     *client = mem_alloc(1, sizeof **client);
     if (*client == NULL) return ERR_NO_MEMORY;
     (*client)->interrupt = opts->interrupt;
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-        mem_free(*client);
-        *client = NULL;
-        return ERR(INTERNAL, "libcurl does not start");
-    }
     int result = set_up(*client, opts);
     if (result < 0) {
         http_close(*client);
@@ -134,8 +159,7 @@ int http_open(struct http_client **client, const struct http_opts *opts) {
 
 void http_close(struct http_client *client) {
     if (client == NULL) return;
-    curl_easy_cleanup(client->curl);
-    curl_global_cleanup();
+    http_handle_close(client->curl);
     mem_free(client->authorization);
     mem_free(client);
 }

@@ -57,4 +57,16 @@ void http_close(struct http_client *client);
 int http_get(struct http_client *client, const struct http_request *request, const struct http_sink *sink,
              struct http_response *response);
 
+/* ---- of libcurl, for every client in this folder ---- */
+
+/* A handle for http and https that keeps its last error in `message`, (CURL_ERROR_SIZE), and gives up after
+ * timeout_s to connect or with fewer bytes a second than that. INTERNAL, NO_MEMORY. */
+int http_handle_open(void **handle, char *message, unsigned timeout_s, long least_bytes_per_second);
+void http_handle_close(void *handle); /* NULL is allowed */
+/* INTERNAL: what there is to say when an option of a handle cannot be set. */
+int http_handle_lacks(void);
+/* The header that carries a token, to be freed with mem_free; INVALID with the complaint if it could not
+ * stand in one. */
+int http_bearer(char **line, const char *token, const char *complaint);
+
 #endif
