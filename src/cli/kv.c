@@ -9,8 +9,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "cli/cli.h"
-#include "hub/api_client.h"
-#include "server/access.h"
+#include "cli/remote.h"
 #include "server/kv_ask.h"
 
 enum { TIMEOUT_SECONDS = 30 };
@@ -33,8 +32,7 @@ enum {
 };
 
 static const struct argp_option options[] = {
-    {"api-key-file", OPTION_API_KEY_FILE, "FILE", 0, "its first key is sent (or the one in CABINET_API_KEY)",
-     0},
+    {"api-key-file", OPTION_API_KEY_FILE, "FILE", 0, REMOTE_KEY_HELP, 0},
     {"cache-salt", OPTION_CACHE_SALT, "TEXT", 0, "the cache_salt that the requests had", 0},
     {"prompt", 'p', "TEXT", 0, "pin, unpin, drop: the prefix, as /v1/completions takes it", 0},
     {"file", 'f', "FILE", 0, "the same from a file; '-' is standard input", 0},
@@ -268,24 +266,10 @@ static int show(const struct kv_verb *opts, const struct text *answer) {
 /* ---- the verb ---- */
 
 static int run(const struct kv_verb *opts) {
-    struct access_keys keys = {0};
     struct api_client *client;
     struct text answer = {0};
-    const char *key = getenv("CABINET_API_KEY");
-    if (opts->key_path != NULL) {
-        int result = access_keys_read(&keys, opts->key_path);
-        if (result < 0) {
-            access_keys_free(&keys);
-            return result;
-        }
-        key = keys.keys[0].bytes;
-    }
-    const struct api_client_opts client_opts = {
-        .url = opts->url, .key = key != NULL && *key != '\0' ? key : NULL, .timeout_s = TIMEOUT_SECONDS};
-    int result = api_client_open(&client, &client_opts);
-    access_keys_free(&keys);
-    TRY(result);
-    result = call(opts, client, &answer);
+    TRY(remote_open(&client, opts->url, opts->key_path, TIMEOUT_SECONDS));
+    int result = call(opts, client, &answer);
     if (result == 0) result = show(opts, &answer);
     api_client_close(client);
     text_free(&answer);

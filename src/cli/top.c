@@ -8,9 +8,8 @@
 
 #include "cli/cli.h"
 #include "cli/interrupt.h"
+#include "cli/remote.h"
 #include "cli/top_view.h"
-#include "hub/api_client.h"
-#include "server/access.h"
 
 enum { TIMEOUT_SECONDS = 10, ROWS_ABOVE = 7, DEFAULT_ROWS = 1000 };
 
@@ -23,8 +22,7 @@ struct top_verb {
 enum { OPTION_API_KEY_FILE = 256, OPTION_INTERVAL, OPTION_ONCE, OPTION_JSON };
 
 static const struct argp_option options[] = {
-    {"api-key-file", OPTION_API_KEY_FILE, "FILE", 0, "its first key is sent (or the one in CABINET_API_KEY)",
-     0},
+    {"api-key-file", OPTION_API_KEY_FILE, "FILE", 0, REMOTE_KEY_HELP, 0},
     {"interval", OPTION_INTERVAL, "SECONDS", 0, "time between two looks, 0.1 to 3600 (default 2)", 0},
     {"once", OPTION_ONCE, 0, 0, "look once and exit", 0},
     {"json", OPTION_JSON, 0, 0, "one JSON object a look (docs/json.md)", 0},
@@ -119,17 +117,9 @@ static int watch(struct api_client *client, const struct top_verb *opts) {
 }
 
 static int run(const struct top_verb *opts) {
-    struct access_keys keys = {0};
     struct api_client *client;
-    const char *key = getenv("CABINET_API_KEY");
-    int result = opts->key_path == NULL ? 0 : access_keys_read(&keys, opts->key_path);
-    if (keys.n > 0) key = keys.keys[0].bytes;
-    const struct api_client_opts client_opts = {
-        .url = opts->url, .key = key != NULL && *key != '\0' ? key : NULL, .timeout_s = TIMEOUT_SECONDS};
-    if (result == 0) result = api_client_open(&client, &client_opts);
-    access_keys_free(&keys);
-    TRY(result);
-    result = watch(client, opts);
+    TRY(remote_open(&client, opts->url, opts->key_path, TIMEOUT_SECONDS));
+    int result = watch(client, opts);
     api_client_close(client);
     return result;
 }
