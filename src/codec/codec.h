@@ -67,10 +67,6 @@ struct codec {
 };
 
 const struct codec *codec_get(enum codec_id id);
-/* The codec of that name, or -1. */
-int codec_find(const char *name);
-/* "f32, f16, ...": for messages. Lives for ever. */
-const char *codec_names(void);
 
 /* Stores a head's area anew, all BLOCK_TOKENS rows, from what another codec stored of it. Where both are the
  * same the bytes are copied. */
