@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/double_bits.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -61,18 +62,6 @@ uint32_t metric_first_cell(enum metric metric, struct metric_series series) {
     return what->first_cell + (series.first * what->second->n_values + series.second) * what->n_cells;
 }
 
-static uint64_t bits_of(double number) {
-    uint64_t bits;
-    memcpy(&bits, &number, sizeof bits);
-    return bits;
-}
-
-static double number_of(uint64_t bits) {
-    double number;
-    memcpy(&number, &bits, sizeof number);
-    return number;
-}
-
 void metrics_add_at(struct metrics *metrics, enum metric metric, struct metric_series series,
                     int64_t amount) {
     _Atomic uint64_t *cell = &metrics->cells[metric_first_cell(metric, series)];
@@ -83,14 +72,14 @@ void metrics_add_at(struct metrics *metrics, enum metric metric, struct metric_s
     }
     ASSERT(metric_table[metric].kind == METRIC_KIND_GAUGE);
     uint64_t old = atomic_load_explicit(cell, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(cell, &old, bits_of(number_of(old) + (double)amount),
+    while (!atomic_compare_exchange_weak_explicit(cell, &old, bits_of_double(double_of_bits(old) + (double)amount),
                                                   memory_order_relaxed, memory_order_relaxed))
         continue;
 }
 
 void metrics_set_at(struct metrics *metrics, enum metric metric, struct metric_series series, double value) {
     ASSERT(metric_table[metric].kind == METRIC_KIND_GAUGE);
-    atomic_store_explicit(&metrics->cells[metric_first_cell(metric, series)], bits_of(value),
+    atomic_store_explicit(&metrics->cells[metric_first_cell(metric, series)], bits_of_double(value),
                           memory_order_relaxed);
 }
 
@@ -132,7 +121,7 @@ double metrics_value(const struct metrics *metrics, enum metric metric, struct m
         return (double)metric_read_buckets(metrics, metric, series, buckets, &sum);
     uint64_t cell =
         atomic_load_explicit(&metrics->cells[metric_first_cell(metric, series)], memory_order_relaxed);
-    return metric_table[metric].kind == METRIC_KIND_GAUGE ? number_of(cell) : (double)cell;
+    return metric_table[metric].kind == METRIC_KIND_GAUGE ? double_of_bits(cell) : (double)cell;
 }
 
 double metrics_quantile(const struct metrics *metrics, enum metric metric, struct metric_series series,
