@@ -146,6 +146,26 @@ void team_close(struct team *team) {
     mem_free(team);
 }
 
+struct item_job {
+    team_item_function function;
+    void *argument;
+    struct team_cursor cursor;
+};
+
+static void run_items(void *argument, unsigned rank, unsigned n_ranks) {
+    (void)n_ranks;
+    struct item_job *job = argument;
+    size_t begin, end;
+    while (team_cursor_take(&job->cursor, &begin, &end))
+        for (size_t item = begin; item < end; item++) job->function(job->argument, rank, item);
+}
+
+void team_for(struct team *team, size_t n, size_t chunk, team_item_function function, void *argument) {
+    struct item_job job = {.function = function, .argument = argument};
+    team_cursor_init(&job.cursor, n, chunk);
+    team_run(team, run_items, &job);
+}
+
 unsigned team_size(const struct team *team) { return team == NULL ? 1 : team->n_threads; }
 
 unsigned team_default_size(void) {

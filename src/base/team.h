@@ -41,6 +41,10 @@ static inline int team_cursor_take(struct team_cursor *cursor, size_t *begin, si
     return 1;
 }
 
+typedef void (*team_item_function)(void *argument, unsigned rank, size_t item);
+/* Calls function(argument, rank, i) for i = 0 .. n-1, in turns of `chunk` items to whoever asks first. */
+void team_for(struct team *team, size_t n, size_t chunk, team_item_function function, void *argument);
+
 /* Physical cores that this process may use; at least 1. */
 unsigned team_default_size(void);
 

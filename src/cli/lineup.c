@@ -18,11 +18,12 @@ struct slice {
     struct setting *setting;
     uint32_t position;
     const float *logits;
-    struct team_cursor cursor;
 };
 
 /* Row `row` of the slice, whose place in the chunk is `at`. */
-static void score_row(const struct slice *slice, size_t row) {
+static void score_row(void *argument, unsigned rank, size_t row) {
+    (void)rank;
+    const struct slice *slice = argument;
     struct setting *setting = slice->setting;
     const struct lineup *lineup = setting->lineup;
     uint32_t position = slice->position + (uint32_t)row, at = position - lineup->chunk_begin;
@@ -46,15 +47,6 @@ static void score_row(const struct slice *slice, size_t row) {
     };
 }
 
-static void score_rows(void *argument, unsigned rank, unsigned n_ranks) {
-    (void)rank;
-    (void)n_ranks;
-    struct slice *slice = argument;
-    size_t begin, end;
-    while (team_cursor_take(&slice->cursor, &begin, &end))
-        for (size_t row = begin; row < end; row++) score_row(slice, row);
-}
-
 static int check_rows(const struct setting *setting, uint32_t position, uint32_t n_rows) {
     const struct lineup *lineup = setting->lineup;
     for (uint32_t row = 0; row < n_rows && setting->reference >= 0; row++) {
@@ -76,8 +68,7 @@ static void deliver(void *user, uint32_t position, uint32_t n_rows, const float 
     ASSERT(position == setting->n_delivered &&
            position - lineup->chunk_begin + n_rows <= lineup->chunk_tokens);
     struct slice slice = {.setting = setting, .position = position, .logits = logits};
-    team_cursor_init(&slice.cursor, n_rows, 1);
-    team_run(lineup->opts.team, score_rows, &slice);
+    team_for(lineup->opts.team, n_rows, 1, score_row, &slice);
     setting->n_delivered = position + n_rows;
     lineup->result = check_rows(setting, position, n_rows);
 }

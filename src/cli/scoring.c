@@ -31,10 +31,11 @@ struct slice {
     uint32_t position;
     uint64_t first; /* index of the first row's score */
     const float *logits;
-    struct team_cursor cursor;
 };
 
-static void score_row(const struct slice *slice, size_t row) {
+static void score_row(void *argument, unsigned rank, size_t row) {
+    (void)rank;
+    const struct slice *slice = argument;
     struct scoring *scoring = slice->scoring;
     struct scores *scores = scoring->scores;
     size_t n_vocab = scoring->n_vocab;
@@ -47,15 +48,6 @@ static void score_row(const struct slice *slice, size_t row) {
     const float *reference = scoring->reference_logits + row * n_vocab;
     scores->kl[slice->first + row] =
         divergence_kl(reference, divergence_log_sum(reference, n_vocab), logits, log_sum, n_vocab);
-}
-
-static void score_rows(void *argument, unsigned rank, unsigned n_ranks) {
-    (void)rank;
-    (void)n_ranks;
-    struct slice *slice = argument;
-    size_t begin, end;
-    while (team_cursor_take(&slice->cursor, &begin, &end))
-        for (size_t row = begin; row < end; row++) score_row(slice, row);
 }
 
 /* ---- what stands between the model and the files ---- */
@@ -82,8 +74,7 @@ static int score_slice(struct scoring *scoring, uint32_t position, uint32_t n_ro
     slice.first = (uint64_t)scoring->chunk * scores->n_scored + (position - scores->n_context / 2);
     ASSERT(n_rows <= SCORING_SLICE_ROWS);
     TRY(read_reference(scoring, slice.first, n_rows));
-    team_cursor_init(&slice.cursor, n_rows, 1);
-    team_run(scoring->session->team, score_rows, &slice);
+    team_for(scoring->session->team, n_rows, 1, score_row, &slice);
     for (uint32_t row = 0; row < n_rows; row++) {
         TRY(check_row(scoring, position + row, slice.first + row));
         if (scoring->reference != NULL)

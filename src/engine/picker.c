@@ -57,7 +57,9 @@ static void apply_mask(float *logits, const uint32_t *mask, uint32_t n_vocab) {
     }
 }
 
-static void pick_one(const struct picker *picker, unsigned rank, struct pick *pick) {
+static void pick_one(void *argument, unsigned rank, size_t item) {
+    const struct picker *picker = argument;
+    struct pick *pick = &picker->picks[item];
     const struct request *request = pick->request;
     if (request == NULL) return;
     const struct sequence *sequence = request->sequence;
@@ -77,18 +79,6 @@ static void pick_one(const struct picker *picker, unsigned rank, struct pick *pi
             logprobs_of(pick->logits, picker->n_vocab, pick->token, request->n_top_logprobs, pick->top);
 }
 
-static void pick_some(void *argument, unsigned rank, unsigned n_ranks) {
-    (void)n_ranks;
-    struct picker *picker = argument;
-    size_t begin, end;
-    while (team_cursor_take(&picker->cursor, &begin, &end))
-        for (size_t i = begin; i < end; i++) pick_one(picker, rank, &picker->picks[i]);
-}
-
 void picker_run(struct picker *picker, uint32_t n) {
-    team_cursor_init(&picker->cursor, n, 1);
-    if (n > 1)
-        team_run(picker->team, pick_some, picker);
-    else
-        pick_some(picker, 0, 1);
+    team_for(n > 1 ? picker->team : NULL, n, 1, pick_one, picker);
 }

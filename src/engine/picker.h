@@ -27,7 +27,6 @@ struct picker {
     struct pick *picks;        /* (max_rows) filled by the caller before picker_run */
     struct token_logprob *tops;
     float *changed; /* (team_size, n_vocab) logits of rows that must stay as they are */
-    struct team_cursor cursor;
 };
 
 int picker_open(struct picker *picker, const struct tokenizer *tokenizer, uint32_t n_vocab, uint32_t max_rows,

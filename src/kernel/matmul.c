@@ -18,7 +18,6 @@ enum {
 struct prepare_job {
     const struct kernel_set *kernels;
     struct activations *x;
-    struct team_cursor cursor;
 };
 
 unsigned activations_forms_of(enum weight_type type) {
@@ -31,20 +30,16 @@ void activations_prepare_row(const struct kernel_set *kernels, struct activation
     if (x->forms & FORM_BF16) kernels->round_row(x, row);
 }
 
-static void prepare_rows(void *argument, unsigned rank, unsigned n_ranks) {
+static void prepare_row(void *argument, unsigned rank, size_t row) {
     (void)rank;
-    (void)n_ranks;
-    struct prepare_job *job = argument;
-    size_t begin, end;
-    while (team_cursor_take(&job->cursor, &begin, &end))
-        for (size_t row = begin; row < end; row++) activations_prepare_row(job->kernels, job->x, row);
+    const struct prepare_job *job = argument;
+    activations_prepare_row(job->kernels, job->x, row);
 }
 
 void activations_prepare(const struct kernel_set *kernels, struct team *team, struct activations *x) {
     struct prepare_job job = {.kernels = kernels, .x = x};
-    team_cursor_init(&job.cursor, x->n_rows, 4);
     if (x->n_rows * x->n_cols < ALONE_PRODUCTS / 8) team = NULL;
-    team_run(team, prepare_rows, &job);
+    team_for(team, x->n_rows, 4, prepare_row, &job);
 }
 
 /* One piece of work is `chunk` panels of one matrix and one block of rows. Pieces are numbered block by

@@ -42,16 +42,12 @@ typedef void (*row_function)(struct step *step, size_t row);
 struct row_job {
     struct step *step;
     row_function function;
-    struct team_cursor cursor;
 };
 
-static void run_rows(void *argument, unsigned rank, unsigned n_ranks) {
+static void run_row(void *argument, unsigned rank, size_t row) {
     (void)rank;
-    (void)n_ranks;
-    struct row_job *job = argument;
-    size_t begin, end;
-    while (team_cursor_take(&job->cursor, &begin, &end))
-        for (size_t row = begin; row < end; row++) job->function(job->step, row);
+    const struct row_job *job = argument;
+    job->function(job->step, row);
 }
 
 static void for_rows(struct step *step, size_t n_rows, row_function function) {
@@ -61,8 +57,7 @@ static void for_rows(struct step *step, size_t n_rows, row_function function) {
         return;
     }
     struct row_job job = {.step = step, .function = function};
-    team_cursor_init(&job.cursor, n_rows, ROWS_PER_TURN);
-    team_run(step->team, run_rows, &job);
+    team_for(step->team, n_rows, ROWS_PER_TURN, run_row, &job);
 }
 
 /* ---- the parts of a layer, for one row ---- */

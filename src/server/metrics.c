@@ -72,7 +72,8 @@ void metrics_add_at(struct metrics *metrics, enum metric metric, struct metric_s
     }
     ASSERT(metric_table[metric].kind == METRIC_KIND_GAUGE);
     uint64_t old = atomic_load_explicit(cell, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(cell, &old, bits_of_double(double_of_bits(old) + (double)amount),
+    while (!atomic_compare_exchange_weak_explicit(cell, &old,
+                                                  bits_of_double(double_of_bits(old) + (double)amount),
                                                   memory_order_relaxed, memory_order_relaxed))
         continue;
 }

@@ -143,6 +143,11 @@ static void add_numbers(void *argument, unsigned rank, unsigned n_ranks) {
         for (size_t i = begin; i < end; i++) atomic_fetch_add(&job->sum, i);
 }
 
+static void add_number(void *argument, unsigned rank, size_t i) {
+    assert_true(rank < 5);
+    atomic_fetch_add((_Atomic uint64_t *)argument, i);
+}
+
 static void team_does_each_piece_once(void **state) {
     (void)state;
     for (unsigned n_threads = 1; n_threads <= 5; n_threads++) {
@@ -153,6 +158,9 @@ static void team_does_each_piece_once(void **state) {
             team_cursor_init(&job.cursor, 1000, 7);
             team_run(team, add_numbers, &job);
             assert_int_equal(job.sum, 999 * 1000 / 2);
+            _Atomic uint64_t sum = 0;
+            team_for(team, 1000, 7, add_number, &sum);
+            assert_int_equal(sum, 999 * 1000 / 2);
         }
         team_close(team);
     }
