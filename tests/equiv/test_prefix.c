@@ -2,29 +2,14 @@
  * beginning of its prompt there are those of the same request alone, bit for bit; for a model (the first
  * argument) of full layers, and for one of windows, and a codec (the second) of rows or of blocks. */
 #include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-#include "base/err.h"
 #include "base/rng.h"
-#include "engine/engine.h"
+#include "engine_case.h"
 #include "kv/kv_usage.h"
 
 enum { MAX_TOKENS = 512, N_PROMPT = 230, N_OUTPUT = 24, MAX_LOGITS = 600, CHUNK = 48 };
-
-static const char *path, *codec;
-static struct team *team;
-static struct model model;
-static struct engine *engine;
-
-static uint64_t tick(void *state) { return ++*(uint64_t *)state; }
-static uint64_t time_now;
 
 struct run {
     struct request request;
@@ -34,26 +19,19 @@ struct run {
 
 static int open_all(void **state) {
     (void)state;
-    struct engine_opts opts = {.kv_memory_bytes = 64 << 20,
-                               .max_sequences = 4,
-                               .n_cached = 8,
-                               .max_tokens = MAX_TOKENS,
-                               .chunk_tokens = CHUNK,
-                               .clock = {tick, &time_now}};
-    if (kv_rules_parse(&opts.kv, codec) < 0 || team_open(&team, 2) < 0 ||
-        model_open(&model, path, kernel_set_get(NULL), team) < 0 ||
-        engine_open(&engine, &model, team, &opts) < 0)
-        fail_msg("%s", err_message());
-    assert_true(model.description.n_vocab <= MAX_LOGITS);
+    open_engine((struct engine_opts){.kv_memory_bytes = 64 << 20,
+                                     .max_sequences = 4,
+                                     .n_cached = 8,
+                                     .max_tokens = MAX_TOKENS,
+                                     .chunk_tokens = CHUNK},
+                MAX_LOGITS);
     return 0;
 }
 
 static int close_all(void **state) {
     (void)state;
     assert_true(kv_check(engine_kv(engine)));
-    engine_close(engine);
-    model_close(&model);
-    team_close(team);
+    close_engine();
     return 0;
 }
 
@@ -246,7 +224,7 @@ static void a_fork_goes_on_as_if_it_were_alone(void **state) {
 int main(int argc, char **argv) {
     if (argc != 3) return 2;
     path = argv[1];
-    codec = argv[2];
+    format = argv[2];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hit_of_any_length_changes_nothing),
         cmocka_unit_test(the_same_again_hits_all_but_the_end),

@@ -2,30 +2,15 @@
  * each would get alone, bit for bit; for a model (the first argument) of full layers, and for one of windows,
  * in a format of K and V (the second). */
 #include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-#include "base/err.h"
 #include "base/rng.h"
-#include "engine/engine.h"
+#include "engine_case.h"
 #include "kv/kv_usage.h"
 #include "model/cost.h"
 
 enum { N_USERS = 8, MAX_TOKENS = 1024, N_SHARED = 650, N_OUTPUT = 12, MAX_LOGITS = 600 };
-
-static const char *path, *format;
-static struct team *team;
-static struct model model;
-static struct engine *engine;
-
-static uint64_t tick(void *state) { return ++*(uint64_t *)state; }
-static uint64_t time_now;
 
 struct user {
     struct request request;
@@ -38,25 +23,18 @@ static struct user users[N_USERS];
 
 static int open_all(void **state) {
     (void)state;
-    struct engine_opts opts = {.kv_memory_bytes = 256 << 20,
-                               .max_sequences = N_USERS,
-                               .n_cached = N_USERS,
-                               .max_tokens = MAX_TOKENS,
-                               .chunk_tokens = 64,
-                               .clock = {tick, &time_now}};
-    if (kv_rules_parse(&opts.kv, format) < 0 || team_open(&team, 2) < 0 ||
-        model_open(&model, path, kernel_set_get(NULL), team) < 0 ||
-        engine_open(&engine, &model, team, &opts) < 0)
-        fail_msg("%s", err_message());
-    assert_true(model.description.n_vocab <= MAX_LOGITS);
+    open_engine((struct engine_opts){.kv_memory_bytes = 256 << 20,
+                                     .max_sequences = N_USERS,
+                                     .n_cached = N_USERS,
+                                     .max_tokens = MAX_TOKENS,
+                                     .chunk_tokens = 64},
+                MAX_LOGITS);
     return 0;
 }
 
 static int close_all(void **state) {
     (void)state;
-    engine_close(engine);
-    model_close(&model);
-    team_close(team);
+    close_engine();
     return 0;
 }
 
