@@ -40,6 +40,13 @@ static uint32_t row_of(const struct timeline *t, unsigned group, uint32_t positi
     return (uint32_t)hash;
 }
 
+/* The class that the i-th block of a sequence of n_tokens has, as kv_layout.h's head says it. */
+static enum kv_class class_of(const struct kv_group *group, uint32_t i, uint32_t n_tokens) {
+    bool is_full = (i + 1) * BLOCK_TOKENS <= n_tokens;
+    if (!group->converts || !is_full) return KV_OPEN;
+    return i > 0 ? KV_SEALED : KV_SINK;
+}
+
 static uint32_t *slots(uint64_t payload) { return arena + payload / 4; }
 
 /* The tiny block's class_bytes: each takes BLOCK_TOKENS words, and some that differ. */
@@ -70,7 +77,7 @@ static void compute(const struct timeline *t, unsigned group, uint32_t first, ui
     const uint64_t *payloads = kv_payloads(kv, &t->kv, group, &n);
     uint64_t staged = kv_staged_payload(kv, &t->kv, group);
     for (uint32_t block = first / BLOCK_TOKENS; block * BLOCK_TOKENS < end; block++) {
-        enum kv_class class = kv_class_at(g, block, end);
+        enum kv_class class = class_of(g, block, end);
         uint32_t begin = block * BLOCK_TOKENS;
         for (uint32_t i = begin; i < begin + BLOCK_TOKENS && i < end; i++) {
             if (i >= first) {
@@ -81,6 +88,8 @@ static void compute(const struct timeline *t, unsigned group, uint32_t first, ui
                 slots(payloads[block])[i - begin] = row_of(t, group, i, class);
             }
         }
+        for (uint32_t k = BLOCK_TOKENS; class != KV_OPEN && k < g->class_bytes[class] / 4; k++)
+            slots(payloads[block])[k] = row_of(t, group, begin, class) + k; /* all of it is the block's */
     }
 }
 
@@ -90,8 +99,12 @@ static void check_rows(const struct timeline *t) {
         const uint64_t *payloads = kv_payloads(kv, &t->kv, g, &n);
         uint32_t begin = kv_window_begin(layout.groups[g].window, t->kv.n_computed);
         for (uint32_t i = begin; i < t->kv.n_computed; i++) {
-            enum kv_class class = kv_class_at(&layout.groups[g], i / BLOCK_TOKENS, t->kv.n_computed);
-            assert_int_equal(slots(payloads[i / BLOCK_TOKENS])[i % BLOCK_TOKENS], row_of(t, g, i, class));
+            enum kv_class class = class_of(&layout.groups[g], i / BLOCK_TOKENS, t->kv.n_computed);
+            const uint32_t *words = slots(payloads[i / BLOCK_TOKENS]);
+            assert_int_equal(words[i % BLOCK_TOKENS], row_of(t, g, i, class));
+            size_t n_words = layout.groups[g].class_bytes[class] / 4;
+            for (uint32_t k = BLOCK_TOKENS; class != KV_OPEN && i % BLOCK_TOKENS == 0 && k < n_words; k++)
+                assert_int_equal(words[k], row_of(t, g, i, class) + k);
         }
     }
 }
