@@ -17,7 +17,7 @@ struct kind {
     const char *file, *array, *key;
     size_t entry_bytes;
     int (*read)(struct json_place *place, const json_t *entry, void *into);
-    const char *(*name)(const void *entry);
+    bool (*is_same)(const void *a, const void *b);
 };
 
 static int read_model(struct json_place *place, const json_t *entry, void *into) {
@@ -29,14 +29,21 @@ static int read_hardware(struct json_place *place, const json_t *entry, void *in
 static int read_price(struct json_place *place, const json_t *entry, void *into) {
     return catalog_read_price(place, entry, into);
 }
-static const char *model_name(const void *entry) { return ((const struct plan_model *)entry)->name; }
-static const char *hardware_name(const void *entry) { return ((const struct plan_hardware *)entry)->id; }
-static const char *price_name(const void *entry) { return ((const struct plan_price *)entry)->model; }
+static bool same_model(const void *a, const void *b) {
+    return plan_names_equal(((const struct plan_model *)a)->name, ((const struct plan_model *)b)->name);
+}
+static bool same_hardware(const void *a, const void *b) {
+    return plan_names_equal(((const struct plan_hardware *)a)->id, ((const struct plan_hardware *)b)->id);
+}
+static bool same_price(const void *a, const void *b) {
+    const struct plan_price *x = a, *y = b;
+    return strcmp(x->provider, y->provider) == 0 && strcmp(x->model, y->model) == 0;
+}
 
 static const struct kind kinds[] = {
-    {"models.json", "models", "name", sizeof(struct plan_model), read_model, model_name},
-    {"hardware.json", "devices", "id", sizeof(struct plan_hardware), read_hardware, hardware_name},
-    {"prices.json", "prices", "model", sizeof(struct plan_price), read_price, price_name},
+    {"models.json", "models", "name", sizeof(struct plan_model), read_model, same_model},
+    {"hardware.json", "devices", "id", sizeof(struct plan_hardware), read_hardware, same_hardware},
+    {"prices.json", "prices", "model", sizeof(struct plan_price), read_price, same_price},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -52,9 +59,7 @@ static void **entries_of(struct plan_catalog *catalog, size_t kind, size_t **n) 
 /* Puts an entry in place of the one of its name, or behind all. There is room. */
 static void place_entry(const struct kind *kind, void *entries, size_t *n, const void *entry) {
     size_t i = 0;
-    while (i < *n &&
-           !plan_names_equal(kind->name((char *)entries + i * kind->entry_bytes), kind->name(entry)))
-        i++;
+    while (i < *n && !kind->is_same((char *)entries + i * kind->entry_bytes, entry)) i++;
     memcpy((char *)entries + i * kind->entry_bytes, entry, kind->entry_bytes);
     *n += i == *n;
 }
