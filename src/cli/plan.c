@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/plan_more.h"
 #include "cli/plan_page.h"
 #include "cli/plan_subject.h"
 #include "plan/plan_json.h"
@@ -69,10 +70,10 @@ static const struct argp_option options[] = {
     {"ttft", OPTION_TTFT, "SECONDS", 0, "promised time to the first token", 3},
     {"itl", OPTION_ITL, "SECONDS", 0, "promised time between tokens", 3},
     {"budget", OPTION_BUDGET, "USD", 0, "an hour, at most", 3},
-    {0, 0, 0, 0, "Other:", 4},
-    {"catalog", OPTION_CATALOG, "DIR", 0, "adds models.json, hardware.json, prices.json of this folder", 4},
-    {"list", OPTION_LIST, "WHAT", 0, "models or hardware: all names", 4},
-    {"json", OPTION_JSON, 0, 0, "print one JSON object (docs/json.md)", 4},
+    {0, 0, 0, 0, "Other:", 8},
+    {"catalog", OPTION_CATALOG, "DIR", 0, "adds models.json, hardware.json, prices.json of this folder", 8},
+    {"list", OPTION_LIST, "WHAT", 0, "models or hardware: all names", 8},
+    {"json", OPTION_JSON, 0, 0, "print one JSON object (docs/json.md)", 8},
     {0},
 };
 
@@ -80,6 +81,7 @@ struct plan_opts {
     const char *model, *hardware, *catalog, *list;
     struct plan_load load;
     struct plan_goal goal;
+    struct plan_more more;
     bool is_json, weights_given, output_given, context_given, solves;
     enum plan_solve solve;
 };
@@ -188,6 +190,9 @@ static void parse_end(struct argp_state *state, struct plan_opts *opts) {
     if (opts->solves && opts->solve == PLAN_SOLVE_slo && opts->goal.promise.ttft_seconds == 0 &&
         opts->goal.promise.itl_seconds == 0)
         argp_failure(state, EXIT_USAGE, 0, "--solve slo needs --ttft or --itl");
+    if (opts->solves && (opts->more.what_if || opts->more.economics || opts->more.plot != NULL))
+        argp_failure(state, EXIT_USAGE, 0,
+                     "--solve does not go with --what-if, --economics and --plot: plan what it finds");
     complete_lengths(state, opts);
 }
 
@@ -214,6 +219,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
         return 0;
     }
     switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &opts->more; return 0;
     case 'c':
         load->context_tokens = parse_tokens(state, "--context", argument);
         opts->context_given = true;
@@ -261,8 +267,10 @@ static const struct argp argp = {
     "  cabinet plan llama-3.1-8b --hardware rtx4090 --context 32k --weights q4_k_m\n"
     "  cabinet plan llama-3.1-70b --hardware h100-sxm --tp 4 --users 64 --context 16k --kv f8 --weights fp8\n"
     "  cabinet plan qwen3-32b --hardware h100-sxm --users 32 --solve max-context --itl 0.05\n"
-    "  cabinet plan deepseek-v3 --users 256 --context 64k --weights fp8 --solve cheapest --itl 0.1",
-    NULL,
+    "  cabinet plan deepseek-v3 --users 256 --context 64k --weights fp8 --solve cheapest --itl 0.1\n"
+    "  cabinet plan llama-3.1-8b --hardware h100-sxm --users 8 --context 64k --what-if\n"
+    "  cabinet plan llama-3.1-8b --hardware h100-sxm --economics --price 2 --plot plan.html",
+    plan_more_argp_children,
     NULL,
     NULL};
 
@@ -319,15 +327,21 @@ static int run(struct work *work, const struct plan_opts *opts) {
     if (!opts->weights_given && load.weights != NULL)
         plan_assume(&work->plan.assumptions, "weights in %s, as --weights names no format",
                     load.weights->name);
-    if (opts->is_json)
-        print_json(plan_json(&work->plan));
-    else
+    if (!opts->is_json) {
         plan_page_print(&work->plan);
-    return 0;
+        return plan_more_run(&opts->more, &work->plan, &work->catalog, NULL);
+    }
+    json_t *object = plan_json(&work->plan);
+    int result = plan_more_run(&opts->more, &work->plan, &work->catalog, object);
+    if (result == 0)
+        print_json(object);
+    else
+        json_decref(object);
+    return result;
 }
 
 int cli_plan(int argc, char **argv) {
-    struct plan_opts opts = {.load = plan_load_default()};
+    struct plan_opts opts = {.load = plan_load_default(), .more = plan_more_default()};
     cli_parse(&argp, argc, argv, &opts);
     struct work *work = mem_alloc(1, sizeof *work);
     int result = work == NULL ? ERR_NO_MEMORY : run(work, &opts);
