@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { byId, element, setText } from "./dom.js";
-import { bytes, count, milliseconds } from "./format.js";
+import { bytes, count } from "./format.js";
 import * as key from "./key.js";
 import { draw } from "./plan_draw.js";
 
@@ -24,9 +24,9 @@ function showFigures(plan) {
   const at = plan.points.reduce((best, p) => (near(p) < near(best) ? p : best));
   const figures = [
     ["memory", bytes(at.weight_bytes + at.kv_bytes + at.other_bytes)],
-    ["of it KV cache", bytes(at.kv_bytes)],
+    ["KV cache", bytes(at.kv_bytes)],
     ["there is", bytes(plan.capacity_bytes)],
-    ["a token each", milliseconds(at.step_seconds * 1e3)],
+    ["between two tokens", `${+(at.step_seconds * 1e3).toPrecision(3)} ms`],
     ["users who fit", at.users === null ? "no end" : count(at.users)],
     ["USD per million output tokens", at.usd_per_million_output_tokens === null ? "–" : `${+at.usd_per_million_output_tokens.toPrecision(3)}`],
   ];
