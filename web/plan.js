@@ -19,9 +19,7 @@ function showChosen() {
 }
 
 function showFigures(plan) {
-  // The nearest point of the curves to what was asked.
-  const near = (p) => Math.abs(Math.log(p.context_tokens / plan.context_tokens));
-  const at = plan.points.reduce((best, p) => (near(p) < near(best) ? p : best));
+  const at = plan.asked;
   const figures = [
     ["memory", bytes(at.weight_bytes + at.kv_bytes + at.other_bytes)],
     ["KV cache", bytes(at.kv_bytes)],

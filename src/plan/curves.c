@@ -53,6 +53,7 @@ void plan_curves_of(struct plan_curves *curves, const struct plan_model *model,
     if (devices > 1) snprintf(machines, sizeof machines, "%.0f x ", devices);
     snprintf(curves->title, sizeof curves->title, "%s on %s%s, %u user%s, %s cache", model->name, machines,
              hardware->name, load->users, load->users == 1 ? "" : "s", load->kv->name);
+    curves->asked = point_at(model, hardware, load, load->context_tokens);
     double step = log(fmax(last, 2 * FIRST_CONTEXT) / FIRST_CONTEXT) / (PLAN_CURVE_POINTS - 1);
     for (size_t i = 0; i < PLAN_CURVE_POINTS; i++)
         curves->points[i] = point_at(model, hardware, load, round(FIRST_CONTEXT * exp(step * (double)i)));

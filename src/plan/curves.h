@@ -20,10 +20,11 @@ struct plan_curve_point {
 enum { PLAN_CURVE_POINTS = 49, PLAN_CURVE_TITLE = 320 };
 
 struct plan_curves {
-    char title[PLAN_CURVE_TITLE]; /* "Llama 3.1 8B on H100, 8 users, f16" */
-    double users, context_tokens; /* as asked */
-    double capacity_bytes;        /* of all devices */
-    double crossover_tokens;      /* where a step reads as much cache as weights; INFINITY: never */
+    char title[PLAN_CURVE_TITLE];  /* "Llama 3.1 8B on H100, 8 users, f16" */
+    double users, context_tokens;  /* as asked */
+    double capacity_bytes;         /* of all devices */
+    double crossover_tokens;       /* where a step reads as much cache as weights; INFINITY: never */
+    struct plan_curve_point asked; /* at context_tokens */
     struct plan_curve_point points[PLAN_CURVE_POINTS]; /* even steps of the logarithm, from 256 tokens */
 };
 

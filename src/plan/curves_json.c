@@ -20,10 +20,11 @@ json_t *plan_curves_json(const struct plan_curves *curves, const struct plan_wha
     json_t *points = json_array();
     for (size_t i = 0; i < PLAN_CURVE_POINTS; i++)
         json_array_append_new(points, of_point(&curves->points[i]));
-    json_t *object = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "title", curves->title, "users",
-                               number(curves->users), "context_tokens", number(curves->context_tokens),
-                               "capacity_bytes", number(curves->capacity_bytes), "crossover_tokens",
-                               number(curves->crossover_tokens), "points", points);
+    json_t *object =
+        json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "title", curves->title, "users",
+                  number(curves->users), "context_tokens", number(curves->context_tokens), "capacity_bytes",
+                  number(curves->capacity_bytes), "crossover_tokens", number(curves->crossover_tokens),
+                  "asked", of_point(&curves->asked), "points", points);
     if (table != NULL) json_object_set_new(object, "what_if", plan_what_if_json(table));
     return object;
 }
