@@ -75,6 +75,6 @@ double machine_limit_seconds(const struct machine_limits *limits, const struct c
     double reading = (double)(cost->weight_bytes + cost->kv_read_bytes) / limits->read_bytes_per_second;
     double computing = (double)cost->int8_ops / limits->int8_ops_per_second +
                        (double)cost->bf16_ops / limits->bf16_flops +
-                       (double)cost->f32_ops / limits->f32_flops;
+                       (double)(cost->f32_ops + cost->coded_ops) / limits->f32_flops;
     return reading > computing ? reading : computing;
 }
