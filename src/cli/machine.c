@@ -60,6 +60,8 @@ int machine_open(struct machine *machine, struct team *team, const struct kernel
 
 void machine_close(struct machine *machine) { mem_unmap(machine->buffer, machine->buffer_bytes); }
 
+double machine_measure_read(struct machine *machine) { return per_second(machine, NULL, 1); }
+
 struct machine_limits machine_measure(struct machine *machine) {
     enum { TURNS = 1 << 16 };
     const struct peak_loops *loops = peak_loops_of(machine->kernels);

@@ -1,7 +1,6 @@
 #include "model/cost.h"
 
 #include "codec/coded.h"
-#include "codec/kv_seen.h"
 #include "kernel/attention_tile.h"
 #include "kernel/matmul.h"
 
@@ -15,8 +14,7 @@ struct cost_batch cost_batch_prefill(uint64_t n_tokens, uint64_t first_position)
         .n_sequences = 1, .n_new = n_tokens, .first_position = first_position, .n_wanted = 1};
 }
 
-/* Slots in whole tiles that all sequences' rows see in a layer of the group. */
-static struct kv_seen common_slots(const struct cost_batch *batch, const struct kv_group *group) {
+struct kv_seen cost_common_slots(const struct cost_batch *batch, const struct kv_group *group) {
     uint64_t first = kv_window_begin(group->window, (uint32_t)batch->first_position);
     uint64_t begin = (first + ATTENTION_TILE - 1) / ATTENTION_TILE * ATTENTION_TILE,
              end = batch->n_shared / ATTENTION_TILE * ATTENTION_TILE;
@@ -31,7 +29,7 @@ struct seen {
 static struct seen seen_of(const struct cost_batch *batch, const struct kv_group *group) {
     struct seen seen = {kv_seen_slots(group, batch->first_position, batch->n_new),
                         kv_seen_pairs(group, batch->first_position, batch->n_new)};
-    struct kv_seen common = common_slots(batch, group);
+    struct kv_seen common = cost_common_slots(batch, group);
     for (int class = 0; class < KV_CLASS_COUNT; class ++) {
         seen.slots.n[class] =
             batch->n_sequences * seen.slots.n[class] - (batch->n_sequences - 1) * common.n[class];

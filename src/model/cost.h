@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "codec/kv_layout.h"
+#include "codec/kv_seen.h"
 #include "model/model.h"
 
 /* A batch in numbers: each of n_sequences computes n_new tokens from first_position on. */
@@ -40,5 +40,8 @@ struct cost_batch cost_batch_prefill(uint64_t n_tokens, uint64_t first_position)
 /* Needs an opened model with weights. */
 struct cost model_cost(const struct model *model, const struct kv_layout *layout,
                        const struct cost_batch *batch);
+
+/* Slots that all sequences' rows see together in a layer of the group: in whole tiles. */
+struct kv_seen cost_common_slots(const struct cost_batch *batch, const struct kv_group *group);
 
 #endif
