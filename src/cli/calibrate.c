@@ -59,23 +59,18 @@ static const struct argp argp = {
 
 /* ---- measuring ---- */
 
-double calibrate_seconds(const struct calibrator *calibrator, void (*call)(void *argument), void *argument) {
-    enum { ROUNDS = 3 };
-    double rounds[ROUNDS];
-    uint64_t n_calls = 1;
+void calibrate_time(const struct calibrator *calibrator, double *seconds, double scale,
+                    void (*call)(void *argument), void *argument) {
     call(argument); /* touches what there is to touch */
-    for (int round = 0; round < ROUNDS;) {
+    for (uint64_t n_calls = 1;; n_calls *= 2) {
         uint64_t start = clock_now_ns(&calibrator->clock);
         for (uint64_t i = 0; i < n_calls; i++) call(argument);
         uint64_t elapsed = clock_now_ns(&calibrator->clock) - start;
-        if (elapsed < calibrator->measure_ns && n_calls < (1u << 24)) {
-            n_calls *= 2;
-            continue;
-        }
-        rounds[round++] = (double)elapsed * 1e-9 / (double)n_calls;
+        if (elapsed < calibrator->measure_ns && n_calls < (1u << 24)) continue;
+        const double time = scale * (double)elapsed * 1e-9 / (double)n_calls;
+        if (*seconds <= 0 || time < *seconds) *seconds = time;
+        return;
     }
-    double low = rounds[0] < rounds[1] ? rounds[0] : rounds[1], high = rounds[0] + rounds[1] - low;
-    return rounds[2] < low ? low : rounds[2] > high ? high : rounds[2];
 }
 
 void calibrate_note(const struct calibrator *calibrator, const char *what) {
@@ -90,6 +85,16 @@ static void note_end(const struct calibrator *calibrator) {
     if (!calibrator->is_quiet && isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
 }
 
+/* That of so many threads over such a buffer, new or not; the last one when there is no room for more. */
+static struct calibration_read *read_of(struct calibration *c, unsigned n_threads, uint64_t buffer_bytes) {
+    for (uint32_t i = 0; i < c->n_reads; i++)
+        if (c->reads[i].n_threads == n_threads && c->reads[i].buffer_bytes == buffer_bytes)
+            return &c->reads[i];
+    if (c->n_reads < CALIBRATION_MAX_READS) c->n_reads++;
+    c->reads[c->n_reads - 1] = (struct calibration_read){n_threads, buffer_bytes, 0};
+    return &c->reads[c->n_reads - 1];
+}
+
 /* One team's reads over buffers of several sizes. */
 static int measure_reads(struct calibrator *calibrator, unsigned n_threads) {
     static const uint64_t buffers[] = {1 << 20, 16 << 20, 256 << 20};
@@ -97,17 +102,14 @@ static int measure_reads(struct calibrator *calibrator, unsigned n_threads) {
     struct team *team;
     TRY(team_open(&team, n_threads));
     int result = 0;
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers && c->n_reads < CALIBRATION_MAX_READS; i++) {
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
         struct machine machine;
         result = machine_open(&machine, team, calibrator->kernels, calibrator->clock, buffers[i]);
         if (result < 0) break;
-        double best = 0;
-        for (int round = 0; round < 3; round++) {
-            double speed = machine_measure_read(&machine);
-            best = speed > best ? speed : best;
-        }
-        c->reads[c->n_reads++] = (struct calibration_read){n_threads, buffers[i], best};
-        c->read_bytes_per_second = best;
+        struct calibration_read *read = read_of(c, n_threads, buffers[i]);
+        const double speed = machine_measure_read(&machine);
+        if (speed > read->bytes_per_second) read->bytes_per_second = speed;
+        c->read_bytes_per_second = read->bytes_per_second;
         machine_close(&machine);
     }
     team_close(team);
@@ -118,13 +120,11 @@ static int measure_peaks(struct calibrator *calibrator) {
     enum { SMALL = 1 << 20 };
     struct machine machine;
     TRY(machine_open(&machine, calibrator->team, calibrator->kernels, calibrator->clock, SMALL));
-    for (int round = 0; round < 3; round++) {
-        struct machine_limits limits = machine_measure(&machine);
-        struct calibration *c = calibrator->result;
-        if (limits.int8_ops_per_second > c->int8_ops) c->int8_ops = limits.int8_ops_per_second;
-        if (limits.bf16_flops > c->bf16_flops) c->bf16_flops = limits.bf16_flops;
-        if (limits.f32_flops > c->f32_flops) c->f32_flops = limits.f32_flops;
-    }
+    struct machine_limits limits = machine_measure(&machine);
+    struct calibration *c = calibrator->result;
+    if (limits.int8_ops_per_second > c->int8_ops) c->int8_ops = limits.int8_ops_per_second;
+    if (limits.bf16_flops > c->bf16_flops) c->bf16_flops = limits.bf16_flops;
+    if (limits.f32_flops > c->f32_flops) c->f32_flops = limits.f32_flops;
     machine_close(&machine);
     return 0;
 }
@@ -164,20 +164,24 @@ static void describe(struct calibrator *calibrator) {
     c->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-int calibrate_all(struct calibrator *calibrator) {
+static int measure_all(struct calibrator *calibrator) {
     struct calibration *c = calibrator->result;
-    *c = (struct calibration){0};
-    describe(calibrator);
     calibrate_note(calibrator, "memory");
     for (unsigned n = 1; n < c->n_threads; n *= 2) TRY(measure_reads(calibrator, n));
     TRY(measure_reads(calibrator, c->n_threads));
     calibrate_note(calibrator, "peaks");
     TRY(measure_peaks(calibrator));
-    c->fork_seconds = calibrate_seconds(calibrator, fork_and_join, calibrator->team);
+    calibrate_time(calibrator, &c->fork_seconds, 1, fork_and_join, calibrator->team);
     TRY(calibrate_vectors(calibrator));
     TRY(calibrate_matmul(calibrator));
     TRY(calibrate_attention(calibrator));
-    TRY(calibrate_store(calibrator));
+    return calibrate_store(calibrator);
+}
+
+int calibrate_all(struct calibrator *calibrator) {
+    *calibrator->result = (struct calibration){0};
+    describe(calibrator);
+    for (unsigned i = 0; i < calibrator->n_passes; i++) TRY(measure_all(calibrator));
     note_end(calibrator);
     return 0;
 }
@@ -229,12 +233,13 @@ static void print_text(const struct calibration *c, const char *path) {
 }
 
 static int calibrate(const struct calibrate_opts *opts) {
-    enum { LONG_NS = 20 * 1000 * 1000, QUICK_NS = 2 * 1000 * 1000 };
+    enum { LONG_NS = 10 * 1000 * 1000, LONG_PASSES = 5, QUICK_NS = 2 * 1000 * 1000, QUICK_PASSES = 2 };
     char path[4096];
     struct calibration calibration;
     struct calibrator calibrator = {.kernels = kernel_set_get(NULL),
                                     .clock = clock_monotonic(),
                                     .measure_ns = opts->is_quick ? QUICK_NS : LONG_NS,
+                                    .n_passes = opts->is_quick ? QUICK_PASSES : LONG_PASSES,
                                     .is_quiet = opts->is_json,
                                     .result = &calibration};
     if (calibrator.kernels == NULL) return ERR_UNSUPPORTED;

@@ -13,7 +13,8 @@ struct calibrator {
     struct team *team;
     const struct kernel_set *kernels;
     struct clock clock;
-    uint64_t measure_ns; /* least time of a measurement; the median of a few counts */
+    uint64_t measure_ns; /* least time of a measurement */
+    unsigned n_passes;   /* through all measurements: the best counts, as others may disturb some of them */
     bool is_quiet;       /* no progress on stderr */
     struct calibration *result;
 };
@@ -26,8 +27,9 @@ int calibrate_attention(struct calibrator *calibrator);
 int calibrate_vectors(struct calibrator *calibrator);
 int calibrate_store(struct calibrator *calibrator);
 
-/* Seconds of one call, in the median. */
-double calibrate_seconds(const struct calibrator *calibrator, void (*call)(void *argument), void *argument);
+/* Lowers *seconds (0: none yet) to what one call takes, times `scale`. */
+void calibrate_time(const struct calibrator *calibrator, double *seconds, double scale,
+                    void (*call)(void *argument), void *argument);
 void calibrate_note(const struct calibrator *calibrator, const char *what);
 
 /* The kept calibration of this machine, for so many threads. As calibration_read. */

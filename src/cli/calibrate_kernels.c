@@ -86,10 +86,8 @@ static void measure_type(struct matmul_bench *bench, enum weight_type type) {
     use_matrix(bench, type, N_OUTPUTS);
     for (int i = 0; i < CALIBRATION_MATMUL_ROWS; i++) {
         bench->x.n_rows = calibration_matmul_rows[i];
-        const struct panel_matrix *const weights = &bench->matrix;
-        const size_t n_passes = matmul_n_passes(&weights, 1, bench->x.n_rows);
-        double seconds = calibrate_seconds(bench->calibrator, multiply, bench);
-        rates[i] = seconds / (double)(n_passes * bench->matrix.n_panels * bench->matrix.panel_bytes);
+        const double bytes = (double)(bench->matrix.n_panels * bench->matrix.panel_bytes);
+        calibrate_time(bench->calibrator, &rates[i], 1 / bytes, multiply, bench);
     }
 }
 
@@ -98,9 +96,11 @@ static void measure_call(struct matmul_bench *bench) {
     struct calibration *c = bench->calibrator->result;
     use_matrix(bench, WEIGHT_Q8_0, SMALL_OUTPUTS);
     bench->x.n_rows = 1;
-    double seconds = calibrate_seconds(bench->calibrator, multiply, bench);
+    double seconds = 0;
+    calibrate_time(bench->calibrator, &seconds, 1, multiply, bench);
     double bytes = (double)(bench->matrix.n_panels * bench->matrix.panel_bytes);
-    c->matmul_call_seconds = fmax(c->fork_seconds, seconds - bytes * c->matmul[WEIGHT_Q8_0][0]);
+    seconds = fmax(c->fork_seconds, seconds - bytes * c->matmul[WEIGHT_Q8_0][0]);
+    if (c->matmul_call_seconds <= 0 || seconds < c->matmul_call_seconds) c->matmul_call_seconds = seconds;
 }
 
 int calibrate_matmul(struct calibrator *calibrator) {
@@ -127,7 +127,7 @@ int calibrate_matmul(struct calibrator *calibrator) {
 enum {
     HEAD_DIM = 64,
     N_KV_HEADS = 4,
-    N_LAYERS = 4,
+    N_LAYERS = 32,
     N_KEYS = 2048,
     WIDE_ROWS = 96,
     MOST_HEADS = 4 * N_KV_HEADS
@@ -211,12 +211,12 @@ static void measure_codec(struct attention_bench *bench, enum codec_id codec) {
     for (int i = 0; i < CALIBRATION_ATTENTION_ROWS; i++) {
         use_shape(bench, shapes[i].heads_per_kv, shapes[i].n_rows, N_KEYS);
         const double n = (double)shapes[i].n_rows, keys = n * (N_KEYS - n) + n * (n + 1) / 2;
-        c->attention[codec][i] =
-            calibrate_seconds(bench->calibrator, attend_once, bench) / (keys * bench->job.n_heads * HEAD_DIM);
+        calibrate_time(bench->calibrator, &c->attention[codec][i], 1 / (keys * bench->job.n_heads * HEAD_DIM),
+                       attend_once, bench);
     }
     if (codec != CODEC_f16) return;
     use_shape(bench, 1, 1, 1);
-    c->attention_call_seconds = calibrate_seconds(bench->calibrator, attend_once, bench);
+    calibrate_time(bench->calibrator, &c->attention_call_seconds, 1, attend_once, bench);
 }
 
 int calibrate_attention(struct calibrator *calibrator) {
@@ -247,7 +247,7 @@ static void go_through_row(void *argument) {
     bench->kernels->rmsnorm((float *)bench->x.f32, bench->row, bench->other, N_INPUTS, 1e-5f);
     bench->kernels->quantize_row(&bench->x, 0);
     bench->kernels->add(bench->row, bench->other, N_INPUTS);
-    bench->kernels->silu_mul(bench->other, bench->other, bench->row, N_INPUTS);
+    bench->kernels->silu_mul((float *)bench->x.f32, bench->other, bench->row, N_INPUTS);
 }
 
 int calibrate_vectors(struct calibrator *calibrator) {
@@ -258,8 +258,8 @@ int calibrate_vectors(struct calibrator *calibrator) {
         .kernels = calibrator->kernels, .x = rows.x, .row = rows.out, .other = rows.out + N_INPUTS};
     for (size_t i = 0; result == 0 && i < N_INPUTS; i++) bench.row[i] = bench.other[i] = (float)(i % 7) / 7;
     if (result == 0)
-        calibrator->result->vector_seconds =
-            calibrate_seconds(calibrator, go_through_row, &bench) / (3 * N_INPUTS);
+        calibrate_time(calibrator, &calibrator->result->vector_seconds, 1.0 / (3 * N_INPUTS), go_through_row,
+                       &bench);
     close_matmul(&rows);
     return result;
 }
@@ -299,8 +299,8 @@ int calibrate_store(struct calibrator *calibrator) {
     const bool is_complete = bench.area && bench.source && bench.row;
     for (int codec = 0; codec < CODEC_COUNT && is_complete; codec++) {
         bench.codec = (enum codec_id)codec;
-        calibrator->result->store[codec] =
-            calibrate_seconds(calibrator, store_block, &bench) / (2 * BLOCK_TOKENS * HEAD_DIM);
+        calibrate_time(calibrator, &calibrator->result->store[codec], 1.0 / (2 * BLOCK_TOKENS * HEAD_DIM),
+                       store_block, &bench);
     }
     mem_free(bench.area);
     mem_free(bench.source);

@@ -53,13 +53,14 @@ static const struct argp argp = {
 
 /* The kept calibration, or a new one where there is none that fits. */
 static int load_calibration(struct verify *verify) {
-    enum { MEASURE_NS = 4 * 1000 * 1000 };
+    enum { MEASURE_NS = 4 * 1000 * 1000, PASSES = 3 };
     int result = calibrate_load(&verify->calibration, team_size(verify->team));
     if (result != ERR_NOT_FOUND && result != ERR_UNSUPPORTED) return result;
     struct calibrator calibrator = {.team = verify->team,
                                     .kernels = verify->model.kernels,
                                     .clock = verify->clock,
                                     .measure_ns = MEASURE_NS,
+                                    .n_passes = PASSES,
                                     .is_quiet = verify->opts->is_json,
                                     .result = &verify->calibration};
     TRY(calibrate_all(&calibrator));

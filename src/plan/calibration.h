@@ -40,7 +40,7 @@ struct calibration {
     double fork_seconds;                                       /* to fork and join the team */
     double matmul_call_seconds, attention_call_seconds;        /* of a call, whatever its size */
     double vector_seconds;                                     /* of a number in a norm, one thread */
-    double matmul[WEIGHT_TYPE_END][CALIBRATION_MATMUL_ROWS];   /* seconds per byte of repacked weights */
+    double matmul[WEIGHT_TYPE_END][CALIBRATION_MATMUL_ROWS];   /* seconds per byte of the matrix, once */
     double attention[CODEC_COUNT][CALIBRATION_ATTENTION_ROWS]; /* seconds per query row, key, and number of a
                                                                   head; K and V in that codec */
     double store[CODEC_COUNT]; /* seconds per number of K or V, one thread: row codecs write a row, block

@@ -5,7 +5,6 @@
 #include "base/err.h"
 #include "codec/kv_seen.h"
 #include "kernel/attention_tile.h"
-#include "kernel/matmul.h"
 
 /* Scheduling, committing and the greedy pick of a step, apart from reading the logits. Verification corrects
  * it. */
@@ -73,25 +72,22 @@ int self_check(const struct self_machine *machine) {
 
 /* ---- weights ---- */
 
-static double matrices_seconds(const struct calibration *c, const struct panel_matrix *const *matrices,
-                               size_t n, uint64_t n_rows) {
-    const uint64_t n_passes = matmul_n_passes(matrices, n, n_rows);
-    double seconds = 0;
-    for (size_t i = 0; i < n; i++)
-        seconds += (double)(n_passes * matrices[i]->n_panels * matrices[i]->panel_bytes) *
-                   interpolate(c->matmul[matrices[i]->type], calibration_matmul_rows, CALIBRATION_MATMUL_ROWS,
-                               (double)n_rows / (double)n_passes);
-    return seconds;
+/* Beyond the most rows that were measured time grows with them. */
+static double matrix_seconds(const struct calibration *c, const struct panel_matrix *matrix, double rows) {
+    const double most = calibration_matmul_rows[CALIBRATION_MATMUL_ROWS - 1];
+    const double rate =
+        interpolate(c->matmul[matrix->type], calibration_matmul_rows, CALIBRATION_MATMUL_ROWS, rows);
+    return (double)(matrix->n_panels * matrix->panel_bytes) * rate * fmax(1, rows / most);
 }
 
 static double layer_weights_seconds(const struct calibration *c, const struct layer_weights *layer,
-                                    uint64_t n_rows) {
-    const struct panel_matrix *const qkv[] = {&layer->q, &layer->k, &layer->v},
-                                     *const output = &layer->attn_output,
-                                     *const gate_up[] = {&layer->gate, &layer->up},
-                                     *const down = &layer->down;
-    return matrices_seconds(c, qkv, 3, n_rows) + matrices_seconds(c, &output, 1, n_rows) +
-           matrices_seconds(c, gate_up, 2, n_rows) + matrices_seconds(c, &down, 1, n_rows);
+                                    double rows) {
+    const struct panel_matrix *const matrices[] = {&layer->q,    &layer->k,  &layer->v,   &layer->attn_output,
+                                                   &layer->gate, &layer->up, &layer->down};
+    double seconds = 0;
+    for (size_t m = 0; m < sizeof matrices / sizeof *matrices; m++)
+        seconds += matrix_seconds(c, matrices[m], rows);
+    return seconds;
 }
 
 /* ---- attention ---- */
@@ -114,9 +110,16 @@ static double pairs_seconds(const struct self_machine *machine, const struct kv_
     return seconds;
 }
 
+static void add_pairs(struct self_seconds *sum, const struct self_machine *machine,
+                      const struct kv_layer *layer, const struct kv_seen *pairs, double rows) {
+    const double seconds = pairs_seconds(machine, layer, pairs, rows), many = share_of_many(rows, 4, 24);
+    sum->part[SELF_attention_few] += (1 - many) * seconds;
+    sum->part[SELF_attention_many] += many * seconds;
+}
+
 /* Rows of one sequence share a tile; those of all sequences do where tokens are common. */
-static double attention_seconds(const struct self_machine *machine, const struct kv_layer *layer,
-                                const struct cost_batch *batch) {
+static void add_attention(struct self_seconds *sum, const struct self_machine *machine,
+                          const struct kv_layer *layer, const struct cost_batch *batch) {
     const struct kv_group *group = &machine->layout->groups[layer->group];
     const double heads = machine->model->description.n_heads / layer->n_kv_heads;
     const double most = ATTENTION_MAX_ROWS, own_rows = fmin(most, heads * (double)batch->n_new);
@@ -127,8 +130,8 @@ static double attention_seconds(const struct self_machine *machine, const struct
         common.n[class] *= batch->n_sequences * batch->n_new;
         pairs.n[class] = batch->n_sequences * pairs.n[class] - common.n[class];
     }
-    return pairs_seconds(machine, layer, &pairs, own_rows) +
-           pairs_seconds(machine, layer, &common, fmin(most, own_rows * (double)batch->n_sequences));
+    add_pairs(sum, machine, layer, &pairs, own_rows);
+    add_pairs(sum, machine, layer, &common, fmin(most, own_rows * (double)batch->n_sequences));
 }
 
 /* ---- the rest ---- */
@@ -161,15 +164,15 @@ struct self_seconds self_step(const struct self_machine *machine, const struct c
     const struct cost cost = model_cost(machine->model, machine->layout, batch);
     const double rows = (double)cost.rows, threads = rows > FEW_ROWS ? c->n_threads : 1;
     const struct panel_matrix *const output = &machine->model->weights.output;
-    double weights = 0, attention = 0, store = 0;
+    struct self_seconds s = {0};
+    double weights = 0;
     for (uint32_t i = 0; i < d->n_layers; i++) {
         const struct kv_layer *layer = &machine->layout->layers[i];
-        weights += layer_weights_seconds(c, &machine->model->weights.layers[i], cost.rows);
-        attention += attention_seconds(machine, layer, batch);
-        store += store_seconds(machine, layer, batch);
+        weights += layer_weights_seconds(c, &machine->model->weights.layers[i], rows);
+        add_attention(&s, machine, layer, batch);
+        s.part[SELF_store] += store_seconds(machine, layer, batch);
     }
-    struct self_seconds s = {0};
-    const double many = share_of_many(rows, 4, 128), long_chunk = share_of_many((double)batch->n_new, 1, 16);
+    const double many = share_of_many(rows, 4, 128);
     s.part[SELF_step] = STEP_SECONDS + (double)(batch->n_wanted * d->n_vocab) * c->vector_seconds;
     s.part[SELF_layers] = d->n_layers * (MATMUL_CALLS * c->matmul_call_seconds + c->attention_call_seconds +
                                          (rows > FEW_ROWS ? ROW_FORKS * c->fork_seconds : 0));
@@ -177,12 +180,10 @@ struct self_seconds self_step(const struct self_machine *machine, const struct c
     s.part[SELF_weights_many] = many * weights;
     if (batch->n_wanted > 0) {
         s.part[SELF_layers] += c->matmul_call_seconds;
-        s.part[SELF_weights_few] += matrices_seconds(c, &output, 1, batch->n_wanted);
+        s.part[SELF_weights_few] += matrix_seconds(c, output, (double)batch->n_wanted);
     }
-    s.part[SELF_vectors] = (double)cost.vector_numbers * c->vector_seconds / threads;
-    s.part[SELF_attention_few] = (1 - long_chunk) * attention;
-    s.part[SELF_attention_many] = long_chunk * attention;
-    s.part[SELF_store] = store;
+    s.part[rows > FEW_ROWS ? SELF_vectors_many : SELF_vectors_few] =
+        (double)cost.vector_numbers * c->vector_seconds / threads;
     return s;
 }
 

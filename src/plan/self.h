@@ -13,7 +13,8 @@
     X(layers, "forks and calls of the layers")                                                               \
     X(weights_few, "products with the weights, few rows")                                                    \
     X(weights_many, "products with the weights, many rows")                                                  \
-    X(vectors, "norms, activations, sums")                                                                   \
+    X(vectors_few, "norms, activations, sums on one thread, few rows")                                       \
+    X(vectors_many, "the same on all threads, many rows")                                                    \
     X(attention_few, "attention, few rows")                                                                  \
     X(attention_many, "attention, many rows")                                                                \
     X(store, "K and V into the cache")
