@@ -8,17 +8,18 @@
 #include "plan/hardware.h"
 #include "plan/model.h"
 
-struct plan_price {
-    char provider[64], model[PLAN_NAME_LENGTH], date[16], source[PLAN_SOURCE_LENGTH];
-    double input, output, cache_read, cache_write;       /* USD per million tokens; 0: none */
-    double long_context_tokens, long_input, long_output; /* above that many prompt tokens; 0: no tier */
+enum { PLAN_MAX_PRICE_TIERS = 4 };
+
+/* What every token of a request costs when its prompt is longer than that. */
+struct plan_price_tier {
+    double above_input_tokens, input, output, cache_read;
 };
 
-/* Numbers that stand in where neither hardware nor load has one; each is named as an assumption. */
-struct plan_defaults {
-    double reserved_bytes; /* of a GPU: context, graphs, fragmentation */
-    double nccl_bytes[3];  /* of a GPU in groups of 2, 4, 8 and more */
-    double life_years, usd_per_kilowatt_hour, other_capital_factor;
+struct plan_price {
+    char provider[64], model[PLAN_NAME_LENGTH], date[16], source[PLAN_SOURCE_LENGTH];
+    double input, output, cache_read, cache_write; /* USD per million tokens; 0: none */
+    uint32_t n_tiers;
+    struct plan_price_tier tiers[PLAN_MAX_PRICE_TIERS]; /* ascending */
 };
 
 struct plan_catalog {
@@ -26,7 +27,6 @@ struct plan_catalog {
     struct plan_hardware *hardware;
     struct plan_price *prices;
     size_t n_models, n_hardware, n_prices;
-    struct plan_defaults defaults;
 };
 
 /* The linked-in files, then those of `folder` (NULL: none): models.json, hardware.json, prices.json, each if

@@ -23,7 +23,7 @@ enum plan_device {
 enum { PLAN_MAX_TIERS = 4, PLAN_HARDWARE_NAME = 96, PLAN_HARDWARE_SOURCE = 384 };
 
 struct plan_tier {
-    char name[32];
+    char name[64];
     double bytes, bandwidth; /* bytes, bytes per second */
 };
 
