@@ -2,10 +2,11 @@
 
 #include <math.h>
 
-/* A link as an algorithm sees it: seconds before the first byte and for each further rank, and bytes per second.
- * Figures: catalog/collectives.json, measured on A100 to B200 with custom all-reduce in CUDA graphs (2.8 to 5 us
- * with two ranks, 8 to 10 us with eight), on PCIe cards (4, 10, 26 us with 2, 4, 8), on 1 GbE between Raspberry
- * Pis (0.9 to 1.3 ms a synchronisation); LIMINAL's 0.2 us within eight chips and 1.5 us beyond. */
+/* A link as an algorithm sees it: seconds before the first byte and for each further rank, and bytes per
+ * second. Figures: catalog/collectives.json, measured on A100 to B200 with custom all-reduce in CUDA graphs
+ * (2.8 to 5 us with two ranks, 8 to 10 us with eight), on PCIe cards (4, 10, 26 us with 2, 4, 8), on 1 GbE
+ * between Raspberry Pis (0.9 to 1.3 ms a synchronisation); LIMINAL's 0.2 us within eight chips and 1.5 us
+ * beyond. */
 struct link {
     double start, hop, bandwidth;
 };
@@ -27,7 +28,8 @@ static struct link ethernet_link(const struct plan_hardware *hardware) {
 static struct link link_of(const struct plan_hardware *hardware, enum plan_engine engine, double ranks) {
     if (hardware->device == PLAN_DEVICE_concept)
         return (struct link){ranks > 8 ? 1.5e-6 : 0.2e-6, 0, INFINITY};
-    if (engine == PLAN_ENGINE_distributed || hardware->device == PLAN_DEVICE_cpu) return ethernet_link(hardware);
+    if (engine == PLAN_ENGINE_distributed || hardware->device == PLAN_DEVICE_cpu)
+        return ethernet_link(hardware);
     if (hardware->scaleup_bandwidth > 0) return scaleup_link(hardware);
     return pcie_link(hardware);
 }
@@ -53,7 +55,8 @@ double plan_allreduce_seconds(const struct plan_hardware *hardware, enum plan_en
     if (ranks <= 1) return 0;
     const double inside = domain_of(hardware, ranks);
     const struct link link = link_of(hardware, engine, ranks);
-    const double within = link.start + link.hop * hops(inside) + 2 * (inside - 1) / inside * bytes / link.bandwidth;
+    const double within =
+        link.start + link.hop * hops(inside) + 2 * (inside - 1) / inside * bytes / link.bandwidth;
     return within + between_nodes(hardware, ceil(ranks / inside), bytes);
 }
 
@@ -62,7 +65,8 @@ double plan_alltoall_seconds(const struct plan_hardware *hardware, enum plan_eng
     if (ranks <= 1) return 0;
     const double inside = domain_of(hardware, ranks);
     const struct link link = link_of(hardware, engine, ranks);
-    const double within = link.start + link.hop * hops(inside) + (inside - 1) / inside * bytes / link.bandwidth;
+    const double within =
+        link.start + link.hop * hops(inside) + (inside - 1) / inside * bytes / link.bandwidth;
     return within + between_nodes(hardware, ceil(ranks / inside), bytes / 2);
 }
 

@@ -1,5 +1,5 @@
-/* Seconds of what devices do together: latency by algorithm and number of ranks, plus bytes over the link. The
- * latency does not shrink with more devices; that is where scaling ends. */
+/* Seconds of what devices do together: latency by algorithm and number of ranks, plus bytes over the link.
+ * The latency does not shrink with more devices; that is where scaling ends. */
 #ifndef CABINET_PLAN_COLLECTIVE_H
 #define CABINET_PLAN_COLLECTIVE_H
 

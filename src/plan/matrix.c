@@ -1,69 +1,19 @@
 #include "plan/matrix.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "plan/geometry.h"
+#include "plan/memory.h"
 
-static bool is_server(enum plan_engine engine) {
-    return engine != PLAN_ENGINE_cabinet && engine != PLAN_ENGINE_llama_cpp &&
-           engine != PLAN_ENGINE_llama_cpp_2024 && engine != PLAN_ENGINE_distributed &&
-           engine != PLAN_ENGINE_ideal;
-}
-
-/* A GGUF file of MXFP4 keeps what is not an expert in Q8_0. */
-static double mxfp4_dense_bytes(const struct plan_load *load, double dense,
-                                double experts) {
-    const double q8_0 = 34.0 / 32;
-    if (load->weight_bytes > experts) return (load->weight_bytes - experts) / dense;
-    return is_server(load->engine) && load->weight_bytes == 0 ? 2 : q8_0;
-}
-
-static struct plan_weight_bytes file_weight_bytes(const struct plan_model *model) {
-    const double routed = model->experts.n > 0
-                              ? model->file_expert_bytes * model->experts.n_per_token / model->experts.n
-                              : 0;
-    return (struct plan_weight_bytes){model->file_bytes, model->file_expert_bytes,
-                                      model->file_read_bytes - routed};
-}
-
-struct plan_weight_bytes plan_weight_bytes_of(const struct plan_model *model, const struct plan_load *load) {
-    if (load->weights == NULL && load->weight_bytes == 0) return file_weight_bytes(model);
-    const double expert = plan_model_expert_parameters(model), dense = model->parameters - expert,
-                 read = plan_model_dense_read_parameters(model), table = model->parameters_embedding;
-    const double format = load->weights != NULL ? load->weights->bits / 8 : 2;
-    if (load->weights != NULL && strcmp(load->weights->name, "mxfp4") == 0 && expert > 0) {
-        const double other = mxfp4_dense_bytes(load, dense, expert * format);
-        return (struct plan_weight_bytes){dense * other + expert * format, expert * format, read * other};
-    }
-    if (load->weight_bytes > 0) {
-        const double each = load->weight_bytes / model->parameters;
-        return (struct plan_weight_bytes){load->weight_bytes, expert * each, read * each};
-    }
-    const double wide = is_server(load->engine) && format < 2 ? table : 0; /* parameters that stay in 16 bits */
-    const double tables = model->is_tied ? wide : 2 * wide;
-    return (struct plan_weight_bytes){
-        .all = (dense - tables) * format + tables * 2 + expert * format,
-        .experts = expert * format,
-        .dense_read = (read - wide) * format + wide * 2,
-    };
-}
-
-static double expert_ranks(const struct plan_load *load) {
-    return load->ep > load->tp ? load->ep : load->tp;
-}
-
-double plan_weight_device_bytes(const struct plan_model *model, const struct plan_load *load) {
-    const struct plan_weight_bytes bytes = plan_weight_bytes_of(model, load);
-    return ((bytes.all - bytes.experts) / load->tp + bytes.experts / expert_ranks(load)) / load->pp;
-}
+static double expert_ranks(const struct plan_load *load) { return load->ep > load->tp ? load->ep : load->tp; }
 
 double plan_expert_coverage(const struct plan_experts *experts, double tokens) {
     if (experts->n == 0) return 0;
     return 1 - pow(1 - (double)experts->n_per_token / experts->n, 1 + (fmax(tokens, 1) - 1) / 2);
 }
 
-/* Tokens whose experts one device has: those of all data-parallel ranks that share the experts with its own. */
+/* Tokens whose experts one device has: those of all data-parallel ranks that share the experts with its own.
+ */
 static double routed_tokens(const struct plan_load *load, double tokens) {
     return tokens * fmin(load->dp, fmax(1, (double)load->ep / load->tp));
 }
@@ -76,31 +26,33 @@ static double unpack_seconds(const struct plan_model *model, const struct plan_l
 }
 
 struct plan_product plan_product_of(const struct plan_model *model, const struct plan_hardware *hardware,
-                                    const struct plan_load *load, const struct plan_reach *reach, double tokens,
-                                    bool is_decode, struct plan_assumptions *assumptions) {
-    const struct plan_weight_bytes bytes = plan_weight_bytes_of(model, load);
+                                    const struct plan_load *load, const struct plan_reach *reach,
+                                    double tokens, bool is_decode, struct plan_assumptions *assumptions) {
+    const struct plan_weights bytes = plan_weights_of(model, load);
     const struct plan_experts *experts = &model->experts;
     const double bandwidth = plan_peak_bandwidth(hardware), routed = routed_tokens(load, tokens);
-    const double dense = bytes.dense_read / load->tp / load->pp,
-                 expert = bytes.experts * plan_expert_coverage(experts, routed) / expert_ranks(load) / load->pp;
+    const double dense = bytes.dense_read_bytes / load->tp / load->pp,
+                 expert = bytes.expert_bytes * plan_expert_coverage(experts, routed) / expert_ranks(load) /
+                          load->pp;
     struct plan_product product = {.weight_bytes = dense + expert};
     product.transfer_seconds = (dense + expert / reach->expert) / (reach->weight * bandwidth);
     const double read = plan_model_dense_read_parameters(model);
     if (is_decode && tokens < 8) /* above that, unpacked once for several rows */
         product.transfer_seconds =
-            fmax(product.transfer_seconds, unpack_seconds(model, load, reach, plan_bf16_peak(hardware, assumptions),
-                                                          bytes.dense_read / read));
+            fmax(product.transfer_seconds,
+                 unpack_seconds(model, load, reach, plan_bf16_peak(hardware, assumptions),
+                                bytes.dense_read_bytes / read));
     const double head = is_decode ? 0 : model->parameters_embedding;
     double per_expert = experts->n > 0 ? routed * experts->n_per_token / experts->n : 1;
     const double padding = is_decode ? 1 : 1 + reach->tile_tokens / fmax(1, per_expert);
-    product.flops = 2 * ((read - head) * tokens / load->tp +
-                         plan_model_routed_parameters(model) * routed * padding / expert_ranks(load)) /
+    product.flops = 2 *
+                    ((read - head) * tokens / load->tp +
+                     plan_model_routed_parameters(model) * routed * padding / expert_ranks(load)) /
                     load->pp;
     product.compute_seconds = product.flops / plan_gemm_rate(reach, hardware, load, assumptions);
-    product.seconds =
-        isinf(reach->overlap)
-            ? fmax(product.transfer_seconds, product.compute_seconds)
-            : pow(pow(product.transfer_seconds, reach->overlap) + pow(product.compute_seconds, reach->overlap),
-                  1 / reach->overlap);
+    product.seconds = isinf(reach->overlap) ? fmax(product.transfer_seconds, product.compute_seconds)
+                                            : pow(pow(product.transfer_seconds, reach->overlap) +
+                                                      pow(product.compute_seconds, reach->overlap),
+                                                  1 / reach->overlap);
     return product;
 }

@@ -4,31 +4,21 @@
 
 #include "plan/reach.h"
 
-/* Weights in bytes, on all devices of one replica, each counted once. Engines leave some in 16 bits: servers the
- * embedding and the output of models in 4 and 8 bits; with MXFP4 everything but the experts. */
-struct plan_weight_bytes {
-    double all, experts; /* routed experts': part of all */
-    double dense_read;   /* what every step reads: no untied embedding, no routed experts */
-};
-struct plan_weight_bytes plan_weight_bytes_of(const struct plan_model *model, const struct plan_load *load);
-/* On the fullest device of the layout. */
-double plan_weight_device_bytes(const struct plan_model *model, const struct plan_load *load);
-
-/* Part of the experts of a layer that `tokens` tokens open: 1 - (1 - k/E)^t with t = 1 + (tokens - 1)/2, since
- * routing is not even (docs/planner.md). */
+/* Part of the experts of a layer that `tokens` tokens open: 1 - (1 - k/E)^t with t = 1 + (tokens - 1)/2,
+ * since routing is not even (docs/planner.md). */
 double plan_expert_coverage(const struct plan_experts *experts, double tokens);
 
-/* A product of `tokens` rows with all weights of one pipeline stage's device, of a tensor group that has them all
- * once when pp is 1; the caller multiplies by stages. */
+/* A product of `tokens` rows with all weights of one pipeline stage's device, of a tensor group that has them
+ * all once when pp is 1; the caller multiplies by stages. */
 struct plan_product {
-    double weight_bytes, flops;              /* of one device */
+    double weight_bytes, flops;               /* of one device */
     double transfer_seconds, compute_seconds; /* each alone */
-    double seconds;                          /* overlapped as the engine does */
+    double seconds;                           /* overlapped as the engine does */
 };
-/* `is_decode`: each row has its logits, and experts' tiles are as small as their rows; in a prompt only the last
- * row has logits. */
+/* `is_decode`: each row has its logits, and experts' tiles are as small as their rows; in a prompt only the
+ * last row has logits. */
 struct plan_product plan_product_of(const struct plan_model *model, const struct plan_hardware *hardware,
-                                    const struct plan_load *load, const struct plan_reach *reach, double tokens,
-                                    bool is_decode, struct plan_assumptions *assumptions);
+                                    const struct plan_load *load, const struct plan_reach *reach,
+                                    double tokens, bool is_decode, struct plan_assumptions *assumptions);
 
 #endif

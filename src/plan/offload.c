@@ -26,8 +26,8 @@ struct plan_spill plan_spill_of(const struct plan_hardware *hardware, double byt
 double plan_offload_batch_seconds(const struct plan_model *model, const struct plan_hardware *hardware,
                                   const struct plan_load *load, struct plan_assumptions *assumptions) {
     const double users = plan_load_rank_users(load), context = load->prompt_tokens + load->output_tokens / 2;
-    const double bytes =
-        plan_weight_device_bytes(model, load) + users * plan_kv_device_bytes(model, load, fmax(1, context));
+    const double bytes = plan_weights_of(model, load).device_bytes +
+                         users * plan_kv_device_bytes(model, load, fmax(1, context));
     const struct plan_spill spill = plan_spill_of(hardware, bytes, assumptions);
     if (spill.host_bytes == 0) return plan_static_batch_seconds(model, hardware, load, assumptions);
     const double link = hardware->host_bandwidth > 0 ? hardware->host_bandwidth : 1.5e10;

@@ -10,8 +10,8 @@ struct plan_spill {
 };
 struct plan_spill plan_spill_of(const struct plan_hardware *hardware, double bytes,
                                 struct plan_assumptions *assumptions);
-/* Seconds of a batch that starts together, everything in FlexGen's order: all prompts, then all steps, each of
- * which reads all weights and the whole cache where they are. */
+/* Seconds of a batch that starts together, everything in FlexGen's order: all prompts, then all steps, each
+ * of which reads all weights and the whole cache where they are. */
 double plan_offload_batch_seconds(const struct plan_model *model, const struct plan_hardware *hardware,
                                   const struct plan_load *load, struct plan_assumptions *assumptions);
 

@@ -5,8 +5,8 @@
 #include "plan/reach.h"
 #include "plan/time.h"
 
-/* A prompt's work: `sequences` of `tokens` new tokens each behind `before` cached ones, on one data-parallel rank,
- * in chunks of at most the engine's. */
+/* A prompt's work: `sequences` of `tokens` new tokens each behind `before` cached ones, on one data-parallel
+ * rank, in chunks of at most the engine's. */
 struct plan_prefill {
     double seconds;
     double product_seconds, attention_seconds, sync_seconds, overhead_seconds; /* add up, over all stages */
@@ -14,8 +14,8 @@ struct plan_prefill {
     enum plan_limit limit;
 };
 struct plan_prefill plan_prefill_of(const struct plan_model *model, const struct plan_hardware *hardware,
-                                    const struct plan_load *load, double tokens, double before, double sequences,
-                                    struct plan_assumptions *assumptions);
+                                    const struct plan_load *load, double tokens, double before,
+                                    double sequences, struct plan_assumptions *assumptions);
 
 /* Operations per second of attention on one device: scores of narrow heads cost as much in exponentials as in
  * products, so the rate grows with head_dim / (head_dim + 64). */

@@ -26,22 +26,23 @@ const char *plan_engine_name(enum plan_engine engine) {
     return names[engine];
 }
 
-/* llama.cpp. A layer is some ten kernels; CUDA graphs halved what lies between them, Metal has most. Prompts in
- * micro-batches of 512 tokens; grouped products of experts sort tokens into tiles of 64 to 128. */
+/* llama.cpp. A layer is some ten kernels; CUDA graphs halved what lies between them, Metal has most. Prompts
+ * in micro-batches of 512 tokens; grouped products of experts sort tokens into tiles of 64 to 128. */
 static const struct plan_reach llama_cpp = {
     .layer_us = 37,
-    .expert_layer_us = 21,     /* routing, gather and sum */
-    .recurrent_layer_us = 35,  /* more and smaller kernels than attention has */
-    .batch_expert_us = 148,    /* above one token the matrix path sorts rows by expert, on the device */
-    .weight = 0.85,            /* coalesced reads of one stream of weights */
-    .expert = 0.88,            /* shorter runs of bytes */
-    .kv = 0.71,                /* flash attention's decode kernel */
-    .gemm = 0.91,              /* int8 tensor kernels, relative to a quarter of the int8 peak */
-    .attention = 0.38,
-    .fp8 = 1, .fp4 = 1, .unpacked = 1, /* all formats run on the same int8 kernels */
+    .expert_layer_us = 21,    /* routing, gather and sum */
+    .recurrent_layer_us = 35, /* more and smaller kernels than attention has */
+    .batch_expert_us = 148,   /* above one token the matrix path sorts rows by expert, on the device */
+    .weight = 0.85,           /* coalesced reads of one stream of weights */
+    .expert = 0.88,           /* shorter runs of bytes */
+    .kv = 0.71,               /* flash attention's decode kernel */
+    .gemm = 0.91,             /* int8 tensor kernels, relative to a quarter of the int8 peak */
+    .attention = 0.56,        /* with head_dim 128: 0.38 of the peak */
     .tile_tokens = 150,
     .overlap = 1.5,
-    .queue_share = 1, .mix_share = 1, .busy_share = 0.8,
+    .queue_share = 1,
+    .mix_share = 1,
+    .busy_share = 0.8,
     .chunk_tokens = 512,
     .collectives = 2,
 };
@@ -49,19 +50,25 @@ static const struct plan_reach llama_cpp = {
 /* vLLM. CUDA graphs replay the decode step; Python schedules between two steps. */
 static const struct plan_reach server = {
     .layer_us = 36,
-    .expert_layer_us = 66,     /* router, two grouped products, permutation */
+    .expert_layer_us = 66, /* router, two grouped products, permutation */
     .recurrent_layer_us = 35,
-    .sequence_us = 10,         /* scheduling, sampling and detokenising in Python */
-    .prefill_layer_us = 120,   /* prompts run without graphs: launches are seen */
-    .request_us = 17000,       /* HTTP, tokenising, the first step's wait */
-    .weight = 0.78, .expert = 0.88, .kv = 0.84,
-    .gemm = 0.77,              /* of the dense peak, large products: 0.80 is measured for H100 and B200 */
-    .fp8 = 0.77, .fp4 = 0.8,   /* scaling, quantising of activations, attention in 16 bits */
-    .unpacked = 0.46,          /* weights widened before each product */
-    .attention = 1.04,         /* with head_dim 128: 0.69 of the peak */
+    .sequence_us = 10,       /* scheduling, sampling and detokenising in Python */
+    .prefill_layer_us = 120, /* prompts run without graphs: launches are seen */
+    .request_us = 17000,     /* HTTP, tokenising, the first step's wait */
+    .weight = 0.78,
+    .expert = 0.88,
+    .kv = 0.84,
+    .peak = PLAN_PEAK_FORMAT,
+    .gemm = 0.77, /* of the dense peak, large products: 0.80 is measured for H100 and B200 */
+    .fp8 = 0.77,
+    .fp4 = 0.8,        /* scaling, quantising of activations, attention in 16 bits */
+    .unpacked = 0.46,  /* weights widened before each product */
+    .attention = 1.04, /* with head_dim 128: 0.69 of the peak */
     .tile_tokens = 74,
     .overlap = 1.5,
-    .queue_share = 0.43, .mix_share = 1.02, .busy_share = 0.785,
+    .queue_share = 0.43,
+    .mix_share = 1.02,
+    .busy_share = 0.785,
     .chunk_tokens = 8192,
     .collectives = 2,
     .pipelines_decode = true,
@@ -75,14 +82,14 @@ static struct plan_reach llama_cpp_of(enum plan_class class, bool is_early) {
         reach.kv = 0.29;     /* attention without flash kernels reads scores and values several times */
         reach.gemm = 0.64;   /* 16-bit products of unpacked weights */
     }
-    reach.takes_int8_peak = class == PLAN_CLASS_gddr;
+    if (class == PLAN_CLASS_gddr) reach.peak = PLAN_PEAK_INT8;
     switch (class) {
-    case PLAN_CLASS_hbm:      /* one stream's matrix-vector kernels do not fill the memory of these */
+    case PLAN_CLASS_hbm: /* one stream's matrix-vector kernels do not fill the memory of these */
     case PLAN_CLASS_concept:
         reach.weight = 0.64;
-        reach.gemm = 0.25;    /* no warp-group instructions: a quarter of Hopper's peak */
+        reach.gemm = 0.25; /* no warp-group instructions: a quarter of Hopper's peak */
         break;
-    case PLAN_CLASS_radeon:   /* Vulkan: no matrix units in attention */
+    case PLAN_CLASS_radeon: /* Vulkan: no matrix units in attention */
         reach.layer_us = 60;
         reach.kv = 0.48;
         reach.gemm = 0.39;
@@ -98,14 +105,14 @@ static struct plan_reach llama_cpp_of(enum plan_class class, bool is_early) {
         reach.chunk_tokens = 2048;
         break;
     case PLAN_CLASS_apple_early:
-    case PLAN_CLASS_apple:    /* Metal: command buffers; quantised weights unpacked by the shader's ALUs */
+    case PLAN_CLASS_apple: /* Metal: command buffers; quantised weights unpacked by the shader's ALUs */
         reach.layer_us = 126;
         reach.gemm = 0.66;
         reach.kv = 0.71;
         reach.unpack_flops = class == PLAN_CLASS_apple ? 23 : 34;
         break;
     case PLAN_CLASS_cpu:
-        reach.layer_us = 60;  /* threads meet after each product */
+        reach.layer_us = 60; /* threads meet after each product */
         reach.weight = 0.70;
         reach.gemm = 0.5;
         break;
@@ -132,7 +139,8 @@ static struct plan_reach server_of(enum plan_engine engine, enum plan_class clas
         reach.request_us = 7900;
         reach.queue_share = 1.1;
         reach.mix_share = 1.11;
-        reach.sequence_us = engine == PLAN_ENGINE_native ? 13 : 24; /* sampling of each row by itself */
+        reach.sequence_us = engine == PLAN_ENGINE_native ? 13 : 24;  /* sampling of each row by itself */
+        if (engine == PLAN_ENGINE_native_2023) reach.request_us = 0; /* measured without a server in front */
         break;
     default: break;
     }
@@ -160,9 +168,22 @@ static struct plan_reach offload_of(enum plan_class class) {
 }
 
 static const struct plan_reach ideal = {
-    .weight = 1, .expert = 1, .kv = 1, .gemm = 1, .fp8 = 1, .fp4 = 1, .unpacked = 1, .attention = 1,
-    .overlap = INFINITY, .busy_share = 1, .mix_share = 1, .queue_share = 1, .chunk_tokens = 8192,
-    .collectives = 2, .pipelines_decode = true,
+    .peak = PLAN_PEAK_FORMAT,
+    .weight = 1,
+    .expert = 1,
+    .kv = 1,
+    .gemm = 1,
+    .fp8 = 1,
+    .fp4 = 1,
+    .unpacked = 1,
+    .attention = 1,
+    .overlap = INFINITY,
+    .busy_share = 1,
+    .mix_share = 1,
+    .queue_share = 1,
+    .chunk_tokens = 8192,
+    .collectives = 2,
+    .pipelines_decode = true,
 };
 
 struct plan_reach plan_reach_of(enum plan_engine engine, const struct plan_hardware *hardware) {
@@ -215,10 +236,10 @@ double plan_gemm_rate(const struct plan_reach *reach, const struct plan_hardware
     const double bf16 = plan_bf16_peak(hardware, assumptions);
     const struct plan_weight_format *format = load->weights;
     /* GeForce cards halve 16-bit products with 32-bit sums and keep integer ones whole. */
-    if (reach->takes_int8_peak)
+    if (reach->peak == PLAN_PEAK_INT8)
         return reach->gemm * (hardware->int8_ops > 0 ? fmin(bf16, hardware->int8_ops / 4) : bf16);
     const double scale = hardware->bf16_flops > 0 ? bf16 / hardware->bf16_flops : 1;
-    if (format == NULL || format->bits >= 16) return reach->gemm * bf16;
+    if (reach->peak == PLAN_PEAK_BF16 || format == NULL || format->bits >= 16) return reach->gemm * bf16;
     if (format->arithmetic == PLAN_FP4 && hardware->fp4_flops > 0)
         return reach->gemm * reach->fp4 * hardware->fp4_flops * scale;
     if (format->is_unpacked) return reach->gemm * reach->unpacked * bf16;

@@ -29,8 +29,7 @@ struct plan_serving plan_serving_of(const struct plan_model *model, const struct
     struct plan_step step;
     plan_step_of(&step, model, hardware, load, users, mean_context(load), assumptions);
     struct plan_serving serving = {.itl_seconds = step.seconds};
-    serving.ttft_seconds =
-        reach.request_us * 1e-6 + prefill_seconds(model, hardware, load, 1, assumptions);
+    serving.ttft_seconds = reach.request_us * 1e-6 + prefill_seconds(model, hardware, load, 1, assumptions);
     if (users > 1) {
         /* Prompts go through the model together, so one of many costs less than one alone. */
         const double each = prefill_seconds(model, hardware, load, users, assumptions) / users;
@@ -43,7 +42,8 @@ struct plan_serving plan_serving_of(const struct plan_model *model, const struct
 }
 
 static double batch_seconds(const struct plan_model *model, const struct plan_hardware *hardware,
-                            const struct plan_load *load, double users, struct plan_assumptions *assumptions) {
+                            const struct plan_load *load, double users,
+                            struct plan_assumptions *assumptions) {
     struct plan_step step;
     plan_step_of(&step, model, hardware, load, users, mean_context(load), assumptions);
     return prefill_seconds(model, hardware, load, users, assumptions) + load->output_tokens * step.seconds;
@@ -58,15 +58,14 @@ double plan_max_output_rate(const struct plan_model *model, const struct plan_ha
                             const struct plan_load *load, double *users,
                             struct plan_assumptions *assumptions) {
     const struct plan_reach reach = plan_reach_of(load->engine, hardware);
-    const double most_users = 2048;    /* the largest batch that servers are built for */
-    const double usable = 0.9;         /* of the memory: what vLLM and TensorRT-LLM take by default */
-    const double room = usable * hardware->memory_bytes - plan_weight_device_bytes(model, load),
+    const double most_users = 2048; /* the largest batch that servers are built for */
+    const double usable = 0.9;      /* of the memory: what vLLM and TensorRT-LLM take by default */
+    const double room = usable * hardware->memory_bytes - plan_weights_of(model, load).device_bytes,
                  each = plan_kv_device_bytes(model, load, load->prompt_tokens + load->output_tokens) +
                         plan_state_device_bytes(model, load);
     double best = 0, at = 0;
     for (double n = fmin(most_users, floor(room / fmax(1, each))); n >= 1; n = floor(n / 2)) {
-        const double rate =
-            n * load->output_tokens / batch_seconds(model, hardware, load, n, assumptions);
+        const double rate = n * load->output_tokens / batch_seconds(model, hardware, load, n, assumptions);
         if (rate > best) best = rate, at = n;
     }
     if (users != NULL) *users = at * load->dp * load->replicas;

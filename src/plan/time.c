@@ -48,8 +48,8 @@ static enum plan_limit largest_part(const struct plan_step *step) {
 }
 
 static double overhead_seconds(const struct plan_model *model, const struct plan_reach *reach, double users) {
-    const double recurrent = plan_model_count(model, "12DKL7H") *
-                             (plan_model_whole_layers(model) / fmax(1, model->n_layers));
+    const double recurrent =
+        plan_model_count(model, "12DKL7H") * (plan_model_whole_layers(model) / fmax(1, model->n_layers));
     double us = reach->layer_us * plan_model_whole_layers(model) +
                 reach->expert_layer_us * model->experts.n_layers + reach->recurrent_layer_us * recurrent +
                 reach->sequence_us * users;
@@ -101,8 +101,7 @@ void plan_step_of(struct plan_step *step, const struct plan_model *model,
     };
     step->kv_read_seconds = step->kv_read_bytes / group / (reach.kv * bandwidth);
     step->kv_write_seconds = step->kv_write_bytes / group / (reach.kv * bandwidth);
-    const double attention_seconds =
-        attention / plan_attention_rate(model, hardware, &reach, assumptions);
+    const double attention_seconds = attention / plan_attention_rate(model, hardware, &reach, assumptions);
     step->compute_seconds = product.compute_seconds * stages + attention_seconds;
     step->seconds = isinf(reach.overlap)
                         ? fmax(step->weight_seconds + step->kv_read_seconds + step->kv_write_seconds,
