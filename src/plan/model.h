@@ -58,6 +58,7 @@ struct plan_state {
 struct plan_model {
     char name[PLAN_NAME_LENGTH], id[PLAN_NAME_LENGTH]; /* id: on Hugging Face, or the file's name */
     char family[PLAN_NAME_LENGTH], source[PLAN_SOURCE_LENGTH], notes[PLAN_SOURCE_LENGTH];
+    char assumed[256]; /* what stands in for missing fields; a plan says so */
     /* Shape. layer_codes has one letter a layer. */
     char layer_codes[PLAN_MAX_LAYERS + 1];
     uint32_t n_layers, d_model, n_heads, head_dim, v_head_dim, n_vocab, n_ff, n_context;
