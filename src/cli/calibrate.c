@@ -188,11 +188,13 @@ int calibrate_all(struct calibrator *calibrator) {
 
 /* ---- the verb ---- */
 
+int calibrate_path(char *path, size_t size) { return cache_file(CALIBRATION_FILE, path, size); }
+
 int calibrate_load(struct calibration *calibration, unsigned n_threads) {
     char path[4096];
     const struct kernel_set *kernels = kernel_set_get(NULL);
     if (kernels == NULL) return ERR_UNSUPPORTED;
-    TRY(cache_file(CALIBRATION_FILE, path, sizeof path));
+    TRY(calibrate_path(path, sizeof path));
     const struct calibration_fit fit = {
         .kernels = kernels->name, .version = CABINET_VERSION, .n_threads = n_threads};
     return calibration_read(calibration, path, &fit);
@@ -200,7 +202,7 @@ int calibrate_load(struct calibration *calibration, unsigned n_threads) {
 
 int calibrate_keep(const struct calibration *calibration) {
     char path[4096];
-    TRY(cache_file(CALIBRATION_FILE, path, sizeof path));
+    TRY(calibrate_path(path, sizeof path));
     return calibration_write(calibration, path);
 }
 
@@ -243,7 +245,7 @@ static int calibrate(const struct calibrate_opts *opts) {
                                     .is_quiet = opts->is_json,
                                     .result = &calibration};
     if (calibrator.kernels == NULL) return ERR_UNSUPPORTED;
-    TRY(cache_file(CALIBRATION_FILE, path, sizeof path)); /* before the measuring, not after */
+    TRY(calibrate_path(path, sizeof path)); /* before the measuring, not after */
     TRY(team_open(&calibrator.team, opts->n_threads != 0 ? opts->n_threads : team_default_size()));
     int result = calibrate_all(&calibrator);
     team_close(calibrator.team);

@@ -35,6 +35,8 @@ void calibrate_note(const struct calibrator *calibrator, const char *what);
 /* The kept calibration of this machine, for so many threads. As calibration_read. */
 int calibrate_load(struct calibration *calibration, unsigned n_threads);
 
+/* Where it is kept. */
+int calibrate_path(char *path, size_t size);
 /* Keeps it in the cache folder. IO. */
 int calibrate_keep(const struct calibration *calibration);
 

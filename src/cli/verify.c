@@ -1,5 +1,5 @@
-/* cabinet verify: predicts what steps of a model cost on this machine, runs them, and says how far off it
- * was.
+/* cabinet plan --verify: predicts what steps of a model cost on this machine, runs them, and says how far off
+ * it was.
  *
  * The machine's calibration alone predicts first. Then half of the cells correct it by a factor for each part
  * of a step (plan/self_fit.h), and the other half judge what it predicts so. What is corrected and what
@@ -45,8 +45,8 @@ static const struct argp argp = {
     "`cabinet "
     "plan` on this machine states its own error from then on.\v"
     "Examples:\n"
-    "  cabinet verify smollm2 --quick\n"
-    "  cabinet verify model.gguf --json",
+    "  cabinet plan --verify smollm2 --quick\n"
+    "  cabinet plan --verify model.gguf --json",
     NULL,
     NULL,
     NULL};
@@ -86,7 +86,7 @@ static int run(struct verify *verify) {
     return verify_print(verify);
 }
 
-int cli_verify(int argc, char **argv) {
+int verify_main(int argc, char **argv) {
     struct verify_opts opts = {0};
     cli_parse(&argp, argc, argv, &opts);
     struct verify *verify = mem_alloc(1, sizeof *verify);

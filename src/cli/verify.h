@@ -1,10 +1,12 @@
-/* Inside of `cabinet verify`: the grid, what was measured of it, and how well it was predicted. */
+/* `cabinet plan --verify`, and the inside of it: the grid, what was measured of it, and how well it was
+ * predicted. */
 #ifndef CABINET_CLI_VERIFY_H
 #define CABINET_CLI_VERIFY_H
 
 #include <stdbool.h>
 
 #include "engine/engine.h"
+#include "plan/assumption.h"
 #include "plan/self_fit.h"
 #include "plan/self_memory.h"
 
@@ -63,6 +65,9 @@ struct verify {
     struct self_errors uncorrected_errors[VERIFY_KINDS]; /* of the calibration alone */
 };
 
+/* The verb, `argv` without --verify; returns the exit code. */
+int verify_main(int argc, char **argv);
+
 const char *verify_kind_name(enum verify_kind kind);
 /* Runs the grid on opened formats: verify_grid.c. */
 int verify_open_formats(struct verify *verify);
@@ -73,6 +78,8 @@ void verify_judge(struct verify *verify);
 /* Where the result for a model's file is kept. */
 int verify_file(const char *model_path, char *path, size_t size);
 int verify_keep(const struct verify *verify);
+/* What a kept result says of the planner's own error, as an assumption. */
+void verify_state_error(const char *model_path, struct plan_assumptions *assumptions);
 int verify_print(const struct verify *verify);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "cli/cache_file.h"
+#include "cli/calibrate.h"
 #include "cli/cli.h"
 #include "cli/verify.h"
 #include "plan/verification.h"
@@ -127,6 +128,26 @@ int verify_file(const char *model_path, char *path, size_t size) {
         sizeof name)
         return ERR(TOO_LARGE, "the model's name is too long");
     return cache_file(name, path, size);
+}
+
+void verify_state_error(const char *model_path, struct plan_assumptions *assumptions) {
+    char path[4096];
+    struct calibration calibration;
+    struct verification v;
+    struct stat status = {0};
+    if (calibrate_load(&calibration, 0) < 0 || verify_file(model_path, path, sizeof path) < 0) return;
+    const struct calibration_fit fit = {calibration.kernels, calibration.version, calibration.n_threads};
+    if (stat(model_path, &status) < 0 || verification_read(&v, path, &fit, (uint64_t)status.st_size) < 0) {
+        plan_assume(assumptions,
+                    "Cabinet was not measured with this model here: cabinet plan --verify does that");
+        return;
+    }
+    plan_assume(assumptions,
+                "Cabinet's own prediction of this model here was verified (%.10s): off by %.1f %% of memory, "
+                "%.1f %% of "
+                "a step (9 of 10 within %.1f %%), %.1f %% of a prefill, %.1f %% of TTFT, in the median",
+                v.date, 100 * v.memory.median, 100 * v.step.median, 100 * v.step.p90, 100 * v.prefill.median,
+                100 * v.ttft.median);
 }
 
 int verify_keep(const struct verify *verify) {

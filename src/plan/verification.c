@@ -74,10 +74,10 @@ int verification_read(struct verification *v, const char *path, const struct cal
     json_error_t error;
     *v = (struct verification){0};
     if (access(path, R_OK) < 0)
-        return ERR(NOT_FOUND, "%s: %s (run `cabinet verify MODEL`)", path, strerror(errno));
+        return ERR(NOT_FOUND, "%s: %s (run `cabinet plan --verify MODEL`)", path, strerror(errno));
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
     if (root == NULL)
-        return ERR(CORRUPT, "%s line %d: %s (run `cabinet verify MODEL` again)", path, error.line,
+        return ERR(CORRUPT, "%s line %d: %s (run `cabinet plan --verify MODEL` again)", path, error.line,
                    error.text);
     int result = read_root(v, root);
     json_decref(root);
@@ -90,7 +90,7 @@ int verification_read(struct verification *v, const char *path, const struct cal
         v->n_threads != fit->n_threads || v->model_bytes != model_bytes)
         return ERR(UNSUPPORTED,
                    "%s is of version %s, kernels %s, %" PRIu32 " threads and a file of %" PRIu64
-                   " bytes: run `cabinet verify MODEL` again",
+                   " bytes: run `cabinet plan --verify MODEL` again",
                    path, v->version, v->kernels, v->n_threads, v->model_bytes);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* What `cabinet verify` found out about the planner's own error for one model on this machine. */
+/* What `cabinet plan --verify` found out about the planner's own error for one model on this machine. */
 #ifndef CABINET_PLAN_VERIFICATION_H
 #define CABINET_PLAN_VERIFICATION_H
 

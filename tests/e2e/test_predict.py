@@ -1,4 +1,4 @@
-"""Predict, run, measure: `cabinet calibrate`, `cabinet verify`, `POST /v1/plan`, and what a server says of its own
+"""Predict, run, measure: `cabinet calibrate`, `cabinet plan --verify`, `POST /v1/plan`, and what a server says of its own
 predictions. With a tiny random model."""
 
 import json
@@ -30,7 +30,7 @@ class Predict(CabinetTest):
         self.assertEqual({len(row) for row in speeds["matmul_seconds_per_byte"].values()}, {len(speeds["matmul_rows"])})
         self.assertEqual(set(speeds["attention_seconds_per_number"]), {"f32", "f16", "bf16", "q8", "q4", "q3"})
 
-        report = self.json("verify", model, "--quick", "--json", environment=self.cache)
+        report = self.json("plan", "--verify", model, "--quick", "--json", environment=self.cache)
         self.assertEqual(report["date"], first["date"])  # the kept calibration was taken
         self.assertEqual(report, json.loads((self.folder / "cabinet" / "verified" / (model.name + ".json")).read_text()))
         self.assertEqual({cell["kind"] for cell in report["cells"]}, set(KINDS))
@@ -48,14 +48,14 @@ class Predict(CabinetTest):
             self.assertGreaterEqual(report["errors"][kind]["p90"], report["errors"][kind]["median"])
             self.assertLessEqual(report["errors"][kind]["p90"], max(judges))
 
-        text = self.done("verify", model, "--quick", environment=self.cache).decode()
+        text = self.done("plan", "--verify", model, "--quick", environment=self.cache).decode()
         for kind in KINDS:
             self.assertRegex(text, rf"(?m)^  {kind} +median ")
 
     def test_calibrations_that_cannot_be_used(self):
         self.kept.parent.mkdir()
         self.kept.write_text('{"schema":\n1}')
-        self.refused("verify", roomy(self.folder), says=["calibration.json", "schema"], environment=self.cache)
+        self.refused("plan", "--verify", roomy(self.folder), says=["calibration.json", "schema"], environment=self.cache)
         self.assertEqual(run("calibrate", "much").returncode, 2)
         self.refused("calibrate", "--quick", says=["cache folder"], environment={"XDG_CACHE_HOME": "", "HOME": ""})
 

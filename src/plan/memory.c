@@ -1,0 +1,171 @@
+#include "plan/memory.h"
+
+#include <math.h>
+
+#include "plan/geometry.h"
+
+/* Recurrent state is kept in F32 by most engines (it accumulates), the convolution's last inputs in BF16. */
+enum { STATE_BYTES = 4, CONV_BYTES = 2 };
+
+/* Of one entry of all layers of a part. */
+static double entry_bytes(const struct plan_kv_part *part, const struct plan_kv_format *format) {
+    double row = plan_kv_row_bytes(format, part->k_dim, false) + plan_kv_row_bytes(format, part->v_dim, true);
+    return row * part->n_rows * part->n_layers;
+}
+
+double plan_kv_bytes_per_token(const struct plan_model *model, const struct plan_kv_format *format) {
+    double bytes = 0;
+    for (uint32_t i = 0; i < model->n_kv_parts; i++)
+        bytes += entry_bytes(&model->kv_parts[i], format) / model->kv_parts[i].tokens_per_entry;
+    return bytes;
+}
+
+double plan_kv_bytes(const struct plan_model *model, const struct plan_kv_format *format, double context) {
+    double bytes = 0;
+    for (uint32_t i = 0; i < model->n_kv_parts; i++)
+        bytes += entry_bytes(&model->kv_parts[i], format) * plan_part_held(&model->kv_parts[i], context);
+    return bytes;
+}
+
+double plan_kv_read_bytes(const struct plan_model *model, const struct plan_kv_format *format,
+                          double context) {
+    double bytes = 0;
+    for (uint32_t i = 0; i < model->n_kv_parts; i++)
+        bytes += entry_bytes(&model->kv_parts[i], format) * plan_part_read(&model->kv_parts[i], context);
+    return bytes;
+}
+
+double plan_state_bytes(const struct plan_model *model) {
+    const struct plan_state *state = &model->state;
+    return state->n_layers * (state->elements * STATE_BYTES + state->conv_elements * CONV_BYTES);
+}
+
+double plan_kv_bytes_simplified(const struct plan_model *model, const struct plan_kv_format *format,
+                                double context, double users) {
+    return 2 * users * context * model->n_layers * model->d_model * format->nominal_bytes;
+}
+
+/* The part of a part that one rank of a tensor group has: each head has one rank, or several copies. */
+static double rank_share(const struct plan_kv_part *part, const struct plan_load *load) {
+    double split = part->is_split ? fmin(load->tp, part->n_rows) : 1;
+    return 1 / (split * load->pp * load->cp);
+}
+
+double plan_kv_device_bytes(const struct plan_model *model, const struct plan_load *load, double context) {
+    double bytes = 0;
+    for (uint32_t i = 0; i < model->n_kv_parts; i++) {
+        const struct plan_kv_part *part = &model->kv_parts[i];
+        bytes += entry_bytes(part, load->kv) * plan_part_held(part, context) * rank_share(part, load);
+    }
+    return bytes;
+}
+
+double plan_kv_device_read_bytes(const struct plan_model *model, const struct plan_load *load,
+                                 double context) {
+    double bytes = 0;
+    for (uint32_t i = 0; i < model->n_kv_parts; i++) {
+        const struct plan_kv_part *part = &model->kv_parts[i];
+        bytes += entry_bytes(part, load->kv) * plan_part_read(part, context) * rank_share(part, load);
+    }
+    return bytes;
+}
+
+double plan_state_device_bytes(const struct plan_model *model, const struct plan_load *load) {
+    return plan_state_bytes(model) / ((double)load->tp * load->pp);
+}
+
+/* Rows of a step's largest activations, twice (in and out), in BF16, and logits in F32; prompts come in
+ * chunks of at most 2,048 tokens. */
+static double activation_bytes(const struct plan_model *model, const struct plan_load *load) {
+    const double users = plan_load_rank_users(load), rows = fmax(users, fmin(load->prompt_tokens, 2048));
+    const double ffn = fmax(model->n_ff, (double)model->experts.n_ff * model->experts.n_per_token);
+    const double width =
+        4.0 * model->d_model + 2 * fmax(ffn, (double)model->n_heads * model->head_dim) / load->tp;
+    return rows * width * 2 + users * model->n_vocab * 4.0 / load->tp;
+}
+
+/* What the system and the engine's own machinery take: aiconfigurator's tables of systems for GPUs (3.5 GiB,
+ * and NCCL's buffers for groups), a twentieth for machines that share their memory with all else. */
+static double reserved_bytes(const struct plan_hardware *hardware, const struct plan_load *load,
+                             struct plan_assumptions *assumptions) {
+    if (hardware->device == PLAN_DEVICE_concept || load->engine == PLAN_ENGINE_ideal) return 0;
+    if (hardware->device == PLAN_DEVICE_cpu || hardware->device == PLAN_DEVICE_apu) {
+        plan_assume(assumptions, "a twentieth of the memory is the system's");
+        return hardware->memory_bytes / 20;
+    }
+    const double gpu = 3758096384.0, groups = load->tp >= 4 ? 411041792.0 : load->tp >= 2 ? 358612992.0 : 0;
+    if (load->engine == PLAN_ENGINE_server && hardware->memory_bytes > 4 * gpu) {
+        plan_assume(assumptions, "3.5 GiB of each device are the engine's and the driver's%s",
+                    groups > 0 ? ", and buffers of collectives" : "");
+        return gpu + groups;
+    }
+    plan_assume(assumptions, "a twentieth of each device's memory is the engine's and the driver's");
+    return hardware->memory_bytes / 20;
+}
+
+/* Cache and state of `users` of one rank on its fullest device. */
+static double users_device_bytes(const struct plan_model *model, const struct plan_load *load, double users,
+                                 double context) {
+    const double shared = fmin(load->shared_tokens, context);
+    return users * (plan_kv_device_bytes(model, load, context) + plan_state_device_bytes(model, load)) -
+           (users - 1) * plan_kv_device_bytes(model, load, shared);
+}
+
+/* The most of [0, high] that fits, `fits` falling once from true to false. */
+struct room {
+    const struct plan_model *model;
+    const struct plan_load *load;
+    double bytes; /* for caches, on one device */
+};
+
+static double most_context(const struct room *room, double users) {
+    double low = 0, high = 1;
+    while (high < 1e12 && users_device_bytes(room->model, room->load, users, high) <= room->bytes) {
+        low = high;
+        high *= 2;
+    }
+    if (high >= 1e12) return INFINITY;
+    while (high - low > 1) {
+        double middle = floor(low + (high - low) / 2);
+        if (users_device_bytes(room->model, room->load, users, middle) <= room->bytes)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static double most_users(const struct room *room, double context) {
+    double one = users_device_bytes(room->model, room->load, 1, context);
+    double more = users_device_bytes(room->model, room->load, 2, context) - one;
+    if (room->bytes < one) return 0;
+    if (more <= 0) return INFINITY;
+    return (1 + floor((room->bytes - one) / more)) * room->load->dp * room->load->replicas;
+}
+
+void plan_memory_of(struct plan_memory *memory, const struct plan_model *model,
+                    const struct plan_hardware *hardware, const struct plan_load *load,
+                    struct plan_assumptions *assumptions) {
+    const double users = plan_load_rank_users(load), ranks = (double)load->dp * load->replicas,
+                 context = load->context_tokens;
+    const double one = plan_kv_bytes(model, load->kv, context),
+                 shared = plan_kv_bytes(model, load->kv, fmin(load->shared_tokens, context));
+    *memory = (struct plan_memory){
+        .weights = plan_weights_of(model, load),
+        .kv_bytes_per_token = plan_kv_bytes_per_token(model, load->kv),
+        .kv_bytes = load->users * one - fmax(0, load->users - ranks) * shared,
+        .kv_device_bytes = users_device_bytes(model, load, users, context),
+        .state_bytes = load->users * plan_state_bytes(model),
+        .kv_bytes_simplified = plan_kv_bytes_simplified(model, load->kv, context, load->users),
+        .activation_bytes = activation_bytes(model, load),
+        .reserved_bytes = reserved_bytes(hardware, load, assumptions),
+        .capacity_bytes = hardware->memory_bytes,
+    };
+    if (memory->state_bytes > 0)
+        plan_assume(assumptions, "recurrent state is kept in F32, convolutions' in BF16");
+    const double fixed = memory->weights.device_bytes + memory->activation_bytes + memory->reserved_bytes;
+    memory->device_bytes = fixed + memory->kv_device_bytes;
+    const struct room room = {model, load, memory->capacity_bytes - fixed};
+    memory->max_context_tokens = most_context(&room, users);
+    memory->max_users = most_users(&room, context);
+}
