@@ -83,7 +83,7 @@ int kv_ask_parse(enum kv_ask_kind kind, const char *body, size_t length, const s
         result = field_uint32(object, "max_tokens", 1, INT32_MAX, &ask->max_tokens, &top);
     if (result >= 0 && kind != KV_ASK_DROP && ask->ask == NULL && ask->ids == NULL)
         result =
-            api_error_set(error, 400, "prompt", NULL, "the prompt is missing: prompt, messages or tokens");
+            api_error_set(error, 400, "prompt", NULL, "the prefix is missing: prompt, messages or tokens");
     json_decref(object);
     return result < 0 ? result : 0;
 }
