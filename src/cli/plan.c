@@ -11,6 +11,7 @@
 #include "cli/plan_more.h"
 #include "cli/plan_page.h"
 #include "cli/plan_subject.h"
+#include "cli/verify.h"
 #include "plan/plan_json.h"
 
 enum {
@@ -23,6 +24,7 @@ enum {
     OPTION_OUTPUT,
     OPTION_SHARED,
     OPTION_HIT_RATE,
+    OPTION_HOLD,
     OPTION_TP,
     OPTION_PP,
     OPTION_EP,
@@ -37,6 +39,7 @@ enum {
     OPTION_BUDGET,
     OPTION_CATALOG,
     OPTION_LIST,
+    OPTION_VERIFY, /* taken before the others are looked at */
 };
 
 static const struct argp_option options[] = {
@@ -59,6 +62,8 @@ static const struct argp_option options[] = {
     {"output", 'o', "TOKENS", 0, "of an answer (default 512)", 2},
     {"shared", OPTION_SHARED, "TOKENS", 0, "in front of all contexts, stored once (default 0)", 2},
     {"hit-rate", OPTION_HIT_RATE, "RATE", 0, "of the prompt that is cached, 0 to 1 (default 0)", 2},
+    {"hold", OPTION_HOLD, "SECONDS", 0,
+     "that a cached prompt is kept for, which its price pays (default 300)", 2},
     {"kv", OPTION_KV, "FORMAT", 0,
      "how the cache is stored: f16, bf16, f8, q8, k8v4, q4, q3, ... (default f16)", 2},
     {"weights", OPTION_WEIGHTS, "FORMAT", 0,
@@ -73,6 +78,8 @@ static const struct argp_option options[] = {
     {0, 0, 0, 0, "Other:", 8},
     {"catalog", OPTION_CATALOG, "DIR", 0, "adds models.json, hardware.json, prices.json of this folder", 8},
     {"list", OPTION_LIST, "WHAT", 0, "models or hardware: all names", 8},
+    {"verify", OPTION_VERIFY, 0, 0,
+     "predict MODEL on this machine, run it, compare: see cabinet plan --verify --help", 8},
     {"json", OPTION_JSON, 0, 0, "print one JSON object (docs/json.md)", 8},
     {0},
 };
@@ -239,6 +246,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
         if (load->hit_rate < 0 || load->hit_rate > 1)
             argp_failure(state, EXIT_USAGE, 0, "--hit-rate %s is not within 0 and 1", argument);
         return 0;
+    case OPTION_HOLD: load->hold_seconds = parse_amount(state, "--hold", argument); return 0;
     case OPTION_KV:
     case OPTION_WEIGHTS: parse_formats(key, argument, state, opts); return 0;
     case OPTION_SOLVE:
@@ -306,6 +314,12 @@ static int solve(struct work *work, const struct plan_opts *opts) {
     return 0;
 }
 
+/* How far off plans of this file on this machine are. */
+static void state_error(const char *model, struct plan_assumptions *assumptions) {
+    char path[4096];
+    if (cli_model_path(model, path, sizeof path) == 0) verify_state_error(path, assumptions);
+}
+
 static int run(struct work *work, const struct plan_opts *opts) {
     bool is_assumed;
     struct plan_load load = opts->load;
@@ -323,6 +337,8 @@ static int run(struct work *work, const struct plan_opts *opts) {
     work->plan = (struct plan){.model = &work->model, .hardware = &work->hardware, .load = load};
     if (opts->solves) return solve(work, opts);
     TRY(plan_make(&work->plan, &work->model, &work->hardware, &load, &opts->goal.promise));
+    if (work->model.file_bytes > 0 && opts->hardware != NULL && strcmp(opts->hardware, "this") == 0)
+        state_error(opts->model, &work->plan.assumptions);
     if (is_assumed) plan_assume(&work->plan.assumptions, "%s, as --hardware names none", work->hardware.id);
     if (!opts->weights_given && load.weights != NULL)
         plan_assume(&work->plan.assumptions, "weights in %s, as --weights names no format",
@@ -340,7 +356,23 @@ static int run(struct work *work, const struct plan_opts *opts) {
     return result;
 }
 
+/* Takes --verify out of the arguments; false if it is not there. */
+static bool take_verify(int *argc, char **argv) {
+    for (int i = 1; i < *argc; i++) {
+        if (strcmp(argv[i], "--verify") != 0) continue;
+        memmove(argv + i, argv + i + 1, (size_t)(*argc - i) * sizeof *argv); /* the NULL behind them too */
+        --*argc;
+        return true;
+    }
+    return false;
+}
+
 int cli_plan(int argc, char **argv) {
+    static char verify_name[] = "plan --verify";
+    if (take_verify(&argc, argv)) {
+        argv[0] = verify_name;
+        return verify_main(argc, argv);
+    }
     struct plan_opts opts = {.load = plan_load_default(), .more = plan_more_default()};
     cli_parse(&argp, argc, argv, &opts);
     struct work *work = mem_alloc(1, sizeof *work);

@@ -9,6 +9,10 @@ uint32_t plan_model_count(const struct plan_model *model, const char *codes) {
     return n;
 }
 
+double plan_model_whole_layers(const struct plan_model *model) {
+    return plan_model_count(model, "E-") > 0 ? model->n_layers / 2.0 : model->n_layers;
+}
+
 struct plan_elements plan_model_elements(const struct plan_model *model) {
     struct plan_elements elements = {0};
     for (uint32_t i = 0; i < model->n_kv_parts; i++) {

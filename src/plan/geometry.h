@@ -17,6 +17,9 @@ double plan_part_read(const struct plan_kv_part *part, double context);
 
 /* Layers whose code is in `codes`. */
 uint32_t plan_model_count(const struct plan_model *model, const char *codes);
+/* Layers as a mixer and an FFN together; where a model lists them one by one (codes E and -), each is a half.
+ */
+double plan_model_whole_layers(const struct plan_model *model);
 /* Parameters of routed experts, all and those of one token; of everything else that a step reads. */
 double plan_model_expert_parameters(const struct plan_model *model);
 double plan_model_routed_parameters(const struct plan_model *model);

@@ -8,11 +8,18 @@
 #include "plan/hardware.h"
 #include "plan/model.h"
 
-/* Classes of software, which differ in what they reach of a machine (time.h). */
+/* Classes of software, which differ in what they reach of a machine (reach.c has the figures). */
 #define PLAN_ENGINE_LIST(X)                                                                                  \
     X(cabinet, "Cabinet")                                                                                    \
     X(llama_cpp, "llama.cpp and its kin: one process, few users")                                            \
-    X(server, "vLLM, SGLang, TensorRT-LLM and their kin")                                                    \
+    X(llama_cpp_2024, "llama.cpp before CUDA graphs and int8 tensor kernels (August 2024)")                  \
+    X(server, "vLLM and its kin: an interpreter between the steps")                                          \
+    X(server_2024, "vLLM before its second engine (March 2025)")                                             \
+    X(sglang, "SGLang: prompts go before answers")                                                           \
+    X(native, "TensorRT-LLM, NIM, TurboMind: compiled, no interpreter between the steps")                    \
+    X(native_2023, "TensorRT-LLM, TurboMind, FasterTransformer before June 2024")                            \
+    X(distributed, "distributed-llama: one model over machines on Ethernet")                                 \
+    X(offload, "FlexGen and its kin: weights and cache in memory and on disk")                               \
     X(ideal, "the machine's limits, reached in full")
 
 enum plan_engine {
@@ -35,6 +42,7 @@ struct plan_load {
     uint32_t tp, pp, ep, dp, cp, replicas;
     enum plan_engine engine;
     double usd_per_device_hour; /* 0: the hardware's own */
+    double hold_seconds;        /* that a cached prompt is kept for until it is read again */
 };
 
 /* One user, f16, bf16 weights, one device, 8,192 tokens of which 512 are the answer. */

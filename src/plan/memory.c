@@ -74,27 +74,6 @@ double plan_state_device_bytes(const struct plan_model *model, const struct plan
     return plan_state_bytes(model) / ((double)load->tp * load->pp);
 }
 
-struct plan_weights plan_weights_of(const struct plan_model *model, const struct plan_load *load) {
-    struct plan_weights weights;
-    const double experts = plan_model_expert_parameters(model),
-                 dense = plan_model_dense_read_parameters(model);
-    if (load->weights == NULL && load->weight_bytes == 0) {
-        const double routed = model->experts.n > 0
-                                  ? model->file_expert_bytes * model->experts.n_per_token / model->experts.n
-                                  : 0;
-        weights = (struct plan_weights){model->file_bytes, model->file_expert_bytes,
-                                        model->file_read_bytes - routed, 0};
-    } else {
-        const double bytes =
-            load->weight_bytes > 0 ? load->weight_bytes / model->parameters : load->weights->bits / 8;
-        weights = (struct plan_weights){model->parameters * bytes, experts * bytes, dense * bytes, 0};
-    }
-    const double expert_ranks = load->ep > load->tp ? load->ep : load->tp;
-    weights.device_bytes =
-        ((weights.bytes - weights.expert_bytes) / load->tp + weights.expert_bytes / expert_ranks) / load->pp;
-    return weights;
-}
-
 /* Rows of a step's largest activations, twice (in and out), in BF16, and logits in F32; prompts come in
  * chunks of at most 2,048 tokens. */
 static double activation_bytes(const struct plan_model *model, const struct plan_load *load) {

@@ -26,7 +26,9 @@ double plan_kv_device_read_bytes(const struct plan_model *model, const struct pl
                                  double context);
 double plan_state_device_bytes(const struct plan_model *model, const struct plan_load *load);
 
-/* Weights: all; of routed experts; those other than routed experts that a step reads. */
+/* Weights in bytes, each counted once: all; of routed experts; those other than routed experts that a step
+ * reads. Engines leave some in 16 bits: servers the embedding and the output of models in 4 and 8 bits, and
+ * with MXFP4 everything but the experts. */
 struct plan_weights {
     double bytes, expert_bytes, dense_read_bytes;
     double device_bytes; /* on the fullest device */

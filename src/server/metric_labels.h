@@ -21,6 +21,9 @@
     X(part, sampling, "sampling")                                                                            \
     X(part, other, "other") /* scheduling, cache bookkeeping, queues */
 
+/* Of a quantity that was predicted. */
+#define METRIC_LABEL_source(X) X(source, predicted, "predicted") X(source, measured, "measured")
+
 #define METRIC_LABEL_route(X)                                                                                \
     X(route, chat_completions, "/v1/chat/completions")                                                       \
     X(route, completions, "/v1/completions")                                                                 \
