@@ -73,9 +73,8 @@ static double sync_seconds(const struct plan_model *model, const struct plan_har
 /* Reads of the cache, what is shared once for all, and of recurrent state, which is written back as well. */
 static double kv_device_read_bytes(const struct plan_model *model, const struct plan_load *load, double users,
                                    double context) {
-    const double shared = fmin(load->shared_tokens, context);
     return users * plan_kv_device_read_bytes(model, load, context) -
-           (users - 1) * plan_kv_device_read_bytes(model, load, shared) +
+           (users - 1) * plan_kv_device_shared_read_bytes(model, load, context) +
            2 * users * plan_state_device_bytes(model, load);
 }
 

@@ -188,7 +188,20 @@ static void places_share_the_hour_and_ceilings_are_where_they_are_said_to_be(voi
     assert_true(economics.ceiling_tokens > 1024 && economics.ceiling_tokens < 131072);
     /* After that long, holding a token has cost what computing it costs. */
     check_near(economics.held_usd_per_million_hour * economics.break_even_seconds / 3600,
-                        economics.computed_usd_per_million, 1e-9 * economics.computed_usd_per_million);
+               economics.computed_usd_per_million, 1e-9 * economics.computed_usd_per_million);
+}
+
+/* Gemma 3 27B: 10 full layers and 52 with a window of 1,024; 16 KV heads of 128, so 16 x 128 x 2 x 2 bytes a
+ * layer and token. */
+static void a_window_shares_only_what_it_has_not_passed(void **state) {
+    (void)state;
+    struct plan_case plan = case_of("Gemma 3 27B", "h100-sxm");
+    plan.load.shared_tokens = 32768;
+    double full = 10 * 8192.0, window = 52 * 8192.0 * 1024;
+    check_near(cache_bytes(&plan), USERS * (CONTEXT * full + window) - (USERS - 1) * 32768 * full, 1);
+    plan.load.shared_tokens = CONTEXT - 24;
+    double common = (CONTEXT - 24) * full + window / 1024 * 1000;
+    check_near(cache_bytes(&plan), USERS * (CONTEXT * full + window) - (USERS - 1) * common, 1);
 }
 
 static void a_hundred_long_conversations_fill_devices(void **state) {
@@ -228,6 +241,7 @@ int main(void) {
         cmocka_unit_test(what_does_not_apply_says_why),
         cmocka_unit_test(the_best_pair_is_no_worse_than_any_remedy_alone),
         cmocka_unit_test(places_share_the_hour_and_ceilings_are_where_they_are_said_to_be),
+        cmocka_unit_test(a_window_shares_only_what_it_has_not_passed),
         cmocka_unit_test(a_hundred_long_conversations_fill_devices),
         cmocka_unit_test(curves_cross_where_cache_and_weights_are_alike),
     };
