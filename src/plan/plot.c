@@ -120,7 +120,8 @@ static void write_remedies(FILE *out, const struct plan_what_if *table) {
     fputs("END\n", out);
     if (n == 0) return;
     fprintf(out,
-            "set title 'What each remedy buys: times more users, times faster (1: as today)'\nset xlabel ''\nset ylabel ''\nset "
+            "set title 'What each remedy buys: times more users, times faster (1: as today)'\nset xlabel "
+            "''\nset ylabel ''\nset "
             "logscale x 2\n"
             "set format x '%%g'\nset xrange [*:*]\nset yrange [%zu.7:-0.7]\nset ytics font ',11'\nset key "
             "top right\n"

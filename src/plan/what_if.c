@@ -41,8 +41,7 @@ struct plan_outcome plan_outcome_of(const struct plan_case *plan) {
     outcome.seconds_per_token = token_seconds(plan, plan_load_rank_users(&plan->load));
     outcome.users = floor(in_memory / plan->users_share);
     double working = fmin(in_memory, PLAN_MOST_USERS);
-    double usd_per_hour =
-        plan_device_hour_usd(&plan->hardware, &plan->load, NULL) * plan_load_devices(&load);
+    double usd_per_hour = plan_device_hour_usd(&plan->hardware, &plan->load, NULL) * plan_load_devices(&load);
     double tokens_per_hour = working < 1 ? 0 : 3600 * working / token_seconds(plan, ceil(working / ranks));
     outcome.usd_per_million_output = tokens_per_hour > 0 ? usd_per_hour / tokens_per_hour * 1e6 : INFINITY;
     return outcome;
