@@ -61,7 +61,7 @@ class Predict(CabinetTest):
 
 
 class Plan(ServedTest):
-    OPTIONS = ("--model-name", "tiny", "--price-hour", "3", "--parallel", "2")
+    OPTIONS = ("--model-name", "tiny", "--price-hour", "3")
 
     def plan(self, expected=200, **body):
         status, answer = self.server.ask("/v1/plan", body)
