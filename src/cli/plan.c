@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/plan_here.h"
 #include "cli/plan_page.h"
 #include "cli/plan_subject.h"
 #include "cli/verify.h"
@@ -295,6 +296,7 @@ struct work {
     struct plan_hardware hardware;
     struct plan plan;
     struct plan_answer answer;
+    struct plan_here here;
 };
 
 static int solve(struct work *work, const struct plan_opts *opts) {
@@ -306,10 +308,24 @@ static int solve(struct work *work, const struct plan_opts *opts) {
     return 0;
 }
 
-/* How far off plans of this file on this machine are. */
-static void state_error(const char *model, struct plan_assumptions *assumptions) {
+/* Whether Cabinet itself can be predicted: of a file that it runs, here. Else nothing is said of it. */
+static bool has_here(struct work *work, const struct plan_opts *opts) {
     char path[4096];
-    if (cli_model_path(model, path, sizeof path) == 0) verify_state_error(path, assumptions);
+    return work->model.file_bytes > 0 && opts->hardware != NULL && strcmp(opts->hardware, "this") == 0 &&
+           cli_model_path(opts->model, path, sizeof path) == 0 &&
+           plan_here_of(&work->here, path, &opts->load) == 0;
+}
+
+static void print_plan(struct work *work, const struct plan_opts *opts) {
+    const bool is_here = has_here(work, opts);
+    if (!opts->is_json) {
+        plan_page_print(&work->plan);
+        if (is_here) plan_here_print(&work->here);
+        return;
+    }
+    json_t *object = plan_json(&work->plan);
+    if (is_here) json_object_set_new(object, "here", plan_here_json(&work->here));
+    print_json(object);
 }
 
 static int run(struct work *work, const struct plan_opts *opts) {
@@ -329,16 +345,11 @@ static int run(struct work *work, const struct plan_opts *opts) {
     work->plan = (struct plan){.model = &work->model, .hardware = &work->hardware, .load = load};
     if (opts->solves) return solve(work, opts);
     TRY(plan_make(&work->plan, &work->model, &work->hardware, &load, &opts->goal.promise));
-    if (work->model.file_bytes > 0 && opts->hardware != NULL && strcmp(opts->hardware, "this") == 0)
-        state_error(opts->model, &work->plan.assumptions);
     if (is_assumed) plan_assume(&work->plan.assumptions, "%s, as --hardware names none", work->hardware.id);
     if (!opts->weights_given && load.weights != NULL)
         plan_assume(&work->plan.assumptions, "weights in %s, as --weights names no format",
                     load.weights->name);
-    if (opts->is_json)
-        print_json(plan_json(&work->plan));
-    else
-        plan_page_print(&work->plan);
+    print_plan(work, opts);
     return 0;
 }
 
