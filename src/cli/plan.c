@@ -10,6 +10,7 @@
 #include "cli/cli.h"
 #include "cli/plan_page.h"
 #include "cli/plan_subject.h"
+#include "cli/verify.h"
 #include "plan/plan_json.h"
 
 enum {
@@ -37,6 +38,7 @@ enum {
     OPTION_BUDGET,
     OPTION_CATALOG,
     OPTION_LIST,
+    OPTION_VERIFY, /* taken before the others are looked at */
 };
 
 static const struct argp_option options[] = {
@@ -75,6 +77,8 @@ static const struct argp_option options[] = {
     {0, 0, 0, 0, "Other:", 4},
     {"catalog", OPTION_CATALOG, "DIR", 0, "adds models.json, hardware.json, prices.json of this folder", 4},
     {"list", OPTION_LIST, "WHAT", 0, "models or hardware: all names", 4},
+    {"verify", OPTION_VERIFY, 0, 0,
+     "predict MODEL on this machine, run it, compare: see cabinet plan --verify --help", 4},
     {"json", OPTION_JSON, 0, 0, "print one JSON object (docs/json.md)", 4},
     {0},
 };
@@ -302,6 +306,12 @@ static int solve(struct work *work, const struct plan_opts *opts) {
     return 0;
 }
 
+/* How far off plans of this file on this machine are. */
+static void state_error(const char *model, struct plan_assumptions *assumptions) {
+    char path[4096];
+    if (cli_model_path(model, path, sizeof path) == 0) verify_state_error(path, assumptions);
+}
+
 static int run(struct work *work, const struct plan_opts *opts) {
     bool is_assumed;
     struct plan_load load = opts->load;
@@ -319,6 +329,8 @@ static int run(struct work *work, const struct plan_opts *opts) {
     work->plan = (struct plan){.model = &work->model, .hardware = &work->hardware, .load = load};
     if (opts->solves) return solve(work, opts);
     TRY(plan_make(&work->plan, &work->model, &work->hardware, &load, &opts->goal.promise));
+    if (work->model.file_bytes > 0 && opts->hardware != NULL && strcmp(opts->hardware, "this") == 0)
+        state_error(opts->model, &work->plan.assumptions);
     if (is_assumed) plan_assume(&work->plan.assumptions, "%s, as --hardware names none", work->hardware.id);
     if (!opts->weights_given && load.weights != NULL)
         plan_assume(&work->plan.assumptions, "weights in %s, as --weights names no format",
@@ -330,7 +342,23 @@ static int run(struct work *work, const struct plan_opts *opts) {
     return 0;
 }
 
+/* Takes --verify out of the arguments; false if it is not there. */
+static bool take_verify(int *argc, char **argv) {
+    for (int i = 1; i < *argc; i++) {
+        if (strcmp(argv[i], "--verify") != 0) continue;
+        memmove(argv + i, argv + i + 1, (size_t)(*argc - i) * sizeof *argv); /* the NULL behind them too */
+        --*argc;
+        return true;
+    }
+    return false;
+}
+
 int cli_plan(int argc, char **argv) {
+    static char verify_name[] = "plan --verify";
+    if (take_verify(&argc, argv)) {
+        argv[0] = verify_name;
+        return verify_main(argc, argv);
+    }
     struct plan_opts opts = {.load = plan_load_default()};
     cli_parse(&argp, argc, argv, &opts);
     struct work *work = mem_alloc(1, sizeof *work);
