@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "plan/reach.h"
+
 struct member {
     const char *key;
     double value;
@@ -27,11 +29,6 @@ static void put(json_t *object, const struct member *members, size_t n) {
     } while (0)
 
 static json_t *load_json(const struct plan_load *load) {
-    static const char *const engines[] = {
-#define X(name, meaning) #name,
-        PLAN_ENGINE_LIST(X)
-#undef X
-    };
     json_t *object = json_object();
     PUT(object, COUNT("context_tokens", load->context_tokens), COUNT("users", load->users),
         COUNT("prompt_tokens", load->prompt_tokens), COUNT("output_tokens", load->output_tokens),
@@ -42,7 +39,7 @@ static json_t *load_json(const struct plan_load *load) {
     json_object_set_new(object, "kv", json_string(load->kv->name));
     json_object_set_new(object, "weights",
                         json_string(load->weights != NULL ? load->weights->name : "as stored"));
-    json_object_set_new(object, "engine", json_string(engines[load->engine]));
+    json_object_set_new(object, "engine", json_string(plan_engine_name(load->engine)));
     return object;
 }
 
