@@ -16,7 +16,7 @@ enum { PATTERN = 0x3c /* f16 and bf16 near 1, f32 of 0.01, codes and small scale
 
 /* ---- products with weights ---- */
 
-enum { N_INPUTS = 1024, N_OUTPUTS = 1024, SMALL_OUTPUTS = 64, MOST_ROWS = 512, WEIGHT_BYTES = 64 << 20 };
+enum { N_INPUTS = 1024, N_OUTPUTS = 1024, SMALL_OUTPUTS = 64, MOST_ROWS = 512, WEIGHT_BYTES = 256 << 20 };
 
 /* Matrices one after the other, as a step goes through them: together larger than a core's caches. */
 struct matmul_bench {

@@ -8,11 +8,13 @@
 
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/plan_here.h"
 #include "cli/plan_more.h"
 #include "cli/plan_page.h"
 #include "cli/plan_subject.h"
 #include "cli/verify.h"
 #include "plan/plan_json.h"
+#include "plan/reach.h"
 
 enum {
     OPTION_JSON = 256,
@@ -53,7 +55,7 @@ static const struct argp_option options[] = {
     {"cp", OPTION_CP, "N", 0, "context parallel: devices that share each cache by tokens (default 1)", 1},
     {"replicas", OPTION_REPLICAS, "N", 0, "copies of all of it (default 1)", 1},
     {"engine", OPTION_ENGINE, "CLASS", 0,
-     "whose software: cabinet, llama_cpp, server, ideal, ... (default server)", 1},
+     "whose software: cabinet, llama_cpp, server, ideal, ... (default: what usually runs there)", 1},
     {"usd-per-hour", OPTION_USD, "USD", 0, "price of one device (default: the catalog's lowest offer)", 1},
     {0, 0, 0, 0, "The load:", 2},
     {"context", 'c', "TOKENS", 0, "that each user has, such as 8192 or 128k (default 8192)", 2},
@@ -206,7 +208,10 @@ static void parse_end(struct argp_state *state, struct plan_opts *opts) {
 static error_t parse_machine(int key, char *argument, struct argp_state *state, struct plan_opts *opts) {
     switch (key) {
     case 'H': opts->hardware = argument; return 0;
-    case OPTION_ENGINE: opts->load.engine = parse_engine(state, argument); return 0;
+    case OPTION_ENGINE:
+        opts->load.engine = parse_engine(state, argument);
+        opts->goal.engine_is_given = true;
+        return 0;
     case OPTION_USD:
         opts->load.usd_per_device_hour = parse_amount(state, "--usd-per-hour", argument);
         return 0;
@@ -303,10 +308,25 @@ struct work {
     struct plan_hardware hardware;
     struct plan plan;
     struct plan_answer answer;
+    struct plan_here here;
 };
 
-static int solve(struct work *work, const struct plan_opts *opts) {
+/* What nobody asked for and the plan took. */
+static void state_choices(struct plan *plan, const struct plan_opts *opts, bool hardware_is_assumed) {
+    struct plan_assumptions *assumptions = &plan->assumptions;
+    if (hardware_is_assumed && !(opts->solves && opts->solve == PLAN_SOLVE_cheapest))
+        plan_assume(assumptions, "%s, as --hardware names none", plan->hardware->id);
+    if (!opts->weights_given && plan->load.weights != NULL)
+        plan_assume(assumptions, "weights in %s, as --weights names no format", plan->load.weights->name);
+    if (!opts->goal.engine_is_given)
+        plan_assume(assumptions, "software of class %s, as --engine names none",
+                    plan_engine_name(plan->load.engine));
+}
+
+static int solve(struct work *work, const struct plan_opts *opts, bool hardware_is_assumed) {
     TRY(plan_solve(&work->answer, opts->solve, &work->catalog, &work->plan, &opts->goal));
+    for (size_t i = 0; i < work->answer.n; i++)
+        state_choices(&work->answer.plans[i], opts, hardware_is_assumed);
     if (opts->is_json)
         print_json(answer_json(&work->answer));
     else
@@ -314,10 +334,29 @@ static int solve(struct work *work, const struct plan_opts *opts) {
     return 0;
 }
 
-/* How far off plans of this file on this machine are. */
-static void state_error(const char *model, struct plan_assumptions *assumptions) {
+/* Whether Cabinet itself can be predicted: of a file that it runs, here. Else nothing is said of it. */
+static bool has_here(struct work *work, const struct plan_opts *opts) {
     char path[4096];
-    if (cli_model_path(model, path, sizeof path) == 0) verify_state_error(path, assumptions);
+    return work->model.file_bytes > 0 && opts->hardware != NULL && strcmp(opts->hardware, "this") == 0 &&
+           cli_model_path(opts->model, path, sizeof path) == 0 &&
+           plan_here_of(&work->here, path, &opts->load) == 0;
+}
+
+static int print_plan(struct work *work, const struct plan_opts *opts) {
+    const bool is_here = has_here(work, opts);
+    if (!opts->is_json) {
+        plan_page_print(&work->plan);
+        if (is_here) plan_here_print(&work->here);
+        return plan_more_run(&opts->more, &work->plan, &work->catalog, NULL);
+    }
+    json_t *object = plan_json(&work->plan);
+    if (is_here) json_object_set_new(object, "here", plan_here_json(&work->here));
+    int result = plan_more_run(&opts->more, &work->plan, &work->catalog, object);
+    if (result == 0)
+        print_json(object);
+    else
+        json_decref(object);
+    return result;
 }
 
 static int run(struct work *work, const struct plan_opts *opts) {
@@ -334,26 +373,12 @@ static int run(struct work *work, const struct plan_opts *opts) {
     TRY(plan_subject_model(&work->model, &work->catalog, opts->model));
     TRY(plan_subject_hardware(&work->hardware, &work->catalog, opts->hardware, &is_assumed));
     if (work->model.file_bytes > 0 && !opts->weights_given) load.weights = NULL;
+    if (!opts->goal.engine_is_given) load.engine = plan_usual_engine(&work->hardware, &load);
     work->plan = (struct plan){.model = &work->model, .hardware = &work->hardware, .load = load};
-    if (opts->solves) return solve(work, opts);
+    if (opts->solves) return solve(work, opts, is_assumed);
     TRY(plan_make(&work->plan, &work->model, &work->hardware, &load, &opts->goal.promise));
-    if (work->model.file_bytes > 0 && opts->hardware != NULL && strcmp(opts->hardware, "this") == 0)
-        state_error(opts->model, &work->plan.assumptions);
-    if (is_assumed) plan_assume(&work->plan.assumptions, "%s, as --hardware names none", work->hardware.id);
-    if (!opts->weights_given && load.weights != NULL)
-        plan_assume(&work->plan.assumptions, "weights in %s, as --weights names no format",
-                    load.weights->name);
-    if (!opts->is_json) {
-        plan_page_print(&work->plan);
-        return plan_more_run(&opts->more, &work->plan, &work->catalog, NULL);
-    }
-    json_t *object = plan_json(&work->plan);
-    int result = plan_more_run(&opts->more, &work->plan, &work->catalog, object);
-    if (result == 0)
-        print_json(object);
-    else
-        json_decref(object);
-    return result;
+    state_choices(&work->plan, opts, is_assumed);
+    return print_plan(work, opts);
 }
 
 /* Takes --verify out of the arguments; false if it is not there. */

@@ -10,9 +10,9 @@
 #include "kv/kv_list.h"
 #include "kv/kv_pin.h"
 #include "server/account.h"
+#include "server/forecast_json.h"
 #include "server/generation.h"
 #include "server/kv_ask.h"
-#include "server/plan_json.h"
 #include "server/route.h"
 
 enum { LIST_ENTRIES = 4096 };
@@ -55,16 +55,19 @@ static int encode_prefix(struct kv_job *job) {
     return 0;
 }
 
-/* As a request of that prompt is checked (prepare.c). */
-static int check_prompt(struct kv_job *job) {
-    const struct token_list *prompt = &job->prefix;
-    int result = engine_check_prompt(job->server->opts.engine, prompt->ids, (uint32_t)prompt->n);
-    if (result == 0) return 0;
+/* As a request of that prompt is refused (prepare.c). */
+static int refuse_prompt(struct kv_job *job, int result) {
     api_error_from(&job->error, result);
     if (result != ERR_TOO_LARGE && result != ERR_FULL) return result;
     job->error.code = "context_length_exceeded";
     job->error.status = 400;
     return result;
+}
+
+static int check_prompt(struct kv_job *job) {
+    const struct token_list *prompt = &job->prefix;
+    int result = engine_check_prompt(job->server->opts.engine, prompt->ids, (uint32_t)prompt->n);
+    return result < 0 ? refuse_prompt(job, result) : 0;
 }
 
 /* A shorter prefix would name what no block says about it. */
@@ -96,6 +99,7 @@ static int read_job(struct kv_job *job) {
                              job->server->opts.model_name);
     int result = cache_salt_of(&job->server->salts, job->caller.key, job->ask.cache_salt, &job->salt);
     if (result == 0) result = encode_prefix(job);
+    if (result < 0 && job->kind == KV_ASK_PLAN) return refuse_prompt(job, result);
     if (result < 0) return api_error_from(&job->error, result);
     TRY(check_length(job));
     return check_label(job);
@@ -238,7 +242,7 @@ static json_t *done_json(const struct kv_job *job) {
     case KV_ASK_UNPIN:
         return json_pack("{s:s, s:I, s:I}", "object", "kv.unpin", "prompt_tokens", n_asked, "unpinned_tokens",
                          n_tokens);
-    case KV_ASK_PLAN: return plan_json(job->server, &job->forecast, (uint32_t)job->prefix.n);
+    case KV_ASK_PLAN: return forecast_json(job->server, &job->forecast, (uint32_t)job->prefix.n);
     default: return json_pack("{s:s, s:I}", "object", "kv.drop", "freed_bytes", (json_int_t)job->bytes);
     }
 }

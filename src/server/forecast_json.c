@@ -1,4 +1,4 @@
-#include "server/plan_json.h"
+#include "server/forecast_json.h"
 
 static void assume(json_t *list, bool holds, const char *text) {
     if (holds) json_array_append_new(list, json_string(text));
@@ -18,7 +18,7 @@ static json_t *assumptions_json(const struct server *server, const struct foreca
     return list;
 }
 
-json_t *plan_json(const struct server *server, const struct forecast *forecast, uint32_t n_prompt) {
+json_t *forecast_json(const struct server *server, const struct forecast *forecast, uint32_t n_prompt) {
     const struct kv_price *price = &server->opts.price;
     json_t *plan = json_pack(
         "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:o}", "object", "plan",

@@ -1,6 +1,6 @@
 /* A forecast (engine/forecast.h) as /v1/plan tells it. Pure. */
-#ifndef CABINET_SERVER_PLAN_JSON_H
-#define CABINET_SERVER_PLAN_JSON_H
+#ifndef CABINET_SERVER_FORECAST_JSON_H
+#define CABINET_SERVER_FORECAST_JSON_H
 
 #include <jansson.h>
 
@@ -8,6 +8,6 @@
 #include "server/server_state.h"
 
 /* NULL without memory. */
-json_t *plan_json(const struct server *server, const struct forecast *forecast, uint32_t n_prompt);
+json_t *forecast_json(const struct server *server, const struct forecast *forecast, uint32_t n_prompt);
 
 #endif
