@@ -32,7 +32,8 @@ static bool is_product(const char *word) {
 }
 
 static bool is_named_family(const char *word) {
-    static const char *const words[] = {"spark", "strix", "trillium", "ironwood", "gb10", "cerebras", "groq"};
+    static const char *const words[] = {"spark", "strix",    "trillium", "ironwood",
+                                        "gb10",  "cerebras", "groq",     "raspberry"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcmp(words[i], word) == 0) return true;
     return false;
