@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/plan_batch.h"
 #include "cli/plan_page.h"
 #include "cli/plan_subject.h"
 #include "plan/plan_json.h"
@@ -36,6 +37,7 @@ enum {
     OPTION_BUDGET,
     OPTION_CATALOG,
     OPTION_LIST,
+    OPTION_BATCH,
 };
 
 static const struct argp_option options[] = {
@@ -71,13 +73,16 @@ static const struct argp_option options[] = {
     {"budget", OPTION_BUDGET, "USD", 0, "an hour, at most", 3},
     {0, 0, 0, 0, "Other:", 4},
     {"catalog", OPTION_CATALOG, "DIR", 0, "adds models.json, hardware.json, prices.json of this folder", 4},
+    {"batch", OPTION_BATCH, "FILE", 0,
+     "predict each line of a JSON Lines file ('-': standard input) of published measurements (docs/json.md)",
+     4},
     {"list", OPTION_LIST, "WHAT", 0, "models or hardware: all names", 4},
     {"json", OPTION_JSON, 0, 0, "print one JSON object (docs/json.md)", 4},
     {0},
 };
 
 struct plan_opts {
-    const char *model, *hardware, *catalog, *list;
+    const char *model, *hardware, *catalog, *list, *batch;
     struct plan_load load;
     struct plan_goal goal;
     bool is_json, weights_given, output_given, context_given, solves;
@@ -184,6 +189,10 @@ static void parse_end(struct argp_state *state, struct plan_opts *opts) {
             argp_failure(state, EXIT_USAGE, 0, "--list '%s' is not models or hardware", opts->list);
         return;
     }
+    if (opts->batch != NULL) {
+        if (opts->model != NULL) argp_error(state, "--batch has its models in FILE");
+        return;
+    }
     if (opts->model == NULL) argp_error(state, "MODEL is missing");
     if (opts->solves && opts->solve == PLAN_SOLVE_slo && opts->goal.promise.ttft_seconds == 0 &&
         opts->goal.promise.itl_seconds == 0)
@@ -200,6 +209,7 @@ static error_t parse_machine(int key, char *argument, struct argp_state *state, 
         return 0;
     case OPTION_CATALOG: opts->catalog = argument; return 0;
     case OPTION_LIST: opts->list = argument; return 0;
+    case OPTION_BATCH: opts->batch = argument; return 0;
     case OPTION_JSON: opts->is_json = true; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -254,14 +264,15 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     options,
     parse,
-    "MODEL",
+    "MODEL\n--batch FILE",
     "Tell what a load of a model takes on a machine: memory, seconds, money. MODEL is a name of the catalog "
     "(--list models), a GGUF file, a Hugging Face config.json, or a model of the cache folder.\v"
     "Examples:\n"
     "  cabinet plan llama-3.1-8b --hardware rtx4090 --context 32k --weights q4_k_m\n"
     "  cabinet plan llama-3.1-70b --hardware h100-sxm --tp 4 --users 64 --context 16k --kv f8 --weights fp8\n"
     "  cabinet plan qwen3-32b --hardware h100-sxm --users 32 --solve max-context --itl 0.05\n"
-    "  cabinet plan deepseek-v3 --users 256 --context 64k --weights fp8 --solve cheapest --itl 0.1",
+    "  cabinet plan deepseek-v3 --users 256 --context 64k --weights fp8 --solve cheapest --itl 0.1\n"
+    "  cabinet plan --batch measurements.jsonl",
     NULL,
     NULL,
     NULL};
@@ -309,6 +320,7 @@ static int run(struct work *work, const struct plan_opts *opts) {
             plan_page_list_hardware(&work->catalog);
         return 0;
     }
+    if (opts->batch != NULL) return plan_batch_answer_file(&work->catalog, opts->batch);
     TRY(plan_subject_model(&work->model, &work->catalog, opts->model));
     TRY(plan_subject_hardware(&work->hardware, &work->catalog, opts->hardware, &is_assumed));
     if (work->model.file_bytes > 0 && !opts->weights_given) load.weights = NULL;
