@@ -23,6 +23,7 @@ enum {
     OPTION_OUTPUT,
     OPTION_SHARED,
     OPTION_HIT_RATE,
+    OPTION_HOLD,
     OPTION_TP,
     OPTION_PP,
     OPTION_EP,
@@ -60,6 +61,8 @@ static const struct argp_option options[] = {
     {"output", 'o', "TOKENS", 0, "of an answer (default 512)", 2},
     {"shared", OPTION_SHARED, "TOKENS", 0, "in front of all contexts, stored once (default 0)", 2},
     {"hit-rate", OPTION_HIT_RATE, "RATE", 0, "of the prompt that is cached, 0 to 1 (default 0)", 2},
+    {"hold", OPTION_HOLD, "SECONDS", 0,
+     "that a cached prompt is kept for, which its price pays (default 300)", 2},
     {"kv", OPTION_KV, "FORMAT", 0,
      "how the cache is stored: f16, bf16, f8, q8, k8v4, q4, q3, ... (default f16)", 2},
     {"weights", OPTION_WEIGHTS, "FORMAT", 0,
@@ -243,6 +246,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
         if (load->hit_rate < 0 || load->hit_rate > 1)
             argp_failure(state, EXIT_USAGE, 0, "--hit-rate %s is not within 0 and 1", argument);
         return 0;
+    case OPTION_HOLD: load->hold_seconds = parse_amount(state, "--hold", argument); return 0;
     case OPTION_KV:
     case OPTION_WEIGHTS: parse_formats(key, argument, state, opts); return 0;
     case OPTION_SOLVE:

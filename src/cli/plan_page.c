@@ -154,12 +154,13 @@ static void print_service(const struct plan *plan) {
         printf("  goodput         %.3g requests/s keep the promise\n", metrics->goodput);
 }
 
-static void print_money(const struct plan_money *money) {
+static void print_money(const struct plan_money *money, double hold_seconds) {
     char a[FIGURE_LENGTH], b[FIGURE_LENGTH], c[FIGURE_LENGTH];
     printf("\nMoney\n  machine         %s an hour, %s a user and hour\n", usd(a, money->usd_per_hour),
            usd(b, money->usd_per_user_hour));
-    printf("  million tokens  %s in, %s cached in, %s out\n", usd(a, money->usd_per_million_input),
-           usd(b, money->usd_per_million_cached_input), usd(c, money->usd_per_million_output));
+    printf("  million tokens  %s in, %s cached in (held for %.0f s), %s out\n",
+           usd(a, money->usd_per_million_input), usd(b, money->usd_per_million_cached_input), hold_seconds,
+           usd(c, money->usd_per_million_output));
     printf("  conversation    %s\n", usd(a, money->usd_per_conversation));
 }
 
@@ -169,7 +170,7 @@ void plan_page_print(const struct plan *plan) {
     print_phase(&plan->phases);
     print_step(&plan->time.step);
     print_service(plan);
-    print_money(&plan->money);
+    print_money(&plan->money, plan->load.hold_seconds);
     if (plan->assumptions.n > 0) puts("\nAssumed");
     for (size_t i = 0; i < plan->assumptions.n; i++) printf("  %s\n", plan->assumptions.texts[i]);
 }

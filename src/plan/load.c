@@ -23,7 +23,8 @@ struct plan_load plan_load_default(void) {
                               .dp = 1,
                               .cp = 1,
                               .replicas = 1,
-                              .engine = PLAN_ENGINE_server};
+                              .engine = PLAN_ENGINE_server,
+                              .hold_seconds = 300};
 }
 
 double plan_load_replica_devices(const struct plan_load *load) {
@@ -81,6 +82,7 @@ static int check_numbers(const struct plan_load *load) {
     TRY(check_range("users", load->users, 1, MOST_USERS));
     TRY(check_range("hit rate", load->hit_rate, 0, 1));
     TRY(check_range("USD per device and hour", load->usd_per_device_hour, 0, 1e6));
+    TRY(check_range("seconds of holding", load->hold_seconds, 0, 1e9));
     TRY(check_range("weight bytes", load->weight_bytes, 0, 1e16));
     const uint32_t ranks[] = {load->tp, load->pp, load->ep, load->dp, load->cp, load->replicas};
     for (size_t i = 0; i < sizeof ranks / sizeof *ranks; i++)

@@ -42,6 +42,7 @@ struct plan_load {
     uint32_t tp, pp, ep, dp, cp, replicas;
     enum plan_engine engine;
     double usd_per_device_hour; /* 0: the hardware's own */
+    double hold_seconds;        /* that a cached prompt is kept for until it is read again */
 };
 
 /* One user, f16, bf16 weights, one device, 8,192 tokens of which 512 are the answer. */

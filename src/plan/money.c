@@ -27,8 +27,8 @@ double plan_device_hour_usd(const struct plan_hardware *hardware, const struct p
            hardware->watts / 1000 * USD_PER_KILOWATT_HOUR;
 }
 
-/* A held token takes its share of the memory that is for caches, for PLAN_HOLD_SECONDS, and of the machine
- * with it: what it costs not to have that room. Nothing is computed. */
+/* A held token takes its share of the memory that is for caches, and of the machine with it, for the time
+ * that it is held: what it costs not to have that room. Nothing is computed. */
 static double cached_token_usd(const struct plan_model *model, const struct plan_load *load,
                                const struct plan_memory *memory, double usd_per_hour) {
     const double room = memory->capacity_bytes - (memory->device_bytes - memory->kv_device_bytes);
@@ -36,7 +36,7 @@ static double cached_token_usd(const struct plan_model *model, const struct plan
     if (room <= 0) return NAN;
     const double share =
         plan_kv_device_bytes(model, load, load->context_tokens) / load->context_tokens / room;
-    return usd_per_hour / ranks * share * PLAN_HOLD_SECONDS / 3600;
+    return usd_per_hour / ranks * share * load->hold_seconds / 3600;
 }
 
 void plan_money_of(struct plan_money *money, const struct plan_model *model,
@@ -48,7 +48,6 @@ void plan_money_of(struct plan_money *money, const struct plan_model *model,
     const double output = all / 3600 * time->step.seconds / load->users,
                  input = all / ranks / 3600 / time->prefill_tokens_per_second,
                  cached = cached_token_usd(model, load, memory, all);
-    if (!isnan(hour)) plan_assume(assumptions, "cached input is held for %d seconds", PLAN_HOLD_SECONDS);
     const double n_cached = load->prompt_tokens * load->hit_rate, n_new = load->prompt_tokens - n_cached;
     *money = (struct plan_money){
         .usd_per_device_hour = hour,

@@ -12,9 +12,6 @@ struct plan_money {
     double usd_per_user_hour;
 };
 
-/* Seconds that a cached token is held for until it is read again: what cached input is charged for. */
-enum { PLAN_HOLD_SECONDS = 300 };
-
 /* The load's price, or the lowest offer, or the purchase over three years with its electricity. NAN if none.
  */
 double plan_device_hour_usd(const struct plan_hardware *hardware, const struct plan_load *load,

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "plan/layout.h"
+
 int plan_make(struct plan *plan, const struct plan_model *model, const struct plan_hardware *hardware,
               const struct plan_load *load, const struct plan_promise *promise) {
     *plan = (struct plan){.model = model, .hardware = hardware, .load = *load, .promise = *promise};
@@ -26,32 +28,36 @@ int plan_make(struct plan *plan, const struct plan_model *model, const struct pl
     return 0;
 }
 
-/* The fewest devices in a tensor group that hold the load; 0: none up to 64. */
-static uint32_t enough_devices(const struct plan *plan) {
-    for (uint32_t tp = plan->load.tp * 2; tp <= 64; tp *= 2) {
-        struct plan_load load = plan->load;
-        struct plan_memory memory;
-        load.tp = tp;
-        if (plan_load_check(&load, plan->model) < 0) continue;
+/* The layout of fewest devices that holds the load; false: none does. */
+static bool enough_devices(const struct plan *plan, struct plan_load *best) {
+    struct plan_load load = plan->load;
+    struct plan_memory memory;
+    int can;
+    best->tp = 0;
+    for (size_t i = 0; (can = plan_layout_at(plan->hardware, plan->model, i, &load)) >= 0; i++) {
+        if (can == 0) continue;
         plan_memory_of(&memory, plan->model, plan->hardware, &load, NULL);
-        if (memory.device_bytes <= memory.capacity_bytes) return tp;
+        if (memory.device_bytes > memory.capacity_bytes) continue;
+        if (best->tp == 0 || plan_load_devices(&load) < plan_load_devices(best)) *best = load;
     }
-    return 0;
+    return best->tp > 0;
 }
 
 void plan_what_fits(const struct plan *plan, char *text, size_t size) {
     const struct plan_memory *memory = &plan->memory;
-    const uint32_t tp = enough_devices(plan);
-    int n = snprintf(text, size, "%.1f GB are needed on a device that has %.1f", memory->device_bytes / 1e9,
-                     memory->capacity_bytes / 1e9);
-    if (memory->max_context_tokens >= 1 && n >= 0 && (size_t)n < size)
-        n += snprintf(text + n, size - (size_t)n, "; %.0f tokens for each of these users would fit",
-                      memory->max_context_tokens);
-    if (memory->max_users >= 1 && n >= 0 && (size_t)n < size)
-        n += snprintf(text + n, size - (size_t)n, "; %.0f users of this length would fit", memory->max_users);
-    if (tp > 0 && n >= 0 && (size_t)n < size)
-        snprintf(text + n, size - (size_t)n, "; --tp %u would hold it", tp);
-    else if (memory->max_users < 1 && n >= 0 && (size_t)n < size)
-        snprintf(text + n, size - (size_t)n,
-                 "; fewer bits (--weights, --kv), more devices (--tp, --pp) or --solve cheapest would help");
+    struct plan_load layout;
+    char context[64] = "", users[64] = "", devices[96];
+    if (memory->max_context_tokens >= 1)
+        snprintf(context, sizeof context, "; %.0f tokens for each of these users would fit",
+                 memory->max_context_tokens);
+    if (memory->max_users >= 1)
+        snprintf(users, sizeof users, "; %.0f users of this length would fit", memory->max_users);
+    if (enough_devices(plan, &layout))
+        snprintf(devices, sizeof devices, "; %.0f devices (--tp %u --pp %u) would hold it",
+                 plan_load_devices(&layout), layout.tp, layout.pp);
+    else
+        snprintf(devices, sizeof devices,
+                 "; no layout of this hardware holds it: fewer bits, users or tokens would");
+    snprintf(text, size, "%.1f GB are needed on a device that has %.1f%s%s%s", memory->device_bytes / 1e9,
+             memory->capacity_bytes / 1e9, context, users, devices);
 }

@@ -31,8 +31,9 @@ static json_t *load_json(const struct plan_load *load) {
     json_t *object = json_object();
     PUT(object, {"context_tokens", load->context_tokens}, {"users", load->users},
         {"prompt_tokens", load->prompt_tokens}, {"output_tokens", load->output_tokens},
-        {"shared_tokens", load->shared_tokens}, {"hit_rate", load->hit_rate}, {"tp", load->tp},
-        {"pp", load->pp}, {"ep", load->ep}, {"dp", load->dp}, {"cp", load->cp}, {"replicas", load->replicas},
+        {"shared_tokens", load->shared_tokens}, {"hit_rate", load->hit_rate},
+        {"hold_seconds", load->hold_seconds}, {"tp", load->tp}, {"pp", load->pp}, {"ep", load->ep},
+        {"dp", load->dp}, {"cp", load->cp}, {"replicas", load->replicas},
         {"devices", plan_load_devices(load)});
     json_object_set_new(object, "kv", json_string(load->kv->name));
     json_object_set_new(object, "weights",

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/mem.h"
+#include "plan/layout.h"
 
 struct search {
     const struct plan_goal *goal;
@@ -83,19 +84,6 @@ static int largest(struct plan_answer *answer, struct search *search, enum plan_
     return 0;
 }
 
-/* Layouts of `devices`: the tensor group within the scale-up domain, the rest in pipeline stages; experts
- * over the whole group. False: this many cannot be laid out. */
-static bool lay_out(const struct plan_hardware *hardware, const struct plan_model *model, uint32_t tp,
-                    uint32_t pp, struct plan_load *load) {
-    const uint32_t domain = hardware->scaleup_domain > 0 ? hardware->scaleup_domain : 8;
-    if (tp > domain) return false;
-    load->tp = tp;
-    load->pp = pp;
-    load->ep = model->experts.n > 0 && model->experts.n % tp == 0 ? tp : 1;
-    load->dp = load->cp = 1;
-    return plan_load_check(load, model) == 0;
-}
-
 /* Keeps the cheapest, sorted; one a device type. */
 static void keep(struct plan_answer *answer, const struct plan *plan) {
     size_t at = answer->n;
@@ -113,8 +101,6 @@ static void keep(struct plan_answer *answer, const struct plan *plan) {
     answer->plans[at] = *plan;
 }
 
-static const uint32_t group_sizes[] = {1, 2, 4, 8, 16, 32, 64, 72}, stage_counts[] = {1, 2, 3, 4, 6, 8};
-#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 enum { MOST_REPLICAS = 4096 };
 
 /* The fewest replicas of a layout that do; the users divide over them. */
@@ -141,23 +127,22 @@ static bool enough_replicas(struct search *search, struct plan_load *load) {
 
 static void try_hardware(struct plan_answer *answer, struct search *search, const struct plan_load *asked,
                          bool by_devices) {
-    for (size_t p = 0; p < COUNT_OF(stage_counts); p++)
-        for (size_t t = 0; t < COUNT_OF(group_sizes); t++) {
-            struct plan_load load = *asked;
-            if (!lay_out(search->hardware, search->model, group_sizes[t], stage_counts[p], &load)) continue;
-            answer->n_tried++;
-            if (!enough_replicas(search, &load)) {
-                answer->limit = search->limit;
-                continue;
-            }
-            const bool is_first = answer->n == 0;
-            if (!by_devices)
-                keep(answer, &search->plan);
-            else if (is_first || plan_load_devices(&load) < plan_load_devices(&answer->plans[0].load)) {
-                answer->plans[0] = search->plan;
-                answer->n = 1;
-            }
+    struct plan_load load = *asked;
+    int can;
+    for (size_t i = 0; (can = plan_layout_at(search->hardware, search->model, i, &load)) >= 0; i++) {
+        if (can == 0) continue;
+        answer->n_tried++;
+        if (!enough_replicas(search, &load)) {
+            answer->limit = search->limit;
+            continue;
         }
+        if (!by_devices)
+            keep(answer, &search->plan);
+        else if (answer->n == 0 || plan_load_devices(&load) < plan_load_devices(&answer->plans[0].load)) {
+            answer->plans[0] = search->plan;
+            answer->n = 1;
+        }
+    }
 }
 
 static int cheapest(struct plan_answer *answer, struct search *search, const struct plan_catalog *catalog,
@@ -179,8 +164,8 @@ static int cheapest(struct plan_answer *answer, struct search *search, const str
 static int fewest_devices(struct plan_answer *answer, struct search *search, const struct plan_load *load) {
     try_hardware(answer, search, load, true);
     if (answer->n == 0)
-        return ERR(NOT_FOUND, "no layout of %s up to %d devices in a group does: %s is in the way",
-                   search->hardware->id, 72, plan_limit_phrase(answer->limit));
+        return ERR(NOT_FOUND, "no layout of %s does, of %zu tried: %s is in the way", search->hardware->id,
+                   answer->n_tried, plan_limit_phrase(answer->limit));
     answer->limit = answer->plans[0].limit;
     return 0;
 }
