@@ -1,5 +1,6 @@
 /* Entries of catalog/models.json. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "plan/catalog_parts.h"
@@ -154,6 +155,10 @@ int catalog_read_model(struct json_place *place, const json_t *entry, struct pla
                              true));
     if (model->experts.n > 0 && model->experts.layer_step == 0)
         return json_place_error(place, "moe", "moe_layer_step", "must be at least 1");
-    if (plan_model_derive(model) < 0) return json_place_error(place, NULL, "entry", err_message());
+    if (plan_model_derive(model) < 0) {
+        char reason[256];
+        snprintf(reason, sizeof reason, "%s", err_message()); /* which the next error overwrites */
+        return json_place_error(place, NULL, "entry", reason);
+    }
     return check_stated(place, entry, model);
 }

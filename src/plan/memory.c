@@ -74,10 +74,10 @@ double plan_state_device_bytes(const struct plan_model *model, const struct plan
     return plan_state_bytes(model) / ((double)load->tp * load->pp);
 }
 
-/* Rows of a step's largest activations, twice (in and out), in BF16, and logits in F32; prompts come in
- * chunks of at most 2,048 tokens. */
-static double activation_bytes(const struct plan_model *model, const struct plan_load *load) {
-    const double users = plan_load_rank_users(load), rows = fmax(users, fmin(load->prompt_tokens, 2048));
+/* Of a rank with so many users: rows of a step's largest activations, twice (in and out), in BF16, and logits
+ * in F32; prompts come in chunks of at most 2,048 tokens. */
+static double activation_bytes(const struct plan_model *model, const struct plan_load *load, double users) {
+    const double rows = fmax(users, fmin(load->prompt_tokens, 2048));
     const double ffn = fmax(model->n_ff, (double)model->experts.n_ff * model->experts.n_per_token);
     const double width =
         4.0 * model->d_model + 2 * fmax(ffn, (double)model->n_heads * model->head_dim) / load->tp;
@@ -111,36 +111,35 @@ static double users_device_bytes(const struct plan_model *model, const struct pl
            (users - 1) * plan_kv_device_bytes(model, load, shared);
 }
 
-/* The most of [0, high] that fits, `fits` falling once from true to false. */
 struct room {
     const struct plan_model *model;
-    const struct plan_load *load;
-    double bytes; /* for caches, on one device */
+    const struct plan_load *load; /* users and context of their own below */
+    double bytes;                 /* for caches and activations, on one device */
 };
 
-static double most_context(const struct room *room, double users) {
+static bool has_room(const struct room *room, double rank_users, double context) {
+    return users_device_bytes(room->model, room->load, rank_users, context) +
+               activation_bytes(room->model, room->load, rank_users) <=
+           room->bytes;
+}
+
+/* The most users of a rank at `fixed` tokens, or the most tokens of `fixed` users. */
+static double most(const struct room *room, bool of_users, double fixed) {
+    const double no_end = 1e12;
     double low = 0, high = 1;
-    while (high < 1e12 && users_device_bytes(room->model, room->load, users, high) <= room->bytes) {
+    while (high < no_end && has_room(room, of_users ? high : fixed, of_users ? fixed : high)) {
         low = high;
         high *= 2;
     }
-    if (high >= 1e12) return INFINITY;
+    if (high >= no_end) return INFINITY;
     while (high - low > 1) {
-        double middle = floor(low + (high - low) / 2);
-        if (users_device_bytes(room->model, room->load, users, middle) <= room->bytes)
+        const double middle = floor(low + (high - low) / 2);
+        if (has_room(room, of_users ? middle : fixed, of_users ? fixed : middle))
             low = middle;
         else
             high = middle;
     }
     return low;
-}
-
-static double most_users(const struct room *room, double context) {
-    double one = users_device_bytes(room->model, room->load, 1, context);
-    double more = users_device_bytes(room->model, room->load, 2, context) - one;
-    if (room->bytes < one) return 0;
-    if (more <= 0) return INFINITY;
-    return (1 + floor((room->bytes - one) / more)) * room->load->dp * room->load->replicas;
 }
 
 void plan_memory_of(struct plan_memory *memory, const struct plan_model *model,
@@ -157,15 +156,15 @@ void plan_memory_of(struct plan_memory *memory, const struct plan_model *model,
         .kv_device_bytes = users_device_bytes(model, load, users, context),
         .state_bytes = load->users * plan_state_bytes(model),
         .kv_bytes_simplified = plan_kv_bytes_simplified(model, load->kv, context, load->users),
-        .activation_bytes = activation_bytes(model, load),
+        .activation_bytes = activation_bytes(model, load, users),
         .reserved_bytes = reserved_bytes(hardware, load, assumptions),
         .capacity_bytes = hardware->memory_bytes,
     };
     if (memory->state_bytes > 0)
         plan_assume(assumptions, "recurrent state is kept in F32, convolutions' in BF16");
-    const double fixed = memory->weights.device_bytes + memory->activation_bytes + memory->reserved_bytes;
-    memory->device_bytes = fixed + memory->kv_device_bytes;
+    const double fixed = memory->weights.device_bytes + memory->reserved_bytes;
+    memory->device_bytes = fixed + memory->activation_bytes + memory->kv_device_bytes;
     const struct room room = {model, load, memory->capacity_bytes - fixed};
-    memory->max_context_tokens = most_context(&room, users);
-    memory->max_users = most_users(&room, context);
+    memory->max_context_tokens = most(&room, false, users);
+    memory->max_users = most(&room, true, context) * ranks;
 }

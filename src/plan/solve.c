@@ -25,22 +25,30 @@ static struct plan_load at_context(const struct plan_load *load, double context,
     return other;
 }
 
-/* Whether the load does: fits, keeps the promise and the budget. Else `limit` says what it breaks on. */
-static bool does(struct search *search, const struct plan_load *load) {
+/* Whether the load fits and keeps the promise. Else `limit` says what it breaks on. */
+static bool serves(struct search *search, const struct plan_load *load) {
     struct plan *plan = &search->plan;
-    if (plan_make(plan, search->model, search->hardware, load, &search->goal->promise) < 0) return false;
     const struct plan_promise *promise = &search->goal->promise;
+    if (plan_make(plan, search->model, search->hardware, load, promise) < 0) return false;
     search->limit = plan->limit;
     if (!plan->fits) return false;
-    if (search->goal->usd_per_hour > 0 && !(plan->money.usd_per_hour <= search->goal->usd_per_hour)) {
-        search->limit = PLAN_LIMIT_money;
-        return false;
-    }
     if (promise->itl_seconds > 0 && plan->time.itl_seconds > promise->itl_seconds) return false;
     search->limit = plan->time.prefill_limit;
     if (promise->ttft_seconds > 0 && plan->time.ttft_seconds > promise->ttft_seconds) return false;
     search->limit = plan->limit;
     return true;
+}
+
+/* Of the load that serves. Where no price is known no budget holds. */
+static bool is_within_budget(struct search *search) {
+    if (search->goal->usd_per_hour == 0 || search->plan.money.usd_per_hour <= search->goal->usd_per_hour)
+        return true;
+    search->limit = PLAN_LIMIT_money;
+    return false;
+}
+
+static bool does(struct search *search, const struct plan_load *load) {
+    return serves(search, load) && is_within_budget(search);
 }
 
 /* Puts the load with `value` users or tokens to the test. */
@@ -103,20 +111,21 @@ static void keep(struct plan_answer *answer, const struct plan *plan) {
 
 enum { MOST_REPLICAS = 4096 };
 
-/* The fewest replicas of a layout that do; the users divide over them. */
+/* The fewest replicas of a layout that serve; the users divide over them. False if none do, or cost too much.
+ */
 static bool enough_replicas(struct search *search, struct plan_load *load) {
     uint32_t low = 0, high = 1;
     const uint32_t most = load->users < MOST_REPLICAS ? load->users : MOST_REPLICAS;
     for (;; high *= 2) {
         load->replicas = high < most ? high : most;
-        if (does(search, load)) break;
-        if (load->replicas == most || search->limit == PLAN_LIMIT_money) return false;
+        if (serves(search, load)) break;
+        if (load->replicas == most) return false;
         low = load->replicas;
     }
     high = load->replicas;
     while (high - low > 1) {
         load->replicas = low + (high - low) / 2;
-        if (does(search, load))
+        if (serves(search, load))
             high = load->replicas;
         else
             low = load->replicas;
