@@ -11,7 +11,9 @@
 #include "cli/plan_batch.h"
 #include "cli/plan_page.h"
 #include "cli/plan_subject.h"
+#include "cli/verify.h"
 #include "plan/plan_json.h"
+#include "plan/reach.h"
 
 enum {
     OPTION_JSON = 256,
@@ -39,6 +41,7 @@ enum {
     OPTION_CATALOG,
     OPTION_LIST,
     OPTION_BATCH,
+    OPTION_VERIFY, /* taken before the others are looked at */
 };
 
 static const struct argp_option options[] = {
@@ -52,7 +55,7 @@ static const struct argp_option options[] = {
     {"cp", OPTION_CP, "N", 0, "context parallel: devices that share each cache by tokens (default 1)", 1},
     {"replicas", OPTION_REPLICAS, "N", 0, "copies of all of it (default 1)", 1},
     {"engine", OPTION_ENGINE, "CLASS", 0,
-     "whose software: cabinet, llama_cpp, server, ideal, ... (default server)", 1},
+     "whose software: cabinet, llama_cpp, server, ideal, ... (default: what usually runs there)", 1},
     {"usd-per-hour", OPTION_USD, "USD", 0, "price of one device (default: the catalog's lowest offer)", 1},
     {0, 0, 0, 0, "The load:", 2},
     {"context", 'c', "TOKENS", 0, "that each user has, such as 8192 or 128k (default 8192)", 2},
@@ -80,6 +83,8 @@ static const struct argp_option options[] = {
      "predict each line of a JSON Lines file ('-': standard input) of published measurements (docs/json.md)",
      4},
     {"list", OPTION_LIST, "WHAT", 0, "models or hardware: all names", 4},
+    {"verify", OPTION_VERIFY, 0, 0,
+     "predict MODEL on this machine, run it, compare: see cabinet plan --verify --help", 4},
     {"json", OPTION_JSON, 0, 0, "print one JSON object (docs/json.md)", 4},
     {0},
 };
@@ -206,7 +211,10 @@ static void parse_end(struct argp_state *state, struct plan_opts *opts) {
 static error_t parse_machine(int key, char *argument, struct argp_state *state, struct plan_opts *opts) {
     switch (key) {
     case 'H': opts->hardware = argument; return 0;
-    case OPTION_ENGINE: opts->load.engine = parse_engine(state, argument); return 0;
+    case OPTION_ENGINE:
+        opts->load.engine = parse_engine(state, argument);
+        opts->goal.engine_is_given = true;
+        return 0;
     case OPTION_USD:
         opts->load.usd_per_device_hour = parse_amount(state, "--usd-per-hour", argument);
         return 0;
@@ -304,13 +312,33 @@ struct work {
     struct plan_answer answer;
 };
 
-static int solve(struct work *work, const struct plan_opts *opts) {
+/* What nobody asked for and the plan took. */
+static void state_choices(struct plan *plan, const struct plan_opts *opts, bool hardware_is_assumed) {
+    struct plan_assumptions *assumptions = &plan->assumptions;
+    if (hardware_is_assumed && !(opts->solves && opts->solve == PLAN_SOLVE_cheapest))
+        plan_assume(assumptions, "%s, as --hardware names none", plan->hardware->id);
+    if (!opts->weights_given && plan->load.weights != NULL)
+        plan_assume(assumptions, "weights in %s, as --weights names no format", plan->load.weights->name);
+    if (!opts->goal.engine_is_given)
+        plan_assume(assumptions, "software of class %s, as --engine names none",
+                    plan_engine_name(plan->load.engine));
+}
+
+static int solve(struct work *work, const struct plan_opts *opts, bool hardware_is_assumed) {
     TRY(plan_solve(&work->answer, opts->solve, &work->catalog, &work->plan, &opts->goal));
+    for (size_t i = 0; i < work->answer.n; i++)
+        state_choices(&work->answer.plans[i], opts, hardware_is_assumed);
     if (opts->is_json)
         print_json(answer_json(&work->answer));
     else
         plan_page_print_answer(&work->answer, opts->solve);
     return 0;
+}
+
+/* How far off plans of this file on this machine are. */
+static void state_error(const char *model, struct plan_assumptions *assumptions) {
+    char path[4096];
+    if (cli_model_path(model, path, sizeof path) == 0) verify_state_error(path, assumptions);
 }
 
 static int run(struct work *work, const struct plan_opts *opts) {
@@ -328,13 +356,13 @@ static int run(struct work *work, const struct plan_opts *opts) {
     TRY(plan_subject_model(&work->model, &work->catalog, opts->model));
     TRY(plan_subject_hardware(&work->hardware, &work->catalog, opts->hardware, &is_assumed));
     if (work->model.file_bytes > 0 && !opts->weights_given) load.weights = NULL;
+    if (!opts->goal.engine_is_given) load.engine = plan_usual_engine(&work->hardware, &load);
     work->plan = (struct plan){.model = &work->model, .hardware = &work->hardware, .load = load};
-    if (opts->solves) return solve(work, opts);
+    if (opts->solves) return solve(work, opts, is_assumed);
     TRY(plan_make(&work->plan, &work->model, &work->hardware, &load, &opts->goal.promise));
-    if (is_assumed) plan_assume(&work->plan.assumptions, "%s, as --hardware names none", work->hardware.id);
-    if (!opts->weights_given && load.weights != NULL)
-        plan_assume(&work->plan.assumptions, "weights in %s, as --weights names no format",
-                    load.weights->name);
+    if (work->model.file_bytes > 0 && opts->hardware != NULL && strcmp(opts->hardware, "this") == 0)
+        state_error(opts->model, &work->plan.assumptions);
+    state_choices(&work->plan, opts, is_assumed);
     if (opts->is_json)
         print_json(plan_json(&work->plan));
     else
@@ -342,7 +370,23 @@ static int run(struct work *work, const struct plan_opts *opts) {
     return 0;
 }
 
+/* Takes --verify out of the arguments; false if it is not there. */
+static bool take_verify(int *argc, char **argv) {
+    for (int i = 1; i < *argc; i++) {
+        if (strcmp(argv[i], "--verify") != 0) continue;
+        memmove(argv + i, argv + i + 1, (size_t)(*argc - i) * sizeof *argv); /* the NULL behind them too */
+        --*argc;
+        return true;
+    }
+    return false;
+}
+
 int cli_plan(int argc, char **argv) {
+    static char verify_name[] = "plan --verify";
+    if (take_verify(&argc, argv)) {
+        argv[0] = verify_name;
+        return verify_main(argc, argv);
+    }
     struct plan_opts opts = {.load = plan_load_default()};
     cli_parse(&argp, argc, argv, &opts);
     struct work *work = mem_alloc(1, sizeof *work);

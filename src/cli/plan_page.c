@@ -7,6 +7,7 @@
 
 #include "cli/cli.h"
 #include "plan/geometry.h"
+#include "plan/reach.h"
 
 enum { FIGURE_LENGTH = 48 };
 
@@ -52,11 +53,6 @@ static const char *usd(char *buffer, double value) {
 
 static void print_head(const struct plan *plan) {
     const struct plan_load *load = &plan->load;
-    static const char *const engines[] = {
-#define X(name, meaning) #name,
-        PLAN_ENGINE_LIST(X)
-#undef X
-    };
     char a[FIGURE_LENGTH], b[FIGURE_LENGTH], c[FIGURE_LENGTH];
     const struct {
         const char *name;
@@ -70,7 +66,7 @@ static void print_head(const struct plan *plan) {
     printf("\n%" PRIu32 " user%s of %s tokens (prompt %s, answer %s), KV %s, weights %s, engine %s\n",
            load->users, load->users == 1 ? "" : "s", count(a, load->context_tokens),
            count(b, load->prompt_tokens), count(c, load->output_tokens), load->kv->name,
-           load->weights != NULL ? load->weights->name : "as stored", engines[load->engine]);
+           load->weights != NULL ? load->weights->name : "as stored", plan_engine_name(load->engine));
 }
 
 static void print_memory(const struct plan *plan) {

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cli/calibrate.h"
 #include "cli/cli.h"
 #include "plan/model_files.h"
 
@@ -37,6 +38,13 @@ int plan_subject_hardware(struct plan_hardware *hardware, const struct plan_cata
                           const char *name, bool *is_assumed) {
     *is_assumed = name == NULL;
     if (name == NULL) name = PLAN_USUAL_HARDWARE;
+    if (strcmp(name, "this") == 0) {
+        char path[4096];
+        struct calibration calibration; /* read for its checks */
+        TRY(calibrate_load(&calibration, 0));
+        TRY(calibrate_path(path, sizeof path));
+        return plan_hardware_read(hardware, path);
+    }
     if (ends_with(name, ".json")) return plan_hardware_read(hardware, name);
     const struct plan_hardware *entry = plan_catalog_hardware(catalog, name);
     if (entry == NULL) return ERR_NOT_FOUND;

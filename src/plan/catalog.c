@@ -89,7 +89,7 @@ static int add_text(struct plan_catalog *catalog, size_t kind, const char *file,
                     size_t length) {
     json_error_t error;
     json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL) return ERR(CORRUPT, "%s:%d: %s", file, error.line, error.text);
+    if (root == NULL) return ERR(CORRUPT, "%s:%d: %s", file, error.line, QUOTE_TEXT(error.text));
     struct json_place place = {.file = file, .text = text, .key = kinds[kind].key};
     int result = add_entries(catalog, kind, &place, root);
     json_decref(root);

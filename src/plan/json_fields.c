@@ -26,8 +26,10 @@ int json_place_error(const struct json_place *place, const char *part, const cha
     char line[24] = "";
     size_t n = place->text != NULL && place->name != NULL ? line_of(place->text, place->key, place->name) : 0;
     if (n > 0) snprintf(line, sizeof line, ":%zu", n);
-    return ERR(CORRUPT, "%s%s: %s%s%s%s%s: %s", place->file, line, place->name != NULL ? place->name : "",
-               place->name != NULL ? ": " : "", part != NULL ? part : "", part != NULL ? "." : "", key, text);
+    const char *name = place->name != NULL ? place->name : "";
+    return ERR(CORRUPT, "%s%s: %s%s%s%s%s: %s", place->file, line, QUOTE_TEXT(name),
+               *name != '\0' ? ": " : "", part != NULL ? part : "", part != NULL ? "." : "", QUOTE_TEXT(key),
+               text);
 }
 
 static int read_number(const struct json_place *place, const char *part, const json_t *value,
@@ -50,6 +52,9 @@ static int read_text(const struct json_place *place, const char *part, const jso
         snprintf(text, sizeof text, "is longer than %zu bytes", field->size - 1);
         return json_place_error(place, part, field->key, text);
     }
+    for (const char *at = json_string_value(value); *at != '\0'; at++)
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            return json_place_error(place, part, field->key, "holds control characters");
     memcpy(into, json_string_value(value), json_string_length(value) + 1);
     return 0;
 }

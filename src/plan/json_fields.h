@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "model/quote.h"
+
 enum json_field_kind {
     JSON_FIELD_TEXT,   /* char[size] */
     JSON_FIELD_COUNT,  /* uint32_t, a whole number */
@@ -44,5 +46,8 @@ int json_fields_read(const struct json_place *place, const char *part, const jso
                      const struct json_field *fields, size_t n, void *into, bool is_strict);
 /* CORRUPT, with the place in front: "models.json:12: Llama 3 8B: layers: ...". */
 int json_place_error(const struct json_place *place, const char *part, const char *key, const char *text);
+
+/* Text of a stranger's file, for a message. */
+#define QUOTE_TEXT(text) QUOTE(((struct gguf_string){(text), strlen(text)}))
 
 #endif

@@ -27,6 +27,15 @@ struct plan_load plan_load_default(void) {
                               .hold_seconds = 300};
 }
 
+enum plan_engine plan_usual_engine(const struct plan_hardware *hardware, const struct plan_load *load) {
+    const struct plan_weight_format *weights = load->weights;
+    if (hardware->device == PLAN_DEVICE_concept) return PLAN_ENGINE_ideal;
+    if (strcmp(hardware->id, "this") == 0) return PLAN_ENGINE_cabinet;
+    const bool is_shared = hardware->device == PLAN_DEVICE_cpu || hardware->device == PLAN_DEVICE_apu;
+    const bool is_gguf = weights == NULL || (weights->is_unpacked && weights->arithmetic == PLAN_INT8);
+    return is_shared || is_gguf ? PLAN_ENGINE_llama_cpp : PLAN_ENGINE_server;
+}
+
 double plan_load_replica_devices(const struct plan_load *load) {
     return (double)load->tp * load->pp * load->dp * load->cp;
 }

@@ -47,6 +47,10 @@ struct plan_load {
 
 /* One user, f16, bf16 weights, one device, 8,192 tokens of which 512 are the answer. */
 struct plan_load plan_load_default(void);
+/* Whose software runs such a load when nobody says: Cabinet on this machine, llama.cpp where weights are a
+ * GGUF's or the machine has no memory of its own for graphics, else a server; a machine on paper reaches its
+ * limits. */
+enum plan_engine plan_usual_engine(const struct plan_hardware *hardware, const struct plan_load *load);
 /* Devices of one replica, of all; users of one data-parallel rank (the fullest). */
 double plan_load_replica_devices(const struct plan_load *load);
 double plan_load_devices(const struct plan_load *load);

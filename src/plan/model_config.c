@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "plan/geometry.h"
+#include "plan/json_fields.h"
 #include "plan/model_files.h"
 
 enum window_rule {
@@ -101,9 +102,9 @@ static int read_layer_types(const struct config *config) {
             if (strcmp(known[k].name, name) == 0) code = known[k].code;
         if (code == '\0')
             return ERR(UNSUPPORTED,
-                       "%s: layer_types[%zu] '%.40s' has no formula for a config.json; a name of the "
+                       "%s: layer_types[%zu] '%s' has no formula for a config.json; a name of the "
                        "catalog (--list models) may",
-                       config->path, i, name != NULL ? name : "");
+                       config->path, i, QUOTE_TEXT(name != NULL ? name : ""));
         config->model->layer_codes[i] = code;
     }
     return 1;
@@ -233,23 +234,23 @@ static void name_by_path(struct plan_model *model, const char *path) {
 int plan_model_from_config(struct plan_model *model, const char *path) {
     json_error_t error;
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL) return ERR(CORRUPT, "%s:%d: %s", path, error.line, error.text);
+    if (root == NULL) return ERR(CORRUPT, "%s:%d: %s", path, error.line, QUOTE_TEXT(error.text));
     *model = (struct plan_model){0};
     name_by_path(model, path);
     snprintf(model->source, sizeof model->source, "%.500s", path);
     const json_t *inner = json_object_get(root, "text_config");
     const struct config config = {path, json_is_object(inner) ? inner : root, model};
     const char *type = json_string_value(json_object_get(config.object, "model_type"));
-    if (type != NULL) snprintf(model->family, sizeof model->family, "%.90s", type);
+    if (type != NULL) snprintf(model->family, sizeof model->family, "%s", QUOTE_TEXT(type));
     const struct family *family = NULL;
     for (size_t i = 0; i < N_FAMILIES && type != NULL; i++)
         if (strcmp(families[i].type, type) == 0) family = &families[i];
     int result = family != NULL ? read_config(&config, family)
                  : type == NULL ? ERR(CORRUPT, "%s: model_type is missing", path)
                                 : ERR(UNSUPPORTED,
-                                      "%s: model_type '%.60s' is not one of %s; a name of the catalog "
+                                      "%s: model_type '%s' is not one of %s; a name of the catalog "
                                       "(--list models) may be",
-                                      path, type, plan_config_families());
+                                      path, QUOTE_TEXT(type), plan_config_families());
     json_decref(root);
     return result;
 }

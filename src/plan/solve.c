@@ -138,6 +138,7 @@ static void try_hardware(struct plan_answer *answer, struct search *search, cons
                          bool by_devices) {
     struct plan_load load = *asked;
     int can;
+    if (!search->goal->engine_is_given) load.engine = plan_usual_engine(search->hardware, &load);
     for (size_t i = 0; (can = plan_layout_at(search->hardware, search->model, i, &load)) >= 0; i++) {
         if (can == 0) continue;
         answer->n_tried++;

@@ -21,6 +21,7 @@ struct plan_goal {
     struct plan_promise promise;
     double usd_per_hour;  /* at most; 0: any */
     bool prompt_is_given; /* else prompts follow the context: all of it but the answer */
+    bool engine_is_given; /* else each hardware has its usual one */
 };
 
 enum { PLAN_MAX_ANSWERS = 8 };

@@ -22,6 +22,7 @@
     X(DELETE, "/v1/kv", kv_drop, CALLER, kv)                                                                 \
     X(POST, "/v1/kv/pin", kv_pin, CALLER, kv)                                                                \
     X(POST, "/v1/kv/unpin", kv_unpin, CALLER, kv)                                                            \
+    X(POST, "/v1/plan", plan, CALLER, plan)                                                                  \
     X(GET, "/v1/kv/live", live, CALLER, live)                                                                \
     X(GET, "/metrics", metrics, CALLER, metrics)                                                             \
     X(GET, "/debug/check", debug_check, DEBUG, debug)                                                        \
