@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/plan_batch.h"
 #include "cli/plan_here.h"
 #include "cli/plan_more.h"
 #include "cli/plan_page.h"
@@ -41,6 +42,7 @@ enum {
     OPTION_BUDGET,
     OPTION_CATALOG,
     OPTION_LIST,
+    OPTION_BATCH,
     OPTION_VERIFY, /* taken before the others are looked at */
 };
 
@@ -79,6 +81,9 @@ static const struct argp_option options[] = {
     {"budget", OPTION_BUDGET, "USD", 0, "an hour, at most", 3},
     {0, 0, 0, 0, "Other:", 8},
     {"catalog", OPTION_CATALOG, "DIR", 0, "adds models.json, hardware.json, prices.json of this folder", 8},
+    {"batch", OPTION_BATCH, "FILE", 0,
+     "predict each line of a JSON Lines file ('-': standard input) of published measurements (docs/json.md)",
+     8},
     {"list", OPTION_LIST, "WHAT", 0, "models or hardware: all names", 8},
     {"verify", OPTION_VERIFY, 0, 0,
      "predict MODEL on this machine, run it, compare: see cabinet plan --verify --help", 8},
@@ -87,7 +92,7 @@ static const struct argp_option options[] = {
 };
 
 struct plan_opts {
-    const char *model, *hardware, *catalog, *list;
+    const char *model, *hardware, *catalog, *list, *batch;
     struct plan_load load;
     struct plan_goal goal;
     struct plan_more more;
@@ -195,6 +200,10 @@ static void parse_end(struct argp_state *state, struct plan_opts *opts) {
             argp_failure(state, EXIT_USAGE, 0, "--list '%s' is not models or hardware", opts->list);
         return;
     }
+    if (opts->batch != NULL) {
+        if (opts->model != NULL) argp_error(state, "--batch has its models in FILE");
+        return;
+    }
     if (opts->model == NULL) argp_error(state, "MODEL is missing");
     if (opts->solves && opts->solve == PLAN_SOLVE_slo && opts->goal.promise.ttft_seconds == 0 &&
         opts->goal.promise.itl_seconds == 0)
@@ -217,6 +226,7 @@ static error_t parse_machine(int key, char *argument, struct argp_state *state, 
         return 0;
     case OPTION_CATALOG: opts->catalog = argument; return 0;
     case OPTION_LIST: opts->list = argument; return 0;
+    case OPTION_BATCH: opts->batch = argument; return 0;
     case OPTION_JSON: opts->is_json = true; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -273,7 +283,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     options,
     parse,
-    "MODEL",
+    "MODEL\n--batch FILE",
     "Tell what a load of a model takes on a machine: memory, seconds, money. MODEL is a name of the catalog "
     "(--list models), a GGUF file, a Hugging Face config.json, or a model of the cache folder.\v"
     "Examples:\n"
@@ -282,7 +292,8 @@ static const struct argp argp = {
     "  cabinet plan qwen3-32b --hardware h100-sxm --users 32 --solve max-context --itl 0.05\n"
     "  cabinet plan deepseek-v3 --users 256 --context 64k --weights fp8 --solve cheapest --itl 0.1\n"
     "  cabinet plan llama-3.1-8b --hardware h100-sxm --users 8 --context 64k --what-if\n"
-    "  cabinet plan llama-3.1-8b --hardware h100-sxm --economics --price 2 --plot plan.html",
+    "  cabinet plan llama-3.1-8b --hardware h100-sxm --economics --price 2 --plot plan.html\n"
+    "  cabinet plan --batch measurements.jsonl",
     plan_more_argp_children,
     NULL,
     NULL};
@@ -370,6 +381,7 @@ static int run(struct work *work, const struct plan_opts *opts) {
             plan_page_list_hardware(&work->catalog);
         return 0;
     }
+    if (opts->batch != NULL) return plan_batch_answer_file(&work->catalog, opts->batch);
     TRY(plan_subject_model(&work->model, &work->catalog, opts->model));
     TRY(plan_subject_hardware(&work->hardware, &work->catalog, opts->hardware, &is_assumed));
     if (work->model.file_bytes > 0 && !opts->weights_given) load.weights = NULL;
