@@ -462,6 +462,7 @@ static void rows_of_a_tile_are_independent(void **test_state) {
         const size_t area = c.layout.layers[0].areas[KV_OPEN].k_bytes;
         store_v_row(&c, c.arena + c.payloads[0][2] + area, INFINITE_KEY - 28, 28, infinite);
         FOR_EACH_SET(set) {
+            if ((*set)->attend_begin != NULL) (*set)->attend_begin(TILE_DIM);
             for (unsigned n_rows = 1; n_rows <= ATTENTION_MAX_ROWS; n_rows++) {
                 static struct tile_state together, alone;
                 uint32_t begin[ATTENTION_MAX_ROWS], end[ATTENTION_MAX_ROWS], first = ATTENTION_TILE, most = 0;
@@ -510,6 +511,7 @@ static void rows_of_a_tile_are_independent(void **test_state) {
                     assert_true(isfinite(together.out[r][1] / together.sum[r]) == !sees_infinity);
                 }
             }
+            if ((*set)->attend_end != NULL) (*set)->attend_end();
         }
         case_close(&c);
     }

@@ -79,3 +79,5 @@ static inline vec vec_raise(vec p, vec t) {
 
 #define CODED_PRODUCTS "kernel/x86/attention_coded_body.h"
 #include "kernel/x86/attention_body.h"
+#include "kernel/x86/attention_rows_body.h"
+#include "kernel/x86/rotate_body.h"

@@ -402,7 +402,6 @@ CODEC_FLOAT_LIST(X)
 #undef X
 
 #include CODED_PRODUCTS
-#include "kernel/x86/rotate_body.h"
 
 void SET(attend_tile)(struct attention_rows *rows, const struct attention_tile *tile) {
     static void (*const score_of[CODEC_COUNT])(struct tile_work *, const struct attention_rows *,
@@ -426,40 +425,3 @@ void SET(attend_tile)(struct attention_rows *rows, const struct attention_tile *
         soften(rows, work.scores, tile);
     weigh_of[tile->v_codec](&work, rows, tile);
 }
-
-void SET(attend_merge)(struct attention_rows *rows, const struct attention_rows *part) {
-    for (unsigned r = 0; r < rows->n_rows; r++) {
-        if (part->sum[r] == 0) continue;
-        float max = rows->max[r] > part->max[r] ? rows->max[r] : part->max[r];
-        _Alignas(64) float factors[VEC_WIDTH] = {rows->max[r] - max, part->max[r] - max};
-        vec_store(factors, vec_exp(vec_load(factors)));
-        const float old_factor = factors[0], part_factor = factors[1];
-        rows->max[r] = max;
-        rows->sum[r] = rows->sum[r] * old_factor + part->sum[r] * part_factor;
-        float *out = rows->out + (size_t)r * rows->head_dim;
-        const float *part_out = part->out + (size_t)r * rows->head_dim;
-        for (unsigned i = 0; i < rows->head_dim; i++)
-            out[i] = out[i] * old_factor + part_out[i] * part_factor;
-    }
-}
-
-#define SAME(value) (value)
-#define CODEC_DEFINE(codec, element, from_f32)                                                               \
-    void SET(store_v_##codec)(void *v_area, unsigned slot, const float *row, unsigned head_dim) {            \
-        element *v = (element *)v_area + (size_t)slot * head_dim;                                            \
-        unsigned i = 0;                                                                                      \
-        for (; i + VEC_WIDTH <= head_dim; i += VEC_WIDTH) vec_narrow_##codec(v + i, vec_load(row + i));      \
-        for (; i < head_dim; i++) v[i] = from_f32(row[i]);                                                   \
-    }                                                                                                        \
-    void SET(store_k_##codec)(void *k_area, unsigned slot, const float *row, unsigned head_dim) {            \
-        element *k = (element *)k_area + slot, narrow[VEC_WIDTH];                                            \
-        unsigned i = 0;                                                                                      \
-        for (; i + VEC_WIDTH <= head_dim; i += VEC_WIDTH) {                                                  \
-            vec_narrow_##codec(narrow, vec_load(row + i));                                                   \
-            for (unsigned j = 0; j < VEC_WIDTH; j++) k[(size_t)(i + j) * BLOCK_TOKENS] = narrow[j];          \
-        }                                                                                                    \
-        for (; i < head_dim; i++) k[(size_t)i * BLOCK_TOKENS] = from_f32(row[i]);                            \
-    }
-CODEC_DEFINE(f32, float, SAME)
-CODEC_DEFINE(f16, f16_bits, f16_from_f32)
-CODEC_DEFINE(bf16, bf16_bits, bf16_from_f32)

@@ -9,24 +9,6 @@ enum {
     PRODUCT_COLUMNS = PRODUCT_VECS * VEC_WIDTH
 };
 
-/* Lines that one byte of a codec has numbers of. */
-INLINE unsigned lines_together(enum codec_id codec) {
-    return codec == CODEC_q8 ? 1 : codec == CODEC_q4 ? 2 : 8;
-}
-
-/* Codes of one area from some column on. */
-struct code_lines {
-    const uint8_t *low, *high;
-    size_t line; /* bytes */
-};
-
-INLINE struct code_lines lines_at(enum codec_id codec, const void *area, unsigned n_quads, unsigned n_columns,
-                                  unsigned column) {
-    const size_t line = (size_t)n_columns * 4;
-    const uint8_t *low = (const uint8_t *)area + (size_t)column * 4;
-    return (struct code_lines){low, codec == CODEC_q3 ? low + n_quads / 4 * line : NULL, line};
-}
-
 /* sums += factors * codes of n_quads lines, the first of which meets factors first_quad .. of the rows. All
  * but lines, factors and numbers of quads are constants. */
 INLINE void add_product(enum codec_id codec, bool is_k, unsigned n_rows, unsigned n_vecs,

@@ -21,9 +21,11 @@ struct mean_lines {
 _Static_assert(MEAN_COLUMNS >= VEC_WIDTH && (int)VEC_WIDTH >= (int)ATTENTION_TILE_BLOCKS,
                "a vector of means");
 
-/* What other columns hold does not matter. */
+/* What codes other columns have does not matter; their scales are 0, as numbers by chance would often be
+ * denormal, which is slow. */
 INLINE void gather_means(enum codec_id codec, const struct tile_work *work, const struct attention_tile *tile,
                          unsigned head_dim, struct mean_lines *lines) {
+    for (unsigned i = 0; i < MEAN_COLUMNS; i++) lines->scales[i] = 0;
     for (unsigned block = work->begin / COLUMNS; block * COLUMNS < work->end; block++) {
         const uint8_t *mean = (const uint8_t *)tile->k[block] + coded_k_mean(codec, head_dim);
         for (unsigned i = 0; i < head_dim; i += 4)
@@ -32,38 +34,20 @@ INLINE void gather_means(enum codec_id codec, const struct tile_work *work, cons
     }
 }
 
-/* Vector i of n numbers, zeros from the last on. */
-INLINE vec load_part(const float *numbers, unsigned i, unsigned n) {
-    if (i + VEC_WIDTH <= n) return vec_load(numbers + i);
-    _Alignas(64) float part[VEC_WIDTH] = {0};
-    copy(part, numbers + i, n - i);
-    return vec_load(part);
+/* Lines that one byte of a codec has numbers of. */
+INLINE unsigned lines_together(enum codec_id codec) {
+    return codec == CODEC_q8 ? 1 : codec == CODEC_q4 ? 2 : 8;
 }
 
-void SET(attend_prepare)(struct attention_rows *rows) {
-    const unsigned n = rows->head_dim;
-    for (unsigned r = 0; r < rows->n_rows; r++) {
-        const float *q = rows->q + (size_t)r * n;
-        uint8_t *factors = rows->codes->codes + r * attention_code_row_bytes(n);
-        int_vec largest = int_zero(), sum = int_zero();
-        for (unsigned i = 0; i < n; i += VEC_WIDTH)
-            largest = int_max(largest, vec_magnitude_bits(load_part(q, i, n)));
-        const float inverse =
-            attention_scale_of(int_max_across(largest), ATTENTION_Q_MAX, &rows->codes->scale[r]);
-        for (unsigned i = 0; i < n; i += VEC_WIDTH) {
-            int_vec codes =
-                inverse == 0 ? int_zero() : int_round(vec_mul(load_part(q, i, n), vec_set(inverse)));
-            sum = int_add(sum, codes);
-            q_store(factors, attention_code_row_bytes(n) / 2, i, codes);
-        }
-        rows->codes->bias[r] = bias_of(int_sum_across(sum));
-    }
-}
+/* Codes of one area from some column on. */
+struct code_lines {
+    const uint8_t *low, *high;
+    size_t line; /* bytes */
+};
 
-/* Bytes are written by the codec: its loops are short. */
-void SET(store_k_q8)(void *k_area, unsigned slot, const float *row, unsigned head_dim) {
-    codec_get(CODEC_q8)->encode_k(k_area, slot, row, head_dim);
-}
-void SET(store_v_q8)(void *v_area, unsigned slot, const float *row, unsigned head_dim) {
-    codec_get(CODEC_q8)->encode_v(v_area, slot, row, head_dim);
+INLINE struct code_lines lines_at(enum codec_id codec, const void *area, unsigned n_quads, unsigned n_columns,
+                                  unsigned column) {
+    const size_t line = (size_t)n_columns * 4;
+    const uint8_t *low = (const uint8_t *)area + (size_t)column * 4;
+    return (struct code_lines){low, codec == CODEC_q3 ? low + n_quads / 4 * line : NULL, line};
 }
