@@ -88,20 +88,20 @@ def program(name):
     return make(build, name)
 
 
-def bench(model, *, prefill, decode, depth, kv, threads):
+def bench(model, *, prefill, decode, depth, kv, threads, flash="on"):
     """Tokens/s of the prefill and of the decode after `depth` tokens, None for what has 0 tokens."""
-    text = output_of([program("llama-bench"), "-m", model, "-p", prefill, "-n", decode, "-d", depth, "-r", 1, "-fa", "on",
+    text = output_of([program("llama-bench"), "-m", model, "-p", prefill, "-n", decode, "-d", depth, "-r", 1, "-fa", flash,
                       "-ctk", kv, "-ctv", kv, "-t", threads, "-o", "json"])
     speeds = {bool(row["n_gen"]): row["avg_ts"] for row in json.loads(text)}
     return speeds.get(False), speeds.get(True)
 
 
-def batched_bench(model, *, prompt, decode, users, is_shared, is_unified, kv, threads):
+def batched_bench(model, *, prompt, decode, users, is_shared, is_unified, kv, threads, flash="on"):
     """Tokens/s of `users` together while each decodes, after a prompt of its own or one that all share."""
     tokens = (prompt if is_shared else users * prompt) + users * decode
     # Streams of their own have equal parts of the context.
     context = tokens if is_unified or not is_shared else users * (prompt + decode)
     text = output_of([program("llama-batched-bench"), "-m", model, "-c", context, "-npp", prompt, "-ntg", decode, "-npl", users,
-                      *(["-pps"] if is_shared else []), "-kvu" if is_unified else "-no-kvu", "-fa", "on", "-ctk", kv, "-ctv", kv,
+                      *(["-pps"] if is_shared else []), "-kvu" if is_unified else "-no-kvu", "-fa", flash, "-ctk", kv, "-ctv", kv,
                       "-t", threads, "--output-format", "jsonl"])
     return json.loads(text.strip().splitlines()[-1])["speed_tg"]

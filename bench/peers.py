@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Cabinet side by side with what users could install instead: the same models, prompts and threads, in turns.
 
-    bench/peers.py [--rounds 5] [--threads 2] [--only ROW,ROW] [--for SECONDS] [--new] [--list] [--json]
+    bench/peers.py [--rounds 5] [--threads 2] [--only ROW,ROW] [--for SECONDS] [--programs NAME,NAME]
+                   [--new | --keep-peers] [--list] [--json]
 
 llama.cpp comes out of the source package of llama-cpp-python (compiled once, natively), OpenVINO GenAI out of its Python
 packages; both are put into the user's cache folder the first time, and so are the models made from SmolLM2. Each round
@@ -10,8 +11,9 @@ setting of the same round, and the median of the rounds' ratios counts. A settin
 the best one in the first round is left out of the others.
 
 What is measured is kept in build/peers/rounds.json, as long as build/cabinet stays the same: started again, the script goes
-on where it stopped (--new: from the beginning). With --for it ends before a measurement that would take longer than that,
-and prints the table of what is there. Prints tables for docs/benchmarks.md.
+on where it stopped (--new: from the beginning). --keep-peers sets a new build/cabinet beside what the peers did earlier, for a
+look while one works: these ratios are of two times, and the table says so. With --for it ends before a measurement that would
+take longer than that. Prints the table of what is there, for docs/benchmarks.md.
 """
 
 import argparse
@@ -41,11 +43,11 @@ def measure(kept, run, number, threads):
         figures = rows.RUNS[run](threads, number)
         result = {"machine": figures.pop("machine", None), "figures": figures}
     except (Failed, RuntimeError) as failure:
-        if run.startswith("Cabinet"):
+        if rounds.is_ours(run):
             raise
         result = {"failed": str(failure)}
         say(f"{run}: {failure}")
-    result["seconds"] = time.monotonic() - begun
+    result |= {"seconds": time.monotonic() - begun, "ended": time.time()}
     kept.add(run, number, result)
     say(f"round {number + 1}, {result['seconds']:.0f} s: {run}")
 
@@ -55,6 +57,8 @@ def run_rounds(options, kept, chosen):
     end = time.monotonic() + options.seconds if options.seconds else None
     for number in range(options.rounds):
         for run in rounds.wanted(kept, chosen, number):
+            if not run.startswith(options.programs):
+                continue
             if end is not None and time.monotonic() + (kept.seconds(run) or UNKNOWN_SECONDS) > end:
                 continue  # another one may be short enough
             measure(kept, run, number, options.threads)
@@ -67,6 +71,16 @@ def machine_text(kept):
     """Median and spread of what `cabinet bench` found the machine to do; where they spread, it was disturbed."""
     found = [result["machine"] for results in kept.runs.values() for result in results.values() if result.get("machine")]
     return ", ".join(f"{spread([each[key] / 1e9 for each in found], form)} {unit}" for key, (form, unit) in MACHINE.items() if found)
+
+
+def times_text(kept):
+    """From when to when Cabinet ran and the peers did, by the clock."""
+    texts = []
+    for who, is_mine in (("Cabinet", True), ("the peers", False)):
+        ends = [result["ended"] for run, results in kept.runs.items() if rounds.is_ours(run) == is_mine for result in results.values()]
+        if ends:
+            texts.append(f"{who} {'–'.join(datetime.datetime.fromtimestamp(end).strftime('%H:%M') for end in (min(ends), max(ends)))}")
+    return ", ".join(texts)
 
 
 def goal_cell(kept, row, goal):
@@ -99,7 +113,8 @@ def row_cells(kept, row):
 
 def print_table(options, kept, chosen):
     print(f"{datetime.date.today().isoformat()}, {cpu('model name')}, {options.threads} threads, commit {commit()}; median (least "
-          f"to most) of the rounds; tokens/s unless the row says otherwise. The machine meanwhile: {machine_text(kept)}.\n")
+          f"to most) of the rounds; tokens/s unless the row says otherwise. Measured: {times_text(kept)}. The machine meanwhile: "
+          f"{machine_text(kept)}.\n")
     print("| work | Cabinet | best peer's setting | ratio | of limit | goals |\n|---|---|---|---|---|---|")
     for row in chosen:
         print(f"| {' | '.join(row_cells(kept, row))} |")
@@ -131,6 +146,9 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", type=parse_rows, default=rows.ROWS, metavar="ROW,ROW")
     parser.add_argument("--for", type=float, dest="seconds", metavar="SECONDS", help="end in time, and go on when started again")
+    parser.add_argument("--programs", type=lambda text: tuple(text.split(",")), default=("",), metavar="NAME,NAME",
+                        help="measure only runs whose names begin so: Cabinet, llama, OpenVINO")
+    parser.add_argument("--keep-peers", action="store_true", help="beside what the peers did with an earlier build/cabinet")
     parser.add_argument("--new", action="store_true", help="forget what was measured")
     parser.add_argument("--list", action="store_true", help="the rows' names, and what each needs")
     parser.add_argument("--json", action="store_true", help="every figure of every round")
@@ -145,7 +163,8 @@ def main():
     openvino_peer.packages()
     if options.new:
         KEPT.unlink(missing_ok=True)
-    kept = rounds.Rounds(KEPT, f"{hashlib.sha256(CABINET.read_bytes()).hexdigest()[:16]}, {options.threads} threads")
+    kept = rounds.Rounds(KEPT, f"{hashlib.sha256(CABINET.read_bytes()).hexdigest()[:16]}, {options.threads} threads",
+                         options.keep_peers)
     is_done = run_rounds(options, kept, options.only)
     if options.json:
         print(json.dumps({"date": datetime.date.today().isoformat(), "commit": commit(), "processor": cpu("model name"),

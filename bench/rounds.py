@@ -14,6 +14,10 @@ from typing import NamedTuple
 CONTENDER = 0.75
 
 
+def is_ours(run):
+    return run.startswith("Cabinet")
+
+
 class Ref(NamedTuple):
     """A figure of a run."""
     run: str
@@ -44,13 +48,18 @@ class Row(NamedTuple):
 
 
 class Rounds:
-    """{run: {round: {"figures": {...}, "seconds": s} or {"failed": why}}}, in a file that belongs to one build of Cabinet."""
+    """{run: {round: {"figures": {...}, "seconds": s} or {"failed": why}}}, in a file that belongs to one build of Cabinet. Of
+    another build's file nothing holds, or, where that is asked for, what the peers did then."""
 
-    def __init__(self, path, build):
+    def __init__(self, path, build, keeps_peers=False):
         self.path, self.build, self.runs = pathlib.Path(path), build, {}
-        if self.path.exists():
-            kept = json.loads(self.path.read_text())
-            self.runs = kept["runs"] if kept["build"] == build else {}
+        if not self.path.exists():
+            return
+        kept = json.loads(self.path.read_text())
+        if kept["build"] == build:
+            self.runs = kept["runs"]
+        elif keeps_peers:
+            self.runs = {run: results for run, results in kept["runs"].items() if not is_ours(run)}
 
     def add(self, run, number, result):
         self.runs.setdefault(run, {})[str(number)] = result

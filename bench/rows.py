@@ -69,24 +69,32 @@ def cabinet_shared(model, kv, *, prompt, n_decode, users):
     return name
 
 
+def llama_kv(kv):
+    """(KV type, whether flash attention is on) of "q8_0", or "f16 -fa off": for f16 either may be faster."""
+    kind, _, flash = kv.partition(" -fa ")
+    return {"kv": kind, "flash": flash or "on"}
+
+
 def llama(model, kv, *, n_prefill=0, n_decode=0, depth=0):
-    name = f"llama.cpp, {model}, {kv} KV, {n_prefill} + {n_decode} at {depth}"
+    name = f"llama.cpp, {model}, KV {kv}, {n_prefill} + {n_decode} at {depth}"
 
     @run(name)
     def measure(threads, _number):
-        speeds = llama_cpp.bench(models.path(model), prefill=n_prefill, decode=n_decode, depth=depth, kv=kv, threads=threads)
-        return dict(zip((prefill(n_prefill, depth), decode(depth)), speeds))
+        speeds = llama_cpp.bench(models.path(model), prefill=n_prefill, decode=n_decode, depth=depth,
+                                 threads=threads, **llama_kv(kv))
+        figures = zip((prefill(n_prefill, depth), decode(depth)), speeds)
+        return {figure: speed for figure, speed in figures if speed is not None}
     return name
 
 
 def llama_users(model, kv, *, prompt, n_decode, users, is_shared=False, is_unified=False):
-    name = (f"llama.cpp, {model}, {kv} KV, {'unified' if is_unified else 'per stream'}, {users} "
+    name = (f"llama.cpp, {model}, KV {kv}, {'unified' if is_unified else 'per stream'}, {users} "
             f"{'sharing' if is_shared else 'of'} {prompt} + {n_decode}")
 
     @run(name)
     def measure(threads, _number):
         speed = llama_cpp.batched_bench(models.path(model), prompt=prompt, decode=n_decode, users=users, is_shared=is_shared,
-                                        is_unified=is_unified, kv=kv, threads=threads)
+                                        is_unified=is_unified, threads=threads, **llama_kv(kv))
         return {shared(prompt, users) if is_shared else decode(prompt, users): speed}
     return name
 
@@ -116,9 +124,9 @@ def server(name, program):
     return name
 
 
-def llama_server(model):
+def llama_server(model, *options):
     return lambda threads: servers.llama("llama-server", llama_cpp.program("llama-server"), models.path(model), threads,
-                                         serve.PEER_OPTIONS)
+                                         [*serve.PEER_OPTIONS, *options])
 
 
 # ---- rows ----
@@ -132,7 +140,7 @@ def times(value, against, refs):
 
 
 def rows_empty():
-    """Empty context. OpenVINO counts a prompt of one block, as short as it takes one."""
+    """Empty context. OpenVINO decodes after a prompt of 16 tokens."""
     found = []
     ours, theirs = {}, {}
     for kind in ("Q4_1", "Q4_0", "Q8_0", "F16"):
@@ -172,7 +180,7 @@ def rows_deep():
         ours = cabinet(model, kv, n_prefill=DEEP)
         found.append(Row(f"prefill-{DEEP}-{kv}", f"prefill of {DEEP:,} from empty, {kv} KV", Ref(ours, prefill(DEEP)),
                          of(prefill(DEEP), *vinos), (Goal("of limit", 0.60), times(least, "OpenVINO", of(prefill(DEEP), *vinos)))))
-    llamas = [llama("smollm2 Q4_0", "f16", n_prefill=512, n_decode=32, depth=DEEP)]
+    llamas = [llama("smollm2 Q4_0", kv, n_prefill=512, n_decode=32, depth=DEEP) for kv in ("f16", "f16 -fa off")]
     deep = {kv: cabinet(model, kv, n_prefill=512, n_decode=32, depth=DEEP) for kv in ("f16", "bf16", "q8", "q4")}
     for kv, least in (("f16", 2.5), ("bf16", 4), ("q8", 6)):
         refs = of(prefill(512, DEEP), *llamas)
@@ -195,20 +203,20 @@ def rows_users():
     vino = openvino(model, "u8", (512, 32, 16, False), (512, 32, 32, False))
     ours = cabinet(model, "q8", n_decode=64, depth=512, users=(16, 32))
     for users in (16, 32):
-        # llama.cpp's 8-bit KV is slower than its f16 with 16 users, and so it is with 32.
-        llamas = [llama_users("smollm2 Q4_0", kv, prompt=512, n_decode=32, users=users)
-                  for kv in ("f16", "q8_0") if kv == "f16" or users == 16]
+        llamas = [llama_users("smollm2 Q4_0", kv, prompt=512, n_decode=32, users=users) for kv in ("f16", "f16 -fa off", "q8_0")]
         peers = of(decode(512, users), *llamas, vino)
         found.append(Row(f"users-{users}", f"{users} users × 512 private tokens, decode, q8 KV", Ref(ours, decode(512, users)),
                          peers, (Goal("of limit", 0.45), times(3, "best peer, any KV", peers))))
-    llamas = [llama_users("smollm2 Q4_0", "f16", prompt=512, n_decode=32, users=32, is_shared=True, is_unified=is_unified)
-              for is_unified in (False, True)]
+    llamas = [llama_users("smollm2 Q4_0", kv, prompt=512, n_decode=32, users=32, is_shared=True, is_unified=is_unified)
+              for is_unified in (False, True) for kv in ("f16 -fa off", "q8_0")]
     figure = shared(512, 32)
     sharing = cabinet_shared(model, "q8", prompt=512, n_decode=32, users=32)
     found.append(Row("sharing-512", "32 users sharing 512 tokens, q8 KV", Ref(sharing, figure), of(figure, *llamas),
                      (times(4, "llama.cpp", of(figure, *llamas)),)))
     figure = shared(2048, 32)
-    peers = of(figure, llama_users("smollm2 Q4_0", "f16", prompt=2048, n_decode=128, users=32, is_shared=True, is_unified=True),
+    llamas = [llama_users("smollm2 Q4_0", kv, prompt=2048, n_decode=128, users=32, is_shared=True, is_unified=is_unified)
+              for is_unified in (False, True) for kv in ("f16 -fa off", "q8_0")]
+    peers = of(figure, *llamas,
                openvino(model, "u8", (2048, 128, 32, True)))
     empty = cabinet(model, "q8", n_decode=64, users=(32,))
     sharing = cabinet_shared(model, "q8", prompt=2048, n_decode=128, users=32)
@@ -221,7 +229,7 @@ def rows_gemma():
     model = "gemma3 Q4_K_M"
     # One process a depth: the same figure's name must mean one depth.
     near, far = (cabinet(model, "f16", n_decode=32, depth=depth) for depth in (1024, 16384))
-    llamas = of(decode(16384), llama(model, "f16", n_decode=32, depth=16384))
+    llamas = of(decode(16384), *(llama(model, kv, n_decode=32, depth=16384) for kv in ("f16", "f16 -fa off")))
     shallow = Goal("step", 1.5, "its step at 1,024", of(decode(1024), near))
     return [Row("gemma-16k", "gemma-3-270m, decode at 16,384", Ref(far, decode(16384)), llamas,
                 (shallow, times(1.5, "llama.cpp", llamas)))]
@@ -229,11 +237,13 @@ def rows_gemma():
 
 def rows_server():
     ours = server("Cabinet, server", lambda threads: servers.cabinet(models.path("smollm2 Q4_1"), threads))
-    theirs = server("llama-server, smollm2 Q4_0", llama_server("smollm2 Q4_0"))  # faster than Q4_1: bench/serve.py has both
+    # Q4_0 is faster than Q4_1: bench/serve.py has both.
+    theirs = [server(f"llama-server, smollm2 Q4_0{text}", llama_server("smollm2 Q4_0", *options))
+              for text, options in (("", ()), (", -fa off", ("-fa", "off")), (", q8_0 KV", ("-ctk", "q8_0", "-ctv", "q8_0")))]
     found = []
     for name, figure, least, is_time in (("server-requests", "requests/s", 3, False), ("server-ttft", "TTFT p95, ms", 1, True),
                                          ("server-itl", "ITL mean, ms", 1, True)):
-        peers = of(figure, theirs)
+        peers = of(figure, *theirs)
         found.append(Row(name, f"server, 64 requests at concurrency 16: {figure}", Ref(ours, figure), peers,
                          (times(least, "llama-server", peers),), is_time))
     return found

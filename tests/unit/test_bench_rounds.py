@@ -45,6 +45,13 @@ class Kept(Rounds):
         self.assertEqual(json.loads(self.path.read_text())["build"], "two")
         self.assertEqual(rounds.wanted(self.kept(), [ROW], 0), ["ours", "fast", "near", "slow"])
 
+    def test_what_peers_did_may_stay(self):
+        self.kept({"Cabinet, a": [10], "fast": [8]})
+        other = rounds.Rounds(self.path, "two", keeps_peers=True)
+        self.assertEqual((other.has("Cabinet, a", 0), other.has("fast", 0)), (False, True))
+        self.assertFalse(rounds.Rounds(self.path, "two").has("fast", 0))
+        self.assertTrue(rounds.Rounds(self.path, "one").has("Cabinet, a", 0))
+
     def test_a_failed_run_is_not_tried_again(self):
         kept = self.kept({"ours": [10], "fast": [None], "near": [4]})
         self.assertEqual(rounds.wanted(kept, [ROW], 0), ["slow"])
