@@ -47,6 +47,11 @@ def require(what, *files):
         say(f"Note: other programs are running (load {os.getloadavg()[0]:.1f}); the ratios will spread")
 
 
+def name_of(words):
+    """Of the program or script that a command runs."""
+    return pathlib.Path(words[1] if words[0] == sys.executable else words[0]).name
+
+
 def output_of(command, environment=()):
     """What a program prints, as text. Raises Failed."""
     words = [str(word) for word in command]
@@ -54,9 +59,9 @@ def output_of(command, environment=()):
         run = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=SECONDS,
                              stdin=subprocess.DEVNULL, errors="replace", env=os.environ | ENVIRONMENT | dict(environment))
     except subprocess.TimeoutExpired:
-        raise Failed(f"{' '.join(words)} took more than {SECONDS} s") from None
+        raise Failed(f"{name_of(words)} took more than {SECONDS} s") from None
     if run.returncode != 0:
-        raise Failed(f"{' '.join(words)} failed ({run.returncode}): {' '.join(run.stderr.strip().splitlines()[-1:])[:300]}")
+        raise Failed(f"{name_of(words)} failed ({run.returncode}): {' '.join(run.stderr.strip().splitlines()[-1:])[:300]}")
     return run.stdout
 
 

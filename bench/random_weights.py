@@ -23,6 +23,7 @@ class Shape(NamedTuple):
 
 class Format(NamedTuple):
     number: int
+    file_type: int  # general.file_type of a file whose matrices have it
     elements: int  # in a group
     bytes: int     # of a group
     # byte of a group: its bits that stay random, and those that are set. So a scale's low byte is random, and its high
@@ -37,22 +38,22 @@ def f16(exponent, at, sign=0):
 
 
 FORMATS = {
-    "F32": Format(0, 1, 4, {2: (0x7F, 0), 3: (0x80, 0x3C)}),
-    "F16": Format(1, 1, 2, {1: (0x83, 0x24)}),
-    "BF16": Format(30, 1, 2, {1: (0x80, 0x3C)}),
-    "Q4_0": Format(2, 32, 18, f16(-8, 0)),
-    "Q4_1": Format(3, 32, 20, f16(-8, 0) | f16(-5, 2, sign=1)),
-    "Q5_0": Format(6, 32, 22, f16(-9, 0)),
-    "Q5_1": Format(7, 32, 24, f16(-9, 0) | f16(-5, 2, sign=1)),
-    "Q8_0": Format(8, 32, 34, f16(-12, 0)),
-    "Q2_K": Format(10, 256, 84, f16(-8, 80) | f16(-8, 82)),
-    "Q3_K": Format(11, 256, 110, f16(-11, 108)),
-    "Q4_K": Format(12, 256, 144, f16(-12, 0) | f16(-9, 2)),
-    "Q5_K": Format(13, 256, 176, f16(-13, 0) | f16(-9, 2)),
-    "Q6_K": Format(14, 256, 210, f16(-15, 208)),
-    "IQ4_NL": Format(20, 32, 18, f16(-12, 0)),
-    "IQ4_XS": Format(23, 256, 136, f16(-15, 0)),
-    "MXFP4": Format(39, 32, 17, {0: (0, 120)}),
+    "F32": Format(0, 0, 1, 4, {2: (0x7F, 0), 3: (0x80, 0x3C)}),
+    "F16": Format(1, 1, 1, 2, {1: (0x83, 0x24)}),
+    "BF16": Format(30, 32, 1, 2, {1: (0x80, 0x3C)}),
+    "Q4_0": Format(2, 2, 32, 18, f16(-8, 0)),
+    "Q4_1": Format(3, 3, 32, 20, f16(-8, 0) | f16(-5, 2, sign=1)),
+    "Q5_0": Format(6, 8, 32, 22, f16(-9, 0)),
+    "Q5_1": Format(7, 9, 32, 24, f16(-9, 0) | f16(-5, 2, sign=1)),
+    "Q8_0": Format(8, 7, 32, 34, f16(-12, 0)),
+    "Q2_K": Format(10, 10, 256, 84, f16(-8, 80) | f16(-8, 82)),
+    "Q3_K": Format(11, 11, 256, 110, f16(-11, 108)),
+    "Q4_K": Format(12, 14, 256, 144, f16(-12, 0) | f16(-9, 2)),
+    "Q5_K": Format(13, 16, 256, 176, f16(-13, 0) | f16(-9, 2)),
+    "Q6_K": Format(14, 18, 256, 210, f16(-15, 208)),
+    "IQ4_NL": Format(20, 25, 32, 18, f16(-12, 0)),
+    "IQ4_XS": Format(23, 30, 256, 136, f16(-15, 0)),
+    "MXFP4": Format(39, 38, 32, 17, {0: (0, 120)}),
 }
 
 
@@ -73,7 +74,7 @@ def write(path, source, shape, form):
                        "rope.dimension_count": shape.head_dim}.items():
         file.set(f"llama.{key}", value)
     file.set("general.name", f"random weights, width {shape.width}")
-    del file.values["general.file_type"]
+    file.set("general.file_type", form.file_type)
 
     def matrix(name, n_cols, n_rows):
         data = random_groups(form, n_cols * n_rows, rng)

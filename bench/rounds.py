@@ -60,6 +60,8 @@ class Rounds:
             self.runs = kept["runs"]
         elif keeps_peers:
             self.runs = {run: results for run, results in kept["runs"].items() if not is_ours(run)}
+        for run, results in self.runs.items():  # what failed is tried again when the script is
+            self.runs[run] = {number: result for number, result in results.items() if "failed" not in result}
 
     def add(self, run, number, result):
         self.runs.setdefault(run, {})[str(number)] = result

@@ -57,6 +57,7 @@ class Kept(Rounds):
         self.assertEqual(rounds.wanted(kept, [ROW], 0), ["slow"])
         self.assertEqual((kept.failure("fast"), kept.failure("near")), ("it crashed", None))
         self.assertNotIn("fast", rounds.wanted(kept, [ROW], 1))
+        self.assertEqual(rounds.wanted(self.kept(), [ROW], 0), ["fast", "slow"])  # but when the script starts again
 
 
 class Wanted(Rounds):
