@@ -32,7 +32,7 @@ import rows
 from common import CABINET, GEMMA3, ROOT, SMOLLM2, Failed, commit, cpu, fetch, require, say, spread
 
 KEPT = ROOT / "build" / "peers" / "rounds.json"
-UNKNOWN_SECONDS = 45  # what a run is taken to need before it ran once
+UNKNOWN_SECONDS = 80  # what a run is taken to need before it ran once
 MACHINE = {"read_bytes_per_second": ("{:.1f}", "GB/s read"), "int8_ops_per_second": ("{:.0f}", "Gop/s int8"),
            "bf16_flops": ("{:.0f}", "GFLOP/s bf16"), "f32_flops": ("{:.0f}", "GFLOP/s f32")}
 
