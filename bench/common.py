@@ -71,4 +71,7 @@ def cabinet_bench(model, *words, threads):
 
 
 def spread(values, form="{:.1f}"):
+    """The median, and the least and the greatest if there are several."""
+    if len(values) == 1:
+        return form.format(values[0])
     return f"{form.format(statistics.median(values))} ({form.format(min(values))} to {form.format(max(values))})"

@@ -91,10 +91,11 @@ def goal_cell(kept, row, goal):
     wish = f"{sign} {form.format(value)} {unit}"
     if judged is None:
         return f"{wish}: not measured"
-    is_share = goal.kind == "of limit"
-    values = [judged[key] * (100 if is_share else 1) for key in ("median", "min", "max")]
-    text = "{:.0f} % ({:.0f} to {:.0f})" if is_share else "{:.2f} ({:.2f} to {:.2f})"
-    return f"{text.format(*values)}, {wish}: {'yes' if judged['is_reached'] else '**no**'}"
+    if goal.kind == "of limit":
+        text = spread([100 * value for value in judged["values"]], "{:.0f}") + " %"
+    else:
+        text = spread(judged["values"], "{:.2f}")
+    return f"{text}, {wish}: {'yes' if judged['is_reached'] else '**no**'}"
 
 
 def row_cells(kept, row):

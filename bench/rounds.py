@@ -134,7 +134,7 @@ def limit(ref):
 
 
 def judge(rounds, row, goal):
-    """{"median", "min", "max", "is_reached"}, or None where a figure is missing."""
+    """{"values": of each round, "median", "is_reached"}, or None where a figure is missing."""
     if goal.kind == "of limit":
         values = [rounds.figure(limit(row.ours), number) for number in rounds.numbers(row)]
     elif goal.kind == "times":
@@ -146,7 +146,7 @@ def judge(rounds, row, goal):
         return None
     median = statistics.median(values)
     is_reached = median <= goal.value if goal.kind == "step" else median >= goal.value
-    return {"median": median, "min": min(values), "max": max(values), "is_reached": is_reached}
+    return {"values": values, "median": median, "is_reached": is_reached}
 
 
 def best_peer(rounds, row):
