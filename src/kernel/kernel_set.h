@@ -30,6 +30,9 @@ struct kernel_set {
     void (*round_row)(struct activations *x, size_t row);
     matmul_function *matmul[WEIGHT_TYPE_END]; /* of every type that runs */
 
+    /* Where not NULL, what a thread calls before and after its tiles, all of that head size. */
+    void (*attend_begin)(unsigned head_dim);
+    void (*attend_end)(void);
     /* Fills rows->codes from rows->q. */
     void (*attend_prepare)(struct attention_rows *rows);
     /* Adds a tile to the rows' running softmax. Rows that see no key of it are left as they are, bit for bit.
@@ -43,6 +46,12 @@ struct kernel_set {
     /* As the codec's encode_k and encode_v, bit for bit; NULL of block codecs. */
     void (*store_k[CODEC_COUNT])(void *k_area, unsigned slot, const float *row, unsigned head_dim);
     void (*store_v[CODEC_COUNT])(void *v_area, unsigned slot, const float *row, unsigned head_dim);
+
+    /* Stores a head's area of a block that is full in another form (codec_convert_k, codec_convert_v). */
+    void (*convert_k)(const struct codec *to, void *to_area, const struct codec *from, const void *from_area,
+                      unsigned head_dim);
+    void (*convert_v)(const struct codec *to, void *to_area, const struct codec *from, const void *from_area,
+                      unsigned head_dim);
 
     /* Walsh-Hadamard transform of x[n], of orthonormal blocks of the largest power of two that divides n, at
      * most 512: its own inverse. The same bits in every set. */
