@@ -16,6 +16,7 @@ enum {
     OPTION_SHARED,
     OPTION_USERS,
     OPTION_PROFILE,
+    OPTION_SHARERS_ONLY,
     MAX_LIST = BENCH_MAX_LIST,
     MAX_REPS = BENCH_MAX_REPS,
     DEFAULT_PREFILL = 512,
@@ -34,6 +35,7 @@ static const struct argp_option options[] = {
      0},
     {"users", OPTION_USERS, "N", 0, "of a shared prompt (default 32)", 0},
     {"profile", OPTION_PROFILE, 0, 0, "show the share of each part of a step, too", 0},
+    {"sharers-only", OPTION_SHARERS_ONLY, 0, 0, "of --shared-prompt: no users with copies beside them", 0},
     {"json", OPTION_JSON, 0, 0, "print one JSON object (docs/json.md)", 0},
     {0},
 };
@@ -59,6 +61,7 @@ static void check_kind(struct argp_state *state, struct bench_opts *opts) {
     if (opts->n_shared > 0 && opts->n_decode == 0)
         argp_error(state, "--shared-prompt needs decode steps: -n");
     if (opts->n_shared == 0 && opts->n_users > 0) argp_error(state, "--users needs --shared-prompt");
+    if (opts->n_shared == 0 && !opts->has_copies) argp_error(state, "--sharers-only needs --shared-prompt");
     if (opts->n_prefill == UINT32_MAX) opts->n_prefill = DEFAULT_PREFILL;
     if (opts->n_depths == 0) opts->depths[opts->n_depths++] = 0;
     if (opts->n_batches == 0) opts->batches[opts->n_batches++] = 1;
@@ -84,6 +87,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
         opts->n_users = (uint32_t)cli_parse_count(state, "--users", argument, 2, MOST_SEQUENCES / 4);
         return 0;
     case OPTION_PROFILE: opts->is_profiled = true; return 0;
+    case OPTION_SHARERS_ONLY: opts->has_copies = false; return 0;
     case OPTION_JSON: opts->is_json = true; return 0;
     default: break;
     }
@@ -387,8 +391,11 @@ static int run(struct bench *bench) {
 }
 
 int cli_bench(int argc, char **argv) {
-    struct bench_opts opts = {
-        .session = session_defaults(), .n_prefill = UINT32_MAX, .n_decode = 128, .n_reps = 5};
+    struct bench_opts opts = {.session = session_defaults(),
+                              .n_prefill = UINT32_MAX,
+                              .n_decode = 128,
+                              .n_reps = 5,
+                              .has_copies = true};
     cli_parse(&argp, argc, argv, &opts);
     if (opts.n_shared > 0) return bench_shared(&opts) < 0 ? cli_fail() : EXIT_SUCCESS;
     struct bench bench = {.opts = &opts};

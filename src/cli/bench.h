@@ -16,6 +16,7 @@ struct bench_opts {
     uint32_t depths[BENCH_MAX_LIST], batches[BENCH_MAX_LIST];
     size_t n_depths, n_batches;
     uint32_t n_shared, n_users; /* --shared-prompt, --users; n_shared 0: not asked for */
+    bool has_copies;            /* --shared-prompt: users with copies of the prompt are measured too */
     bool is_json, is_profiled;
 };
 

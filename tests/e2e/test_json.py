@@ -203,8 +203,17 @@ class BenchShared(Keys):
         self.assertGreaterEqual(report["peak_slab_bytes"], report["peak_kv_bytes"])
         self.assertTrue(0 < report["fragmentation"] < 1)
 
+    def test_sharers_only(self):
+        report = self.json("bench", MODEL, "--shared-prompt", "64", "--users", "3", "-n", "8", "-r", "1", "--sharers-only", "--json")
+        self.check(report, self.KINDS | {"speedup": type(None)})
+        self.assertEqual([row["blocks"] for row in report["rows"]], ["shared"])
+        self.check(report["rows"][0], self.ROW)
+        # A cache that has no room for copies has room for those who share.
+        self.json("bench", MODEL, "--shared-prompt", "256", "--users", "200", "-n", "1", "-r", "1", "--kv-memory", "16M",
+                  "--sharers-only", "--json")
+
     def test_what_does_not_go_together(self):
-        for options in (["--users", "4"], ["--shared-prompt", "64", "-d", "64"], ["--shared-prompt", "64", "-b", "2"],
+        for options in (["--users", "4"], ["--sharers-only"], ["--shared-prompt", "64", "-d", "64"], ["--shared-prompt", "64", "-b", "2"],
                         ["--shared-prompt", "64", "-p", "9"], ["--shared-prompt", "64", "-n", "0"], ["--shared-prompt", "31"],
                         ["--shared-prompt", "64", "--users", "1"]):
             self.assertEqual(run("bench", MODEL, *options).returncode, 2, options)
