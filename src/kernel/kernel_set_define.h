@@ -18,16 +18,18 @@
 #define KERNEL_SET_CODEC_ENTRY_STORE_K(codec) [CODEC_##codec] = KERNEL_SET_NAME(store_k_##codec),
 #define KERNEL_SET_CODEC_ENTRY_STORE_V(codec) [CODEC_##codec] = KERNEL_SET_NAME(store_v_##codec),
 
-#define KERNEL_SET_DEFINE KERNEL_SET_DEFINE_AS(KERNEL_SET, KERNEL_SET_NAME(matmul_BF16))
-/* A set of another name that has KERNEL_SET's functions but for the products with BF16 weights. */
-#define KERNEL_SET_DEFINE_AS(set, matmul_of_bf16)                                                            \
+#define KERNEL_SET_DEFINE                                                                                    \
+    KERNEL_SET_DEFINE_AS(KERNEL_SET, KERNEL_SET_MATMUL_ENTRY, KERNEL_SET_NAME(matmul_BF16))
+/* A set of another name that has KERNEL_SET's functions but for the products with quantised and BF16 weights.
+ */
+#define KERNEL_SET_DEFINE_AS(set, quantised_entry, matmul_of_bf16)                                           \
     const struct kernel_set KERNEL_SET_JOIN(kernel_set, set) = {                                             \
         .name = KERNEL_SET_STRING(set),                                                                      \
         .is_supported = is_supported,                                                                        \
         .quantize_row = KERNEL_SET_NAME(quantize_row),                                                       \
         .round_row = KERNEL_SET_NAME(round_row),                                                             \
         .matmul = {WEIGHT_FLOAT_LIST(KERNEL_SET_MATMUL_ENTRY)                                                \
-                       WEIGHT_QUANTISED_LIST(KERNEL_SET_MATMUL_ENTRY)[WEIGHT_BF16] = matmul_of_bf16},        \
+                       WEIGHT_QUANTISED_LIST(quantised_entry)[WEIGHT_BF16] = matmul_of_bf16},                \
         .attend_prepare = KERNEL_SET_NAME(attend_prepare),                                                   \
         .attend_tile = KERNEL_SET_NAME(attend_tile),                                                         \
         .attend_merge = KERNEL_SET_NAME(attend_merge),                                                       \
