@@ -163,7 +163,8 @@ typedef void multiply_function(const struct tile_rows *rows, const struct decode
     }
 X(1, 0)
 X(1, 1)
-X(2, 0) X(2, 1)
+X(2, 0)
+X(2, 1)
 #undef X
     static multiply_function *const multiply[2][2] = {{multiply_1_0, multiply_1_1},
                                                       {multiply_2_0, multiply_2_1}};
