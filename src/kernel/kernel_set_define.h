@@ -19,18 +19,18 @@
 #define KERNEL_SET_CODEC_ENTRY_STORE_V(codec) [CODEC_##codec] = KERNEL_SET_NAME(store_v_##codec),
 
 #define KERNEL_SET_DEFINE                                                                                    \
-    KERNEL_SET_DEFINE_AS(KERNEL_SET, KERNEL_SET_NAME(matmul_BF16),                                           \
+    KERNEL_SET_DEFINE_AS(KERNEL_SET, KERNEL_SET_MATMUL_ENTRY, KERNEL_SET_NAME(matmul_BF16),                  \
                          .attend_tile = KERNEL_SET_NAME(attend_tile))
-/* A set of another name that has KERNEL_SET's functions but for the products with BF16 weights, and with the
- * members of tiles of attention. */
-#define KERNEL_SET_DEFINE_AS(set, matmul_of_bf16, ...)                                                       \
+/* A set of another name that has KERNEL_SET's functions but for the products with quantised and BF16 weights,
+ * and with the members of tiles of attention. */
+#define KERNEL_SET_DEFINE_AS(set, quantised_entry, matmul_of_bf16, ...)                                      \
     const struct kernel_set KERNEL_SET_JOIN(kernel_set, set) = {                                             \
         .name = KERNEL_SET_STRING(set),                                                                      \
         .is_supported = is_supported,                                                                        \
         .quantize_row = KERNEL_SET_NAME(quantize_row),                                                       \
         .round_row = KERNEL_SET_NAME(round_row),                                                             \
         .matmul = {WEIGHT_FLOAT_LIST(KERNEL_SET_MATMUL_ENTRY)                                                \
-                       WEIGHT_QUANTISED_LIST(KERNEL_SET_MATMUL_ENTRY)[WEIGHT_BF16] = matmul_of_bf16},        \
+                       WEIGHT_QUANTISED_LIST(quantised_entry)[WEIGHT_BF16] = matmul_of_bf16},                \
         .attend_prepare = KERNEL_SET_NAME(attend_prepare),                                                   \
         .attend_merge = KERNEL_SET_NAME(attend_merge),                                                       \
         .store_k = {CODEC_ROW_LIST(KERNEL_SET_CODEC_ENTRY_STORE_K)},                                         \

@@ -73,7 +73,7 @@ static size_t columns_of(enum weight_type type, size_t i) {
     return group == 1 ? of_floats[i] : group == 32 ? of_runs[i] : of_k[i];
 }
 static const size_t output_counts[] = {1, 16, 33, 70};
-static const size_t row_counts[] = {1, 2, 3, 5, 8, 9, 12, 13, 17, 24, 33};
+static const size_t row_counts[] = {1, 2, 3, 5, 8, 9, 12, 13, 17, 24, 33, 49, 65};
 enum { N_SHAPES = 4, N_ROW_COUNTS = sizeof row_counts / sizeof *row_counts };
 
 /* An input as its codes say it. */

@@ -1,4 +1,4 @@
-/* The AVX-512 set, but for products with BF16 weights and attention. */
+/* The AVX-512 set, but for products with BF16 and quantised weights and attention. */
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -22,5 +22,6 @@ static bool is_supported(void) {
     return (edx & AMX_BF16) && (edx & AMX_TILE) && (edx & AMX_INT8) && is_granted();
 }
 
-KERNEL_SET_DEFINE_AS(amx, matmul_BF16_amx, .attend_begin = attend_begin_amx, .attend_end = attend_end_amx,
-                     .attend_tile = attend_tile_amx);
+#define MATMUL_ENTRY(type, number, elements, bytes) [WEIGHT_##type] = matmul_##type##_amx,
+KERNEL_SET_DEFINE_AS(amx, MATMUL_ENTRY, matmul_BF16_amx, .attend_begin = attend_begin_amx,
+                     .attend_end = attend_end_amx, .attend_tile = attend_tile_amx);

@@ -1,4 +1,5 @@
-/* Products with BF16 weights by AMX: 16 rows x 16 outputs x 32 inputs an instruction. */
+/* Products by AMX, 16 rows x 16 outputs x 32 inputs an instruction: of BF16 weights, and of quantised ones.
+ */
 #ifndef CABINET_KERNEL_X86_MATMUL_AMX_H
 #define CABINET_KERNEL_X86_MATMUL_AMX_H
 
@@ -17,15 +18,22 @@ struct tile_shapes {
 
 enum { TILE_COUNT = 8, TILE_LINES = 16, TILE_LINE_BYTES = 64, TILE_BYTES = TILE_LINES * TILE_LINE_BYTES };
 
+static inline void tile_shapes_use(const struct tile_shapes *shapes) {
+    __asm__ volatile("" : : "r"(shapes) : "memory"); /* the intrinsic says that it reads but 8 bytes */
+    _tile_loadconfig(shapes);
+}
+
 /* Gives this thread eight tiles of so many lines of 64 bytes. */
 static inline void tile_shapes_load(const uint8_t n_rows[TILE_COUNT]) {
     struct tile_shapes shapes = {.palette = 1};
     for (int i = 0; i < TILE_COUNT; i++) shapes.row_bytes[i] = TILE_LINE_BYTES;
     memcpy(shapes.n_rows, n_rows, TILE_COUNT);
-    __asm__ volatile("" : : "r"(&shapes) : "memory"); /* the intrinsic says that it reads but 8 bytes */
-    _tile_loadconfig(&shapes);
+    tile_shapes_use(&shapes);
 }
 
 matmul_function matmul_BF16_amx;
+#define X(type, number, elements, bytes) matmul_function matmul_##type##_amx;
+WEIGHT_QUANTISED_LIST(X)
+#undef X
 
 #endif

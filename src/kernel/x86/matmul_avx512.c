@@ -3,7 +3,6 @@
  * and meets every row there, here, and memory is the limit; many rows meet decoded groups (tile_avx512.h). */
 #include "kernel/x86/matmul_avx512.h"
 
-#include "kernel/x86/panel_avx512.h"
 #include "kernel/x86/tile_avx512.h"
 
 enum {
@@ -49,7 +48,7 @@ PANEL_INLINE void stream_panel(enum weight_type type, unsigned n_rows, const uin
         for (size_t at = 0; at < panel_group_bytes(type); at += 64)
             _mm_prefetch((const char *)group + PREFETCH_BYTES + at, _MM_HINT_T0);
         size_t at = row * n_groups + g;
-        if (g % 16 == 0) fine = tile_fine_groups_avx512(x, n_rows, at, n_groups - g);
+        if (g % 16 == 0) fine = fine_groups_avx512(x, n_rows, at, n_groups - g);
         __m512i line[PANEL_LINES];
         __m512 scale[2];
         panel_load_numbers(type, group, line);
@@ -101,32 +100,14 @@ PANEL_INLINE void stream_panels(enum weight_type type, const struct panel_matrix
         }
 }
 
-PANEL_INLINE void decode_groups(enum weight_type type, const uint8_t *panel, size_t g, size_t n,
-                                struct tile_group *out) {
-    const struct weight_traits traits = weight_traits_of(type);
-    for (size_t end = g + n; g < end; g++, out++) {
-        const uint8_t *group = panel + panel_group_at(type, g), *common = panel + panel_common_at(type, g);
-        __m512i line[PANEL_LINES];
-        panel_load_numbers(type, group, line);
-#pragma GCC unroll 8
-        for (int i = 0; i < PANEL_LINES; i++) _mm512_store_si512(out->numbers[i], line[i]);
-#pragma GCC unroll 2
-        for (unsigned share = 0; share < traits.n_shares; share++) {
-            _mm512_store_ps(out->scale[share], panel_load_scale(type, group, common, share));
-            if (traits.has_minimum)
-                _mm512_store_ps(out->minimum[share], panel_load_minimum(type, group, common, share));
-        }
-    }
-}
-
 #define X(name, number, elements, bytes)                                                                     \
-    static void decode_##name(const uint8_t *panel, size_t g, size_t n, struct tile_group *out) {            \
-        decode_groups(WEIGHT_##name, panel, g, n, out);                                                      \
+    static void decode_##name(const uint8_t *panel, size_t g, size_t n, struct decoded_group *out) {         \
+        decode_groups(WEIGHT_##name, 0, panel, g, n, out);                                                   \
     }
 WEIGHT_QUANTISED_LIST(X)
 #undef X
 
-static void (*const decoders[])(const uint8_t *panel, size_t g, size_t n, struct tile_group *out) = {
+static decode_function *const decoders[] = {
 #define X(name, number, elements, bytes) [WEIGHT_##name] = decode_##name,
     WEIGHT_QUANTISED_LIST(X)
 #undef X

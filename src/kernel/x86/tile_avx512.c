@@ -4,8 +4,6 @@
  * (quantize.h sees to it that the last operand is exact). */
 #include "kernel/x86/tile_avx512.h"
 
-#include "kernel/x86/panel_avx512.h"
-
 enum {
     TILE_ROWS = 6,    /* rows of a register tile */
     TILE_GROUPS = 16, /* groups decoded at once: two panels of them fit a 32 KB cache beside the rows */
@@ -14,15 +12,6 @@ enum {
 static const float MAGIC = 0x1.8p23f;
 static const int MAGIC_BITS = 0x4b400000;
 
-unsigned tile_fine_groups_avx512(const struct activations *x, unsigned n_rows, size_t at, size_t n) {
-    __mmask16 exists = lanes_of(n), any = 0;
-    for (unsigned r = 0; r < n_rows; r++)
-        any |= _mm512_mask_cmpneq_ps_mask(
-            exists, _mm512_maskz_loadu_ps(exists, x->planes[PLANE_FINE].scale + at + r * x->n_groups),
-            _mm512_setzero_ps());
-    return any;
-}
-
 /* ---- what a tile needs of a row, made once for up to TILE_GROUPS groups ---- */
 
 /* Of one plane. */
@@ -30,17 +19,6 @@ struct tile_row {
     float correction[TILE_GROUPS]; /* -MAGIC * x_scale */
     int32_t start[2][TILE_GROUPS]; /* MAGIC_BITS - offset * sum of codes, for each share; if there is one */
 };
-
-/* The sums of codes of n groups, by halves. */
-PANEL_INLINE void load_half_sums(const struct activation_plane *plane, size_t at, size_t n, __m512i sum[2]) {
-    const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-    const int32_t *sums = plane->half_sum + at * 2;
-    __m512i low = _mm512_maskz_loadu_epi32(lanes_of(2 * n), sums);
-    __m512i high = _mm512_maskz_loadu_epi32(n > 8 ? lanes_of(2 * n - 16) : 0, sums + 16);
-    sum[0] = _mm512_permutex2var_epi32(low, even, high);
-    sum[1] = _mm512_permutex2var_epi32(low, odd, high);
-}
 
 PANEL_INLINE void prepare_row(unsigned n_shares, bool has_minimum, int offset,
                               const struct activation_plane *plane, size_t at, size_t n,
@@ -58,28 +36,6 @@ PANEL_INLINE void prepare_row(unsigned n_shares, bool has_minimum, int offset,
     }
 }
 
-/* x_sum of kernel/panel.h, for each share. */
-PANEL_INLINE void prepare_sums(unsigned n_shares, const struct activations *x, size_t at, size_t n,
-                               float out[2][TILE_GROUPS]) {
-    const __mmask16 exists = lanes_of(n);
-    if (n_shares == 1) {
-        _mm512_storeu_ps(out[0], _mm512_maskz_loadu_ps(exists, x->scaled_sum + at));
-        return;
-    }
-    __m512i coarse[2], fine[2];
-    load_half_sums(&x->planes[PLANE_COARSE], at, n, coarse);
-    load_half_sums(&x->planes[PLANE_FINE], at, n, fine);
-    __m512 scale = _mm512_maskz_loadu_ps(exists, x->planes[PLANE_COARSE].scale + at);
-    __m512 fine_scale = _mm512_maskz_loadu_ps(exists, x->planes[PLANE_FINE].scale + at);
-    __mmask16 is_fine = _mm512_cmpneq_ps_mask(fine_scale, _mm512_setzero_ps());
-#pragma GCC unroll 2
-    for (unsigned share = 0; share < 2; share++) {
-        __m512 sum = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(coarse[share]));
-        __m512 rest = _mm512_mul_ps(fine_scale, _mm512_cvtepi32_ps(fine[share]));
-        _mm512_storeu_ps(out[share], _mm512_mask_add_ps(sum, is_fine, sum, rest));
-    }
-}
-
 /* ---- a tile ---- */
 
 /* Where a register tile reads and writes: rows of x from `row`, groups from `group`, outputs of two panels.
@@ -88,7 +44,7 @@ struct tile_place {
     const struct activations *x;
     size_t row, group, n_groups;
     int offset;
-    const struct tile_group *panel[2];
+    const struct decoded_group *panel[2];
     const uint8_t *next[2]; /* what is decoded next of both panels, to prefetch; or NULL */
     size_t next_bytes;      /* of it, for each group of this tile */
     float *out;             /* output of the first row and the first panel */
@@ -100,8 +56,8 @@ struct tile_place {
 /* Adds the products of group g of a plane; `first` is the first row's group at which the tile begins. */
 PANEL_INLINE void tile_plane(unsigned n_shares, bool has_minimum, unsigned n_rows,
                              const struct activation_plane *plane, size_t first, size_t stride,
-                             const struct tile_row *rows, size_t g, const struct tile_group *a,
-                             const struct tile_group *b, __m512 acc[TILE_ROWS][2]) {
+                             const struct tile_row *rows, size_t g, const struct decoded_group *a,
+                             const struct decoded_group *b, __m512 acc[TILE_ROWS][2]) {
     const unsigned n_lines = PANEL_LINES / n_shares;
     const int8_t *codes = plane->codes + (first + g) * PANEL_GROUP;
     const float *x_scale = plane->scale + first + g;
@@ -146,18 +102,24 @@ PANEL_INLINE void tile(unsigned n_shares, bool has_minimum, unsigned n_rows, con
     const struct activations *x = place->x;
     const size_t stride = x->n_groups, first = place->row * stride + place->group, n_groups = place->n_groups;
     const struct activation_plane *coarse = &x->planes[PLANE_COARSE], *fine = &x->planes[PLANE_FINE];
-    const struct tile_group *a = place->panel[0], *b = place->panel[1];
+    const struct decoded_group *a = place->panel[0], *b = place->panel[1];
     struct tile_row coarse_rows[TILE_ROWS], fine_rows[TILE_ROWS];
     float sums[TILE_ROWS][2][TILE_GROUPS];
     __m512 acc[TILE_ROWS][2];
-    unsigned is_fine = tile_fine_groups_avx512(x, n_rows, first, n_groups);
+    unsigned is_fine = fine_groups_avx512(x, n_rows, first, n_groups);
 #pragma GCC unroll 6
     for (unsigned r = 0; r < n_rows; r++) {
         size_t at = first + r * stride;
         prepare_row(n_shares, has_minimum, place->offset, coarse, at, n_groups, &coarse_rows[r]);
         if (is_fine != 0)
             prepare_row(n_shares, has_minimum, place->offset, fine, at, n_groups, &fine_rows[r]);
-        if (has_minimum) prepare_sums(n_shares, x, at, n_groups, sums[r]);
+        if (has_minimum) {
+            __m512 x_sums[2];
+            load_sums(n_shares, x, at, n_groups, x_sums);
+#pragma GCC unroll 2
+            for (unsigned share = 0; share < n_shares; share++)
+                _mm512_storeu_ps(sums[r][share], x_sums[share]);
+        }
         const float *out = place->out + r * place->out_stride;
         acc[r][0] = place->is_first ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(place->mask[0], out);
         acc[r][1] =
@@ -218,7 +180,7 @@ static void run_tile(const struct tile_format *format, size_t n_rows, const stru
 void tile_panels_avx512(const struct tile_format *format, const struct panel_matrix *w, size_t begin,
                         size_t end, const struct activations *x, size_t row_begin, size_t row_end, float *out,
                         size_t out_stride) {
-    struct tile_group scratch[2][TILE_GROUPS];
+    struct decoded_group scratch[2][TILE_GROUPS];
     const size_t n_rows = row_end - row_begin, n_tiles = (n_rows + TILE_ROWS - 1) / TILE_ROWS;
     const size_t n_chunks = (x->n_groups + TILE_GROUPS - 1) / TILE_GROUPS;
     const size_t group_bytes = w->panel_bytes / x->n_groups; /* about: of a chunk it is near enough */
