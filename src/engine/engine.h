@@ -13,6 +13,7 @@
 #include "engine/request.h"
 #include "kv/kv_account.h"
 #include "model/model.h"
+#include "model/step_profile.h"
 #include "sched/sequence.h"
 
 struct engine;
@@ -63,11 +64,15 @@ struct engine_step_report {
     uint32_t n_prefill_rows, n_decode_rows;
     uint64_t begin_ns, forward_ns, pick_ns; /* when it began; what the forward pass and sampling took of it */
     uint64_t picked_ns;                     /* when its tokens were known */
+    uint64_t fit_ns,
+        predicted_ns; /* without picking: measured, and what earlier steps predicted; 0: nothing */
     /* Of KV, whole slots: tiles that several sequences see are read once for all of them; and what these had
      * read alone. */
     uint64_t kv_read_bytes, kv_alone_bytes;
 };
 const struct engine_step_report *engine_latest_step(const struct engine *engine);
+/* Adds the time of every step from now on to *profile, which stays the caller's; NULL: no longer. */
+void engine_profile(struct engine *engine, struct step_profile *profile);
 struct engine_load {
     uint32_t n_running, n_waiting;
     uint64_t n_preemptions;
