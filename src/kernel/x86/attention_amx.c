@@ -9,8 +9,8 @@
 #include "kernel/x86/codes_avx512.h"
 #include "kernel/x86/vec_avx512.h"
 
-#define BF16_PRODUCTS "kernel/x86/attention_bf16_amx.h"
-#define CODED_PRODUCTS "kernel/x86/attention_coded_amx.h"
+#define BF16_PRODUCTS "kernel/x86/attention_bf16_amx_body.h"
+#define CODED_PRODUCTS "kernel/x86/attention_coded_amx_body.h"
 #include "kernel/x86/attention_body.h"
 
 void attend_begin_amx(unsigned head_dim) {

@@ -267,7 +267,7 @@ static void group_rows(struct tile_work *work, unsigned n_rows, const struct att
 }
 
 #include "kernel/x86/attention_codes_body.h"
-#include "kernel/x86/attention_soften.h"
+#include "kernel/x86/attention_soften_body.h"
 
 #ifdef BF16_PRODUCTS
 #include BF16_PRODUCTS
