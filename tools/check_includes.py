@@ -55,6 +55,9 @@ MAX_LINES = {".c": 600, ".h": 100}
 LONGER = {
     "kernel/x86/attention_body.h": "a kernel's code: instantiated once per instruction set",
     "kernel/x86/attention_coded_body.h": "a kernel's code: instantiated once per instruction set",
+    "kernel/x86/attention_soften_body.h": "a kernel's code: instantiated once per instruction set",
+    "kernel/x86/attention_coded_amx_body.h": "a kernel's code: attention_amx.c's",
+    "kernel/x86/attention_bf16_amx_body.h": "a kernel's code: attention_amx.c's",
     "kernel/x86/codes_avx2.h": "a kernel's code: its vectors of integers",
     "kernel/x86/codes_avx512.h": "a kernel's code: its vectors of integers",
     "codec/codec_block.h": "the code of the block codecs: instantiated once per codec",
@@ -64,6 +67,11 @@ LONGER = {
 NOT_ALONE = {
     "kernel/x86/attention_body.h": "a body: its includer names the vector type and instructions first",
     "kernel/x86/attention_coded_body.h": "a body: its includer names the vector type and instructions first",
+    "kernel/x86/attention_codes_body.h": "a body: its includer names the vector type and instructions first",
+    "kernel/x86/attention_soften_body.h": "a body: its includer names the vector type and instructions first",
+    "kernel/x86/attention_rows_body.h": "a body: its includer names the vector type and instructions first",
+    "kernel/x86/attention_coded_amx_body.h": "a body: its includer names the vector type and instructions first",
+    "kernel/x86/attention_bf16_amx_body.h": "a body: its includer names the vector type and instructions first",
     "kernel/x86/rotate_body.h": "a body: its includer names the vector type and instructions first",
     "kernel/x86/peak_body.h": "a body: its includer names the vector type and instructions first",
     "kernel/kernel_set_define.h": "a body: its includer names the instruction set first",

@@ -3,8 +3,9 @@
  *
  * A score is (sum of q codes * K codes) * scale of the key * scale of q, plus the same with the block's mean
  * codes where K has them. A tile adds to a row's out (sum of weight codes * V codes) * scale of the weights,
- * where a weight is a probability times the scale of the key's V; that scale is the row's own in this tile.
- * The sums fit 32 bits for heads of up to CODEC_MAX_DIM numbers. */
+ * where a weight is a probability times the scale of the key's V; their scale is the row's own in this tile:
+ * such that no weight exceeds ATTENTION_WEIGHT_MAX, and the largest is at least half of it. The sums fit
+ * 32 bits for heads of up to CODEC_MAX_DIM numbers. */
 #ifndef CABINET_KERNEL_ATTENTION_CODED_H
 #define CABINET_KERNEL_ATTENTION_CODED_H
 

@@ -267,7 +267,15 @@ static void group_rows(struct tile_work *work, unsigned n_rows, const struct att
 }
 
 #include "kernel/x86/attention_codes_body.h"
-#include "kernel/x86/attention_soften.h"
+#include "kernel/x86/attention_soften_body.h"
+
+#ifdef BF16_PRODUCTS
+#include BF16_PRODUCTS
+#else
+INLINE bool bf16_takes(unsigned head_dim) { return head_dim == 0; }
+#define score_bf16_tiles(work, rows, tile)
+#define weigh_bf16_tiles(work, rows, tile)
+#endif
 
 /* scores = q * K^T for the blocks that a row sees. */
 INLINE void score(enum element type, struct tile_work *work, const struct attention_rows *rows,
@@ -392,10 +400,18 @@ INLINE void weigh(enum element type, struct tile_work *work, struct attention_ro
 #define X(codec)                                                                                             \
     static void score_##codec(struct tile_work *work, const struct attention_rows *rows,                     \
                               const struct attention_tile *tile) {                                           \
+        if (CODEC_##codec == CODEC_bf16 && bf16_takes(rows->head_dim)) {                                     \
+            score_bf16_tiles(work, rows, tile);                                                              \
+            return;                                                                                          \
+        }                                                                                                    \
         score(ELEMENT_##codec, work, rows, tile);                                                            \
     }                                                                                                        \
     static void weigh_##codec(struct tile_work *work, struct attention_rows *rows,                           \
                               const struct attention_tile *tile) {                                           \
+        if (CODEC_##codec == CODEC_bf16 && bf16_takes(rows->head_dim)) {                                     \
+            weigh_bf16_tiles(work, rows, tile);                                                              \
+            return;                                                                                          \
+        }                                                                                                    \
         weigh(ELEMENT_##codec, work, rows, tile);                                                            \
     }
 CODEC_FLOAT_LIST(X)

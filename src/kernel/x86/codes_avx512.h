@@ -12,6 +12,7 @@
 #include <immintrin.h>
 
 #include "codec/coded.h"
+#include "kernel/attention_tile.h"
 
 typedef __m512i codes_vec; /* of VEC_WIDTH columns of a line */
 typedef __m512i int_vec;

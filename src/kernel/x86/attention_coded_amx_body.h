@@ -11,46 +11,19 @@
  *
  * K of q8 is read as it lies in its blocks, all else from a copy of a tile's codes as bytes. What the lines
  * of rows that there are not hold does not matter. Sums are integers, hence exact, as everywhere. */
-#include "kernel/x86/matmul_amx.h"
+#include "kernel/x86/tiles_amx.h"
 
 enum {
     TILE_QUERIES = TILE_LINES / 2,
-    TILE_COLUMNS = 16,
     SUM_TILES =
         4, /* tiles of sums side by side: 0 .. 3; 4 factors, 5 codes; 6 and 7 the same, of what is left */
     SUM_COLUMNS = SUM_TILES * TILE_COLUMNS,
     TILE_KEYS = TILE_LINE_BYTES
 };
 
-/* What is left of a head's numbers behind whole tiles. */
-INLINE unsigned rest_of(unsigned head_dim) { return head_dim / 4 * 4 % TILE_LINE_BYTES; }
-
-void attend_begin_amx(unsigned head_dim) {
-    struct tile_shapes shapes = {.palette = 1};
-    const unsigned rest = rest_of(head_dim) == 0 ? TILE_LINE_BYTES : rest_of(head_dim);
-    for (unsigned i = 0; i < TILE_COUNT; i++) {
-        shapes.row_bytes[i] = i == 6 ? (uint16_t)rest : TILE_LINE_BYTES;
-        shapes.n_rows[i] = i == 7 ? (uint8_t)(rest / 4) : TILE_LINES;
-    }
-    __asm__ volatile("" : : "r"(&shapes) : "memory"); /* the intrinsic says that it reads but 8 bytes */
-    _tile_loadconfig(&shapes);
-}
-
-void attend_end_amx(void) { _tile_release(); }
-
-/* The intrinsics do not say that they read or write memory. */
-#define MEMORY_BARRIER() __asm__ volatile("" : : : "memory")
-
 struct tile_sums {
     _Alignas(64) int32_t sums[TILE_LINES][SUM_COLUMNS];
 };
-
-INLINE void clear_tiles(void) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-}
 
 INLINE void store_tiles(struct tile_sums *to) {
     _tile_stored(0, to->sums[0], sizeof to->sums[0]);

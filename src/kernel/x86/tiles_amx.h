@@ -1,0 +1,24 @@
+/* The tiles of attention by AMX: 0 to 3 are sums, 4 and 5 factors, 6 and 7 the same, of what is left of a
+ * head's codes behind whole tiles. */
+#ifndef CABINET_KERNEL_X86_TILES_AMX_H
+#define CABINET_KERNEL_X86_TILES_AMX_H
+
+#include "kernel/x86/attention_amx.h"
+#include "kernel/x86/matmul_amx.h"
+
+enum { TILE_COLUMNS = 16 };
+
+/* What is left of a head's numbers behind whole tiles. */
+static inline unsigned rest_of(unsigned head_dim) { return head_dim / 4 * 4 % TILE_LINE_BYTES; }
+
+/* The intrinsics do not say that they read or write memory. */
+#define MEMORY_BARRIER() __asm__ volatile("" : : : "memory")
+
+static inline void clear_tiles(void) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
+#endif
