@@ -6,6 +6,7 @@
     asan      the tests again under ASan and UBSan, without the ones that only take longer
     tsan      the tests that use threads, under TSan
     fuzz      every fuzzer for a while
+    arm       the kernels of aarch64 against the scalar ones, under an emulator
 
 The last line is "N passed, N failed". A test that was skipped has failed: what the tests need is installed or fetched.
 """
@@ -22,7 +23,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PARTS = ["static", "release", "asan", "tsan", "fuzz"]
+PARTS = ["static", "release", "asan", "tsan", "fuzz", "arm"]
 OUTPUT_LINES = 60  # of a failed test
 
 # Tests left out under sanitizers: the same code runs there on other, tiny models; these would take minutes.
@@ -214,6 +215,12 @@ def part_fuzz(tally, options):
             result_line(f"{jobs[job]} ({runs[1] if runs else 'no'} inputs)", passed, time.monotonic() - started)
 
 
+def part_arm(tally, _options):
+    headline("Kernels for aarch64 (gcc, qemu-user)")
+    if build(tally, "build-arm"):
+        meson_test(tally, "build-arm", tests_of("build-arm"), 10)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help="default: all")
@@ -223,7 +230,7 @@ def main():
     if unknown:
         parser.error(f"there is no part {unknown[0]}; these are: {', '.join(PARTS)}")
     tally, started = Tally(), time.monotonic()
-    parts = options.parts or ["release", "static", "asan", "tsan", "fuzz"]
+    parts = options.parts or ["release", "static", "asan", "tsan", "fuzz", "arm"]
     for part in parts:
         globals()[f"part_{part}"](tally, options)
     print(f"\n{(time.monotonic() - started) / 60:.1f} minutes")

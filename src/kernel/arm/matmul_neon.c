@@ -90,7 +90,8 @@ PANEL_INLINE int32x4_t dot_lines(const int8x16_t line[PANEL_LINES], unsigned beg
     if (begin <= (i) && (i) < end) dot = vdotq_laneq_s32(dot, line[i], (i) < 4 ? low : high, (i) % 4);
     X(0)
     X(1)
-    X(2) X(3) X(4) X(5) X(6) X(7)
+    X(2)
+    X(3) X(4) X(5) X(6) X(7)
 #undef X
         return dot;
 }
