@@ -19,8 +19,8 @@ build: ## build/cabinet, and the system packages that it needs
 	$(BUILD) build src/cli/cabinet
 	@ln -sfn src/cli/cabinet $(CABINET)
 
-check: ## every test: static checks, release, ASan and UBSan, TSan, fuzzers for 10 s each
-	$(SETUP) build check
+check: ## every test: static checks, release, ASan and UBSan, TSan, fuzzers for 10 s each, aarch64 kernels
+	$(SETUP) build check arm
 	@$(PYTHON) tools/check.py $(CHECK)
 
 asan: ## only the tests under ASan and UBSan

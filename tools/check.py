@@ -6,6 +6,7 @@
     asan      the tests again under ASan and UBSan, without the ones that only take longer
     tsan      the tests that use threads, under TSan
     fuzz      every fuzzer for a while
+    arm       the kernels of aarch64 against the scalar ones, under an emulator
 
 With --smoke it then prints speeds beside this machine's limits, which nobody judges (bench/smoke.py).
 
@@ -25,7 +26,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PARTS = ["static", "release", "asan", "tsan", "fuzz"]
+PARTS = ["static", "release", "asan", "tsan", "fuzz", "arm"]
 OUTPUT_LINES = 60  # of a failed test
 SMOKE_SECONDS = 90  # at most, on a slow machine
 
@@ -218,6 +219,12 @@ def part_fuzz(tally, options):
             result_line(f"{jobs[job]} ({runs[1] if runs else 'no'} inputs)", passed, time.monotonic() - started)
 
 
+def part_arm(tally, _options):
+    headline("Kernels for aarch64 (gcc, qemu-user)")
+    if build(tally, "build-arm"):
+        meson_test(tally, "build-arm", tests_of("build-arm"), 10)
+
+
 def print_smoke():
     """Whatever becomes of it: what counts is the tests."""
     headline("Speeds beside this machine's limits (not judged)")
@@ -237,7 +244,7 @@ def main():
     if unknown:
         parser.error(f"there is no part {unknown[0]}; these are: {', '.join(PARTS)}")
     tally, started = Tally(), time.monotonic()
-    parts = options.parts or ["release", "static", "asan", "tsan", "fuzz"]
+    parts = options.parts or ["release", "static", "asan", "tsan", "fuzz", "arm"]
     for part in parts:
         globals()[f"part_{part}"](tally, options)
     if options.smoke:

@@ -7,6 +7,8 @@ set -eu
 build="ca-certificates cargo-web gcc libc6-dev libcmocka-dev libcurl4-openssl-dev libevent-dev libhwloc-dev libjansson-dev libpcre2-dev
     libssl-dev libutf8proc-dev libxxhash-dev meson ninja-build pkgconf python3 python3-pip"
 check="chromium clang-19 clang-format-19 curl gnuplot-nox libclang-rt-19-dev llvm-19 openssl"
+# To build the kernels for aarch64 and to run their tests.
+arm="gcc-aarch64-linux-gnu libcmocka-dev:arm64 libhwloc-dev:arm64 qemu-user"
 goldens="cmake g++ python3-venv"
 peer="cmake g++"
 fresh="debootstrap"
@@ -16,8 +18,11 @@ wanted=""
 for set in "$@"; do
     eval "wanted=\"\$wanted \$$set\""
 done
+# Packages of this machine's own architecture are known without it.
+native=$(dpkg --print-architecture)
 # shellcheck disable=SC2086 # a list of words
-installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' $wanted 2>/dev/null | sed -n 's/^installed //p' || true)
+installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}:${Architecture}\n' $wanted 2>/dev/null |
+    sed -n "s/^installed //p" | sed "s/:$native\$//; s/:all\$//" || true)
 missing=""
 for package in $wanted; do
     case "
@@ -31,14 +36,19 @@ $package
 done
 [ -n "$missing" ] || exit 0
 
+foreign=""
+case "$missing" in
+*:arm64*) dpkg --print-foreign-architectures | grep -qx arm64 || foreign="dpkg --add-architecture arm64" ;;
+esac
 install="apt-get install -y --no-install-recommends$missing"
 if [ "$(id -u)" -ne 0 ]; then
     echo "Some system packages are missing. This line installs them; then run make again:" >&2
-    echo "    sudo apt-get update && sudo $install" >&2
+    echo "    ${foreign:+sudo $foreign && }sudo apt-get update && sudo $install" >&2
     exit 1
 fi
 echo "Installing system packages:$missing"
 export DEBIAN_FRONTEND=noninteractive
+$foreign
 apt-get -q update || echo "tools/setup.sh: some package lists could not be fetched; going on with the others" >&2
 # shellcheck disable=SC2086 # a command line
 $install -q -o Dpkg::Use-Pty=0

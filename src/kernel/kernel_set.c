@@ -8,6 +8,8 @@ static const struct kernel_set *const sets[] = {
 #if defined(__x86_64__)
     &kernel_set_amx,    &kernel_set_avx512,
     &kernel_set_avx2,
+#elif defined(__aarch64__)
+    &kernel_set_neon,
 #endif
     &kernel_set_scalar, NULL,
 };

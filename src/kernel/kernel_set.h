@@ -73,10 +73,12 @@ struct kernel_set {
 extern const struct kernel_set kernel_set_scalar;
 #if defined(__x86_64__)
 extern const struct kernel_set kernel_set_avx2, kernel_set_avx512, kernel_set_amx;
+#elif defined(__aarch64__)
+extern const struct kernel_set kernel_set_neon;
 #endif
 
-/* The best set of this processor, or the one named ("scalar", "avx2", "avx512", "amx"); NULL with the error
- * set if it does not exist or cannot run here. `name` may be NULL. */
+/* The best set of this processor, or the one named ("scalar", "avx2", "avx512", "amx", "neon"); NULL with the
+ * error set if it does not exist or cannot run here. `name` may be NULL. */
 const struct kernel_set *kernel_set_get(const char *name);
 /* The sets in this binary, best first; NULL-terminated. Some may not be supported by the processor. */
 const struct kernel_set *const *kernel_set_all(void);

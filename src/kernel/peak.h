@@ -24,6 +24,8 @@ const struct peak_loops *peak_loops_of(const struct kernel_set *kernels);
 extern const struct peak_loops peak_loops_scalar;
 #if defined(__x86_64__)
 extern const struct peak_loops peak_loops_avx2, peak_loops_avx512, peak_loops_amx;
+#elif defined(__aarch64__)
+extern const struct peak_loops peak_loops_neon;
 #endif
 
 #endif

@@ -127,6 +127,8 @@ static double fma_peak(const struct kernel_set *set, struct team *team) {
 #if defined(__x86_64__)
     if (strcmp(set->name, "avx2") == 0) job.run = fma_avx2, width = 8;
     if (strcmp(set->name, "avx512") == 0) job.run = fma_avx512, width = 16;
+#else
+    (void)set;
 #endif
     if (job.run == NULL) return 0;
     return 2 * (double)FMA_CHAINS * (double)FMA_ROUNDS * width * team_size(team) /

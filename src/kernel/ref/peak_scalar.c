@@ -1,13 +1,20 @@
 #include "kernel/peak.h"
 
 enum { CHAINS = 8 };
+#if defined(__x86_64__)
+#define IN_FLOAT_REGISTER(number) "+x"(number)
+#else
+#define IN_FLOAT_REGISTER(number) "+w"(number) /* aarch64 */
+#endif
 
 static uint64_t f32_ops(uint64_t n_turns) {
     float sums[CHAINS] = {0};
     for (uint64_t turn = 0; turn < n_turns; turn++)
         for (int i = 0; i < CHAINS; i++) {
             sums[i] = sums[i] * 0.5f + 1.0f;
-            __asm__ volatile("" : "+x"(sums[i])); /* keeps the compiler from vectorising or folding it */
+            __asm__ volatile(
+                ""
+                : IN_FLOAT_REGISTER(sums[i])); /* keeps the compiler from vectorising or folding it */
         }
     return n_turns * CHAINS * 2;
 }
