@@ -180,18 +180,19 @@ void plan_page_print_answer(const struct plan_answer *answer, enum plan_solve ki
     else if (kind == PLAN_SOLVE_max_users)
         printf("%s users of %s tokens", count(a, best->load.users), count(b, best->load.context_tokens));
     else
-        printf("%.0f x %s, %s an hour", plan_load_devices(&best->load), best->hardware->id,
-               usd(a, best->money.usd_per_hour));
-    printf(": what keeps it from more is %s\n\n", plan_limit_phrase(answer->limit));
+        printf("%.0f x %s, %s an hour, of %zu layouts", plan_load_devices(&best->load), best->hardware->id,
+               usd(a, best->money.usd_per_hour), answer->n_tried);
+    const bool is_most = kind == PLAN_SOLVE_max_context || kind == PLAN_SOLVE_max_users;
+    printf(": what keeps it from %s is %s\n\n", is_most ? "more" : "less", plan_limit_phrase(answer->limit));
     if (answer->n > 1)
-        printf("%-20s %8s %4s %4s %9s %14s %10s %10s\n", "hardware", "devices", "tp", "pp", "replicas",
-               "USD an hour", "TTFT", "ITL");
+        printf("%-20s %8s %4s %4s %4s %9s %14s %10s %10s\n", "hardware", "devices", "tp", "pp", "dp",
+               "replicas", "USD an hour", "TTFT", "ITL");
     for (size_t i = 0; i < answer->n && answer->n > 1; i++) {
         const struct plan *plan = &answer->plans[i];
-        printf("%-20s %8.0f %4" PRIu32 " %4" PRIu32 " %9" PRIu32 " %14s %10s %10s\n", plan->hardware->id,
-               plan_load_devices(&plan->load), plan->load.tp, plan->load.pp, plan->load.replicas,
-               usd(a, plan->money.usd_per_hour), seconds(b, plan->metrics.ttft_seconds),
-               seconds(c, plan->metrics.itl_seconds));
+        printf("%-20s %8.0f %4" PRIu32 " %4" PRIu32 " %4" PRIu32 " %9" PRIu32 " %14s %10s %10s\n",
+               plan->hardware->id, plan_load_devices(&plan->load), plan->load.tp, plan->load.pp,
+               plan->load.dp, plan->load.replicas, usd(a, plan->money.usd_per_hour),
+               seconds(b, plan->metrics.ttft_seconds), seconds(c, plan->metrics.itl_seconds));
     }
     if (answer->n > 1) putchar('\n');
     plan_page_print(best);

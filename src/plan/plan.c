@@ -53,8 +53,8 @@ void plan_what_fits(const struct plan *plan, char *text, size_t size) {
     if (memory->max_users >= 1)
         snprintf(users, sizeof users, "; %.0f users of this length would fit", memory->max_users);
     if (enough_devices(plan, &layout))
-        snprintf(devices, sizeof devices, "; %.0f devices (--tp %u --pp %u) would hold it",
-                 plan_load_devices(&layout), layout.tp, layout.pp);
+        snprintf(devices, sizeof devices, "; %.0f devices (--tp %u --pp %u --dp %u --ep %u) would hold it",
+                 plan_load_devices(&layout), layout.tp, layout.pp, layout.dp, layout.ep);
     else
         snprintf(devices, sizeof devices,
                  "; no layout of this hardware holds it: fewer bits, users or tokens would");

@@ -155,6 +155,25 @@ static void try_hardware(struct plan_answer *answer, struct search *search, cons
     }
 }
 
+/* What the answer with a replica, half its tensor group or a stage less breaks on; of one device alone what
+ * binds its steps. */
+static enum plan_limit limit_of_less(struct search *search, const struct plan *best) {
+    struct plan_load load = best->load;
+    search->hardware = best->hardware;
+    if (load.replicas > 1)
+        load.replicas--;
+    else if (load.dp > 1)
+        load.dp /= 2;
+    else if (load.tp > 1)
+        load.tp /= 2;
+    else if (load.pp > 1)
+        load.pp = 1;
+    else
+        return best->limit;
+    if (load.ep > load.tp * load.dp) load.ep = load.tp * load.dp;
+    return serves(search, &load) ? best->limit : search->limit;
+}
+
 static int cheapest(struct plan_answer *answer, struct search *search, const struct plan_catalog *catalog,
                     const struct plan_load *load) {
     for (size_t i = 0; i < catalog->n_hardware; i++) {
@@ -167,7 +186,7 @@ static int cheapest(struct plan_answer *answer, struct search *search, const str
         return ERR(NOT_FOUND,
                    "no hardware of the catalog with a price does, in %zu layouts: %s is in the way",
                    answer->n_tried, plan_limit_phrase(answer->limit));
-    answer->limit = PLAN_LIMIT_money;
+    answer->limit = limit_of_less(search, &answer->plans[0]);
     return 0;
 }
 
@@ -176,7 +195,7 @@ static int fewest_devices(struct plan_answer *answer, struct search *search, con
     if (answer->n == 0)
         return ERR(NOT_FOUND, "no layout of %s does, of %zu tried: %s is in the way", search->hardware->id,
                    answer->n_tried, plan_limit_phrase(answer->limit));
-    answer->limit = answer->plans[0].limit;
+    answer->limit = limit_of_less(search, &answer->plans[0]);
     return 0;
 }
 

@@ -29,8 +29,8 @@ enum { PLAN_MAX_ANSWERS = 8 };
 struct plan_answer {
     size_t n;                            /* 0: nothing does */
     struct plan plans[PLAN_MAX_ANSWERS]; /* the best first; one for all but cheapest */
-    enum plan_limit limit;               /* what keeps it from more (or less money) */
-    size_t n_tried;
+    enum plan_limit limit;               /* what keeps it from more, or from fewer devices */
+    size_t n_tried;                      /* layouts */
 };
 
 /* `plan` is what was asked, its load the start. NOT_FOUND if nothing fits: says what stands in the way. */

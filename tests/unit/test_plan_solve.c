@@ -111,6 +111,7 @@ static void the_fewest_devices(void **state) {
     assert_int_equal(plan_solve(&answer, PLAN_SOLVE_slo, &catalog, &plan, &goal), 0);
     assert_true(answer.plans[0].fits && answer.plans[0].time.itl_seconds <= 0.1);
     assert_true(plan_load_devices(&answer.plans[0].load) >= 2); /* 141 GB do not fit into one */
+    assert_int_equal(answer.limit, PLAN_LIMIT_capacity);
     goal.promise.itl_seconds = 1e-7;
     assert_int_equal(plan_solve(&answer, PLAN_SOLVE_slo, &catalog, &plan, &goal), ERR_NOT_FOUND);
 }
