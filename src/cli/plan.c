@@ -8,6 +8,9 @@
 
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/plan_batch.h"
+#include "cli/plan_here.h"
+#include "cli/plan_more.h"
 #include "cli/plan_page.h"
 #include "cli/plan_subject.h"
 #include "cli/verify.h"
@@ -39,6 +42,7 @@ enum {
     OPTION_BUDGET,
     OPTION_CATALOG,
     OPTION_LIST,
+    OPTION_BATCH,
     OPTION_VERIFY, /* taken before the others are looked at */
 };
 
@@ -75,19 +79,23 @@ static const struct argp_option options[] = {
     {"ttft", OPTION_TTFT, "SECONDS", 0, "promised time to the first token", 3},
     {"itl", OPTION_ITL, "SECONDS", 0, "promised time between tokens", 3},
     {"budget", OPTION_BUDGET, "USD", 0, "an hour, at most", 3},
-    {0, 0, 0, 0, "Other:", 4},
-    {"catalog", OPTION_CATALOG, "DIR", 0, "adds models.json, hardware.json, prices.json of this folder", 4},
-    {"list", OPTION_LIST, "WHAT", 0, "models or hardware: all names", 4},
+    {0, 0, 0, 0, "Other:", 8},
+    {"catalog", OPTION_CATALOG, "DIR", 0, "adds models.json, hardware.json, prices.json of this folder", 8},
+    {"batch", OPTION_BATCH, "FILE", 0,
+     "predict each line of a JSON Lines file ('-': standard input) of published measurements (docs/json.md)",
+     8},
+    {"list", OPTION_LIST, "WHAT", 0, "models or hardware: all names", 8},
     {"verify", OPTION_VERIFY, 0, 0,
-     "predict MODEL on this machine, run it, compare: see cabinet plan --verify --help", 4},
-    {"json", OPTION_JSON, 0, 0, "print one JSON object (docs/json.md)", 4},
+     "predict MODEL on this machine, run it, compare: see cabinet plan --verify --help", 8},
+    {"json", OPTION_JSON, 0, 0, "print one JSON object (docs/json.md)", 8},
     {0},
 };
 
 struct plan_opts {
-    const char *model, *hardware, *catalog, *list;
+    const char *model, *hardware, *catalog, *list, *batch;
     struct plan_load load;
     struct plan_goal goal;
+    struct plan_more more;
     bool is_json, weights_given, output_given, context_given, solves;
     enum plan_solve solve;
 };
@@ -192,10 +200,17 @@ static void parse_end(struct argp_state *state, struct plan_opts *opts) {
             argp_failure(state, EXIT_USAGE, 0, "--list '%s' is not models or hardware", opts->list);
         return;
     }
+    if (opts->batch != NULL) {
+        if (opts->model != NULL) argp_error(state, "--batch has its models in FILE");
+        return;
+    }
     if (opts->model == NULL) argp_error(state, "MODEL is missing");
     if (opts->solves && opts->solve == PLAN_SOLVE_slo && opts->goal.promise.ttft_seconds == 0 &&
         opts->goal.promise.itl_seconds == 0)
         argp_failure(state, EXIT_USAGE, 0, "--solve slo needs --ttft or --itl");
+    if (opts->solves && (opts->more.what_if || opts->more.economics || opts->more.plot != NULL))
+        argp_failure(state, EXIT_USAGE, 0,
+                     "--solve does not go with --what-if, --economics and --plot: plan what it finds");
     complete_lengths(state, opts);
 }
 
@@ -211,6 +226,7 @@ static error_t parse_machine(int key, char *argument, struct argp_state *state, 
         return 0;
     case OPTION_CATALOG: opts->catalog = argument; return 0;
     case OPTION_LIST: opts->list = argument; return 0;
+    case OPTION_BATCH: opts->batch = argument; return 0;
     case OPTION_JSON: opts->is_json = true; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -225,6 +241,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
         return 0;
     }
     switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &opts->more; return 0;
     case 'c':
         load->context_tokens = parse_tokens(state, "--context", argument);
         opts->context_given = true;
@@ -266,15 +283,18 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     options,
     parse,
-    "MODEL",
+    "MODEL\n--batch FILE",
     "Tell what a load of a model takes on a machine: memory, seconds, money. MODEL is a name of the catalog "
     "(--list models), a GGUF file, a Hugging Face config.json, or a model of the cache folder.\v"
     "Examples:\n"
     "  cabinet plan llama-3.1-8b --hardware rtx4090 --context 32k --weights q4_k_m\n"
     "  cabinet plan llama-3.1-70b --hardware h100-sxm --tp 4 --users 64 --context 16k --kv f8 --weights fp8\n"
     "  cabinet plan qwen3-32b --hardware h100-sxm --users 32 --solve max-context --itl 0.05\n"
-    "  cabinet plan deepseek-v3 --users 256 --context 64k --weights fp8 --solve cheapest --itl 0.1",
-    NULL,
+    "  cabinet plan deepseek-v3 --users 256 --context 64k --weights fp8 --solve cheapest --itl 0.1\n"
+    "  cabinet plan llama-3.1-8b --hardware h100-sxm --users 8 --context 64k --what-if\n"
+    "  cabinet plan llama-3.1-8b --hardware h100-sxm --economics --price 2 --plot plan.html\n"
+    "  cabinet plan --batch measurements.jsonl",
+    plan_more_argp_children,
     NULL,
     NULL};
 
@@ -299,6 +319,7 @@ struct work {
     struct plan_hardware hardware;
     struct plan plan;
     struct plan_answer answer;
+    struct plan_here here;
 };
 
 /* What nobody asked for and the plan took. */
@@ -324,10 +345,29 @@ static int solve(struct work *work, const struct plan_opts *opts, bool hardware_
     return 0;
 }
 
-/* How far off plans of this file on this machine are. */
-static void state_error(const char *model, struct plan_assumptions *assumptions) {
+/* Whether Cabinet itself can be predicted: of a file that it runs, here. Else nothing is said of it. */
+static bool has_here(struct work *work, const struct plan_opts *opts) {
     char path[4096];
-    if (cli_model_path(model, path, sizeof path) == 0) verify_state_error(path, assumptions);
+    return work->model.file_bytes > 0 && opts->hardware != NULL && strcmp(opts->hardware, "this") == 0 &&
+           cli_model_path(opts->model, path, sizeof path) == 0 &&
+           plan_here_of(&work->here, path, &opts->load) == 0;
+}
+
+static int print_plan(struct work *work, const struct plan_opts *opts) {
+    const bool is_here = has_here(work, opts);
+    if (!opts->is_json) {
+        plan_page_print(&work->plan);
+        if (is_here) plan_here_print(&work->here);
+        return plan_more_run(&opts->more, &work->plan, &work->catalog, NULL);
+    }
+    json_t *object = plan_json(&work->plan);
+    if (is_here) json_object_set_new(object, "here", plan_here_json(&work->here));
+    int result = plan_more_run(&opts->more, &work->plan, &work->catalog, object);
+    if (result == 0)
+        print_json(object);
+    else
+        json_decref(object);
+    return result;
 }
 
 static int run(struct work *work, const struct plan_opts *opts) {
@@ -341,6 +381,7 @@ static int run(struct work *work, const struct plan_opts *opts) {
             plan_page_list_hardware(&work->catalog);
         return 0;
     }
+    if (opts->batch != NULL) return plan_batch_answer_file(&work->catalog, opts->batch);
     TRY(plan_subject_model(&work->model, &work->catalog, opts->model));
     TRY(plan_subject_hardware(&work->hardware, &work->catalog, opts->hardware, &is_assumed));
     if (work->model.file_bytes > 0 && !opts->weights_given) load.weights = NULL;
@@ -348,14 +389,8 @@ static int run(struct work *work, const struct plan_opts *opts) {
     work->plan = (struct plan){.model = &work->model, .hardware = &work->hardware, .load = load};
     if (opts->solves) return solve(work, opts, is_assumed);
     TRY(plan_make(&work->plan, &work->model, &work->hardware, &load, &opts->goal.promise));
-    if (work->model.file_bytes > 0 && opts->hardware != NULL && strcmp(opts->hardware, "this") == 0)
-        state_error(opts->model, &work->plan.assumptions);
     state_choices(&work->plan, opts, is_assumed);
-    if (opts->is_json)
-        print_json(plan_json(&work->plan));
-    else
-        plan_page_print(&work->plan);
-    return 0;
+    return print_plan(work, opts);
 }
 
 /* Takes --verify out of the arguments; false if it is not there. */
@@ -375,7 +410,7 @@ int cli_plan(int argc, char **argv) {
         argv[0] = verify_name;
         return verify_main(argc, argv);
     }
-    struct plan_opts opts = {.load = plan_load_default()};
+    struct plan_opts opts = {.load = plan_load_default(), .more = plan_more_default()};
     cli_parse(&argp, argc, argv, &opts);
     struct work *work = mem_alloc(1, sizeof *work);
     int result = work == NULL ? ERR_NO_MEMORY : run(work, &opts);

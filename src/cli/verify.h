@@ -6,7 +6,6 @@
 #include <stdbool.h>
 
 #include "engine/engine.h"
-#include "plan/assumption.h"
 #include "plan/self_fit.h"
 #include "plan/self_memory.h"
 
@@ -58,6 +57,9 @@ struct verify {
     struct request *requests; /* (n_sequences) */
     token_id *prompt;
     uint64_t n_turns;
+    /* What this process had of its threads' processors while it measured, 0 .. 1: what is missing, others
+     * took. */
+    double processor_share;
     size_t n_cells;
     struct verify_cell cells[VERIFY_MAX_CELLS];
     struct self_factors factors[SELF_FIT_FORMATS];
@@ -78,8 +80,6 @@ void verify_judge(struct verify *verify);
 /* Where the result for a model's file is kept. */
 int verify_file(const char *model_path, char *path, size_t size);
 int verify_keep(const struct verify *verify);
-/* What a kept result says of the planner's own error, as an assumption. */
-void verify_state_error(const char *model_path, struct plan_assumptions *assumptions);
 int verify_print(const struct verify *verify);
 
 #endif

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -354,7 +355,15 @@ static int ask_fresh(struct verify *verify, unsigned f, uint32_t n_tokens) {
     return 0;
 }
 
-int verify_measure(struct verify *verify) {
+/* Of all threads of this process, which spin where they wait for each other. */
+static double processor_seconds(void) {
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) < 0) return 0;
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
+static int measure_grid(struct verify *verify) {
     const struct grid grid = grid_of(verify);
     for (size_t level = 0; level < grid.n_levels; level++) {
         const uint32_t context = grid.levels[level];
@@ -375,5 +384,15 @@ int verify_measure(struct verify *verify) {
             for (unsigned f = 0; f < verify->n_formats; f++) TRY(ask_fresh(verify, f, grid.fresh[i]));
     }
     if (!verify->opts->is_json && isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
+    return 0;
+}
+
+int verify_measure(struct verify *verify) {
+    const uint64_t begin_ns = clock_now_ns(&verify->clock);
+    const double begin = processor_seconds();
+    TRY(measure_grid(verify));
+    const double seconds = (double)(clock_now_ns(&verify->clock) - begin_ns) * 1e-9;
+    const double share = (processor_seconds() - begin) / (seconds * team_size(verify->team));
+    verify->processor_share = share < 1 ? share : 1;
     return 0;
 }

@@ -9,7 +9,6 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "cli/cache_file.h"
-#include "cli/calibrate.h"
 #include "cli/cli.h"
 #include "cli/verify.h"
 #include "plan/verification.h"
@@ -114,11 +113,12 @@ static json_t *report_json(const struct verify *verify) {
     json_t *cells = json_array();
     for (size_t i = 0; i < verify->n_cells; i++)
         json_array_append_new(cells, cell_json(verify, &verify->cells[i]));
-    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:b, s:o, s:o, s:o}", "schema",
+    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:b, s:f, s:o, s:o, s:o}", "schema",
                      VERIFICATION_SCHEMA, "model", verify->path, "model_bytes", (json_int_t)status.st_size,
                      "date", c->date, "machine", c->machine, "kernels", c->kernels, "version", c->version,
-                     "threads", (json_int_t)c->n_threads, "is_quick", verify->opts->is_quick, "errors",
-                     errors_json(verify), "factors", factors_json(verify), "cells", cells);
+                     "threads", (json_int_t)c->n_threads, "is_quick", verify->opts->is_quick,
+                     "processor_share", verify->processor_share, "errors", errors_json(verify), "factors",
+                     factors_json(verify), "cells", cells);
 }
 
 int verify_file(const char *model_path, char *path, size_t size) {
@@ -128,26 +128,6 @@ int verify_file(const char *model_path, char *path, size_t size) {
         sizeof name)
         return ERR(TOO_LARGE, "the model's name is too long");
     return cache_file(name, path, size);
-}
-
-void verify_state_error(const char *model_path, struct plan_assumptions *assumptions) {
-    char path[4096];
-    struct calibration calibration;
-    struct verification v;
-    struct stat status = {0};
-    if (calibrate_load(&calibration, 0) < 0 || verify_file(model_path, path, sizeof path) < 0) return;
-    const struct calibration_fit fit = {calibration.kernels, calibration.version, calibration.n_threads};
-    if (stat(model_path, &status) < 0 || verification_read(&v, path, &fit, (uint64_t)status.st_size) < 0) {
-        plan_assume(assumptions,
-                    "Cabinet was not measured with this model here: cabinet plan --verify does that");
-        return;
-    }
-    plan_assume(assumptions,
-                "Cabinet's own prediction of this model here was verified (%.10s): off by %.1f %% of memory, "
-                "%.1f %% of "
-                "a step (9 of 10 within %.1f %%), %.1f %% of a prefill, %.1f %% of TTFT, in the median",
-                v.date, 100 * v.memory.median, 100 * v.step.median, 100 * v.step.p90, 100 * v.prefill.median,
-                100 * v.ttft.median);
 }
 
 int verify_keep(const struct verify *verify) {
@@ -173,6 +153,10 @@ static void print_cell(const struct verify *verify, const struct verify_cell *ce
            100 * error_of(cell->predicted, cell->measured), cell->is_fit ? "fit" : "");
 }
 
+/* Threads that wait for each other's last item sleep now and then; with less, something else ran beside them.
+ */
+static const double LEAST_SHARE = 0.85;
+
 static void print_text(const struct verify *verify) {
     const struct calibration *c = &verify->calibration;
     printf("%s\n%s, %" PRIu32 " threads, kernels %s; bytes, and milliseconds\n\n", verify->path, c->machine,
@@ -190,6 +174,10 @@ static void print_text(const struct verify *verify) {
                verify_kind_name((enum verify_kind)kind), 100 * errors->median, 100 * errors->p90, errors->n,
                100 * raw->median, 100 * raw->p90);
     }
+    if (verify->processor_share < LEAST_SHARE)
+        printf("  disturbed: this program had %.0f %% of its threads' processors, others the rest; measure "
+               "again\n",
+               100 * verify->processor_share);
     for (unsigned f = 0; f < verify->n_formats; f++) {
         printf("factors %s:", verify->formats[f].name);
         for (int i = 0; i < SELF_PARTS; i++)

@@ -37,7 +37,7 @@ struct cost_batch cost_batch_decode(uint64_t n_sequences, uint64_t context_token
 /* A prefill of n_tokens of one sequence from first_position on, in one step. */
 struct cost_batch cost_batch_prefill(uint64_t n_tokens, uint64_t first_position);
 
-/* Needs an opened model with weights. */
+/* Needs an opened model with weights, or their shapes. */
 struct cost model_cost(const struct model *model, const struct kv_layout *layout,
                        const struct cost_batch *batch);
 

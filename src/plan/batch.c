@@ -58,7 +58,7 @@ json_t *plan_batch_answer(const struct plan_catalog *catalog, const json_t *line
 
 static int write_answer(FILE *out, json_t *answer) {
     if (answer == NULL) return ERR(NO_MEMORY, "no memory for an answer");
-    char *text = json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(8));
+    char *text = json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(12));
     json_decref(answer);
     if (text == NULL) return ERR(NO_MEMORY, "no memory for an answer");
     const int written = fprintf(out, "%s\n", text);

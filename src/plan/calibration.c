@@ -68,11 +68,14 @@ static json_t *kernels_json(const struct calibration *c) {
 }
 
 int calibration_write(const struct calibration *c, const char *path) {
-    json_t *root =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:f, s:{s:f, s:f}, s:o}", "schema", CALIBRATION_SCHEMA,
-                  "date", c->date, "id", "this", "name", c->machine, "kind", "cpu", "mem_bytes",
-                  (json_int_t)c->memory_bytes, "mem_bw_Bps", c->read_bytes_per_second, "flops_dense", "bf16",
-                  c->bf16_flops, "int8", c->int8_ops, "cabinet", kernels_json(c));
+    char source[128];
+    snprintf(source, sizeof source, "measured: cabinet calibrate %s, %s", c->version, c->date);
+    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:f, s:{s:f, s:f}, s:{s:f, s:f}, s:[s], s:o}",
+                             "schema", CALIBRATION_SCHEMA, "date", c->date, "id", "this", "name", c->machine,
+                             "kind", "cpu", "mem_bytes", (json_int_t)c->memory_bytes, "mem_bw_Bps",
+                             c->read_bytes_per_second, "flops_dense", "bf16", c->bf16_flops, "int8",
+                             c->int8_ops, "measured", "mem_bw_Bps", c->read_bytes_per_second, "bf16_flops",
+                             c->bf16_flops, "sources", source, "cabinet", kernels_json(c));
     if (root == NULL) return ERR(NO_MEMORY, "no memory for the calibration");
     char part[4096 + 8];
     int result = 0;

@@ -35,6 +35,16 @@ double plan_part_read(const struct plan_kv_part *part, double context) {
     return part->selected > 0 ? fmin(held, part->selected) : held;
 }
 
+double plan_part_shared_held(const struct plan_kv_part *part, double context, double shared) {
+    double passed = part->window > 0 ? fmax(0, context - part->window) : 0;
+    return fmax(0, fmin(shared, context) - passed) / part->tokens_per_entry;
+}
+
+double plan_part_shared_read(const struct plan_kv_part *part, double context, double shared) {
+    bool is_selected = part->selected > 0 && part->selected < plan_part_held(part, context);
+    return is_selected ? 0 : plan_part_shared_held(part, context, shared);
+}
+
 double plan_model_expert_parameters(const struct plan_model *model) {
     return model->experts.parameters * model->experts.n * model->experts.n_layers;
 }

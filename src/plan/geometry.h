@@ -14,6 +14,10 @@ struct plan_elements plan_model_elements(const struct plan_model *model);
  * step. */
 double plan_part_held(const struct plan_kv_part *part, double context);
 double plan_part_read(const struct plan_kv_part *part, double context);
+/* The same of the first `shared` tokens, which all users have in common: what a window has passed is
+ * nobody's. Sparse attention selects for each user, so that nothing selected counts as read for all. */
+double plan_part_shared_held(const struct plan_kv_part *part, double context, double shared);
+double plan_part_shared_read(const struct plan_kv_part *part, double context, double shared);
 
 /* Layers whose code is in `codes`. */
 uint32_t plan_model_count(const struct plan_model *model, const char *codes);

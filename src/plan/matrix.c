@@ -1,6 +1,7 @@
 #include "plan/matrix.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "plan/geometry.h"
 #include "plan/memory.h"
@@ -18,11 +19,18 @@ static double routed_tokens(const struct plan_load *load, double tokens) {
     return tokens * fmin(load->dp, fmax(1, (double)load->ep / load->tp));
 }
 
+/* Blocks with one scale take fewer operations a weight than K-quants, whose scales are themselves packed. */
+static double unpack_flops(const struct plan_load *load, const struct plan_reach *reach) {
+    const char *name = load->weights != NULL ? load->weights->name : "";
+    const bool is_nested = name[0] == '\0' || strstr(name, "_k") != NULL || strstr(name, "iq") != NULL;
+    return reach->unpack_flops * (is_nested ? 1 : 0.6);
+}
+
 /* A quantised weight costs a weak GPU's ALUs more than its bytes cost the memory. */
 static double unpack_seconds(const struct plan_model *model, const struct plan_load *load,
-                             const struct plan_reach *reach, double bf16_peak, double each) {
-    if (reach->unpack_flops == 0 || each >= 1.9) return 0;
-    return model->parameters_read / load->tp / load->pp * reach->unpack_flops / bf16_peak;
+                             const struct plan_reach *reach, double bf16_peak, double bytes_each) {
+    if (reach->unpack_flops == 0 || bytes_each >= 1.9) return 0;
+    return model->parameters_read / load->tp / load->pp * unpack_flops(load, reach) / bf16_peak;
 }
 
 struct plan_product plan_product_of(const struct plan_model *model, const struct plan_hardware *hardware,

@@ -70,6 +70,39 @@ double plan_kv_device_read_bytes(const struct plan_model *model, const struct pl
     return bytes;
 }
 
+double plan_kv_device_shared_bytes(const struct plan_model *model, const struct plan_load *load,
+                                   double context) {
+    double bytes = 0;
+    for (uint32_t i = 0; i < model->n_kv_parts; i++) {
+        const struct plan_kv_part *part = &model->kv_parts[i];
+        double held = plan_part_shared_held(part, context, load->shared_tokens);
+        bytes += entry_bytes(part, load->kv) * held * rank_share(part, load);
+    }
+    return bytes;
+}
+
+double plan_kv_device_shared_read_bytes(const struct plan_model *model, const struct plan_load *load,
+                                        double context) {
+    double bytes = 0;
+    for (uint32_t i = 0; i < model->n_kv_parts; i++) {
+        const struct plan_kv_part *part = &model->kv_parts[i];
+        double read = plan_part_shared_read(part, context, load->shared_tokens);
+        bytes += entry_bytes(part, load->kv) * read * rank_share(part, load);
+    }
+    return bytes;
+}
+
+/* Over all devices, each row once. */
+static double shared_bytes(const struct plan_model *model, const struct plan_load *load) {
+    double bytes = 0;
+    for (uint32_t i = 0; i < model->n_kv_parts; i++) {
+        const struct plan_kv_part *part = &model->kv_parts[i];
+        bytes += entry_bytes(part, load->kv) *
+                 plan_part_shared_held(part, load->context_tokens, load->shared_tokens);
+    }
+    return bytes;
+}
+
 double plan_state_device_bytes(const struct plan_model *model, const struct plan_load *load) {
     return plan_state_bytes(model) / ((double)load->tp * load->pp);
 }
@@ -106,9 +139,8 @@ static double reserved_bytes(const struct plan_hardware *hardware, const struct 
 /* Cache and state of `users` of one rank on its fullest device. */
 static double users_device_bytes(const struct plan_model *model, const struct plan_load *load, double users,
                                  double context) {
-    const double shared = fmin(load->shared_tokens, context);
     return users * (plan_kv_device_bytes(model, load, context) + plan_state_device_bytes(model, load)) -
-           (users - 1) * plan_kv_device_bytes(model, load, shared);
+           (users - 1) * plan_kv_device_shared_bytes(model, load, context);
 }
 
 struct room {
@@ -147,8 +179,7 @@ void plan_memory_of(struct plan_memory *memory, const struct plan_model *model,
                     struct plan_assumptions *assumptions) {
     const double users = plan_load_rank_users(load), ranks = (double)load->dp * load->replicas,
                  context = load->context_tokens;
-    const double one = plan_kv_bytes(model, load->kv, context),
-                 shared = plan_kv_bytes(model, load->kv, fmin(load->shared_tokens, context));
+    const double one = plan_kv_bytes(model, load->kv, context), shared = shared_bytes(model, load);
     *memory = (struct plan_memory){
         .weights = plan_weights_of(model, load),
         .kv_bytes_per_token = plan_kv_bytes_per_token(model, load->kv),

@@ -24,6 +24,11 @@ double plan_kv_bytes_simplified(const struct plan_model *model, const struct pla
 double plan_kv_device_bytes(const struct plan_model *model, const struct plan_load *load, double context);
 double plan_kv_device_read_bytes(const struct plan_model *model, const struct plan_load *load,
                                  double context);
+/* Of these, what the load's shared tokens are of a sequence: held, or read, once for all users of a rank. */
+double plan_kv_device_shared_bytes(const struct plan_model *model, const struct plan_load *load,
+                                   double context);
+double plan_kv_device_shared_read_bytes(const struct plan_model *model, const struct plan_load *load,
+                                        double context);
 double plan_state_device_bytes(const struct plan_model *model, const struct plan_load *load);
 
 /* Weights in bytes, each counted once: all; of routed experts; those other than routed experts that a step

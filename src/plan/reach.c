@@ -5,7 +5,9 @@
 
 enum plan_class plan_class_of(const struct plan_hardware *hardware) {
     if (hardware->device == PLAN_DEVICE_concept) return PLAN_CLASS_concept;
-    if (hardware->device == PLAN_DEVICE_cpu) return PLAN_CLASS_cpu;
+    if (hardware->device == PLAN_DEVICE_cpu)
+        return strstr(hardware->memory_type, "LPDDR4") != NULL && hardware->year < 2020 ? PLAN_CLASS_board
+                                                                                        : PLAN_CLASS_cpu;
     if (strcmp(hardware->vendor, "Apple") == 0)
         return strstr(hardware->id, "m1") != NULL || strstr(hardware->id, "m2") != NULL
                    ? PLAN_CLASS_apple_early
@@ -86,7 +88,7 @@ static struct plan_reach llama_cpp_of(enum plan_class class, bool is_early) {
     switch (class) {
     case PLAN_CLASS_hbm: /* one stream's matrix-vector kernels do not fill the memory of these */
     case PLAN_CLASS_concept:
-        reach.weight = 0.64;
+        reach.weight = 0.60;
         reach.gemm = 0.25; /* no warp-group instructions: a quarter of Hopper's peak */
         break;
     case PLAN_CLASS_radeon: /* Vulkan: no matrix units in attention */
@@ -109,11 +111,12 @@ static struct plan_reach llama_cpp_of(enum plan_class class, bool is_early) {
         reach.layer_us = 126;
         reach.gemm = 0.66;
         reach.kv = 0.71;
-        reach.unpack_flops = class == PLAN_CLASS_apple ? 23 : 34;
+        reach.unpack_flops = class == PLAN_CLASS_apple_early && is_early ? 34 : 23;
         break;
     case PLAN_CLASS_cpu:
+    case PLAN_CLASS_board:
         reach.layer_us = 60; /* threads meet after each product */
-        reach.weight = 0.70;
+        reach.weight = class == PLAN_CLASS_cpu ? 0.70 : 0.25;
         reach.gemm = 0.5;
         break;
     case PLAN_CLASS_gddr: break;
@@ -144,7 +147,8 @@ static struct plan_reach server_of(enum plan_engine engine, enum plan_class clas
         break;
     default: break;
     }
-    if (class == PLAN_CLASS_cpu) { /* no engine of this class was measured on one: llama.cpp's figures */
+    if (class == PLAN_CLASS_cpu ||
+        class == PLAN_CLASS_board) { /* no engine of this class was measured on one: llama.cpp's figures */
         reach.weight = llama_cpp_of(class, false).weight;
         reach.gemm = llama_cpp_of(class, false).gemm;
     }
@@ -152,9 +156,9 @@ static struct plan_reach server_of(enum plan_engine engine, enum plan_class clas
 }
 
 /* distributed-llama on small CPUs: Q40 unpacked without wide vectors. */
-static struct plan_reach distributed_of(void) {
-    struct plan_reach reach = llama_cpp_of(PLAN_CLASS_cpu, false);
-    reach.weight = 0.55;
+static struct plan_reach distributed_of(enum plan_class class) {
+    struct plan_reach reach = llama_cpp_of(class == PLAN_CLASS_board ? class : PLAN_CLASS_cpu, false);
+    if (class != PLAN_CLASS_board) reach.weight = 0.55;
     return reach;
 }
 
@@ -195,7 +199,7 @@ struct plan_reach plan_reach_of(enum plan_engine engine, const struct plan_hardw
     case PLAN_ENGINE_cabinet: /* until this machine is calibrated: what its neighbour reaches */
     case PLAN_ENGINE_llama_cpp: reach = llama_cpp_of(class, false); break;
     case PLAN_ENGINE_llama_cpp_2024: reach = llama_cpp_of(class, true); break;
-    case PLAN_ENGINE_distributed: reach = distributed_of(); break;
+    case PLAN_ENGINE_distributed: reach = distributed_of(class); break;
     case PLAN_ENGINE_offload: reach = offload_of(class); break;
     default: reach = server_of(engine, class); break;
     }

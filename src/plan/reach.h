@@ -15,6 +15,7 @@
     X(apple_early, "Apple M1 and M2")                                                                        \
     X(apple, "Apple from M3: integer and floating-point units work at the same time")                        \
     X(cpu, "a processor with its memory")                                                                    \
+    X(board, "a small computer of before 2020, without dot-product instructions")                            \
     X(concept, "a machine on paper")
 
 enum plan_class {

@@ -16,6 +16,8 @@ static bool is_word_of(const char *word, const struct words *candidate) {
         if (word_has_digit(word) && length >= 3 && n > length && strcmp(other + n - length, word) == 0 &&
             !word_has_digit((char[2]){other[n - length - 1], '\0'}))
             return true;
+        if (n == length + 1 && strncmp(word, other, length) == 0 && !word_has_digit(other + length))
+            return true;
         if (!word_has_digit(word) && length >= 3 && strncmp(word, other, length) == 0) return true;
         if (!word_has_digit(other) && n >= 3 && strncmp(word, other, n) == 0) return true;
     }
@@ -32,7 +34,8 @@ static bool is_product(const char *word) {
 }
 
 static bool is_named_family(const char *word) {
-    static const char *const words[] = {"spark", "strix", "trillium", "ironwood", "gb10", "cerebras", "groq"};
+    static const char *const words[] = {"spark", "strix",    "trillium", "ironwood",
+                                        "gb10",  "cerebras", "groq",     "raspberry"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcmp(words[i], word) == 0) return true;
     return false;

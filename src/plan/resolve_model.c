@@ -1,5 +1,6 @@
 /* Names of models. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "plan/geometry.h"
@@ -25,6 +26,16 @@ static double size_of(const struct words *words) {
     return 0;
 }
 
+/* What a word of the candidate that was not asked for costs: another version the more the farther it is. */
+static double strangeness(const struct words *asked, const char *word) {
+    if (!word_has_digit(word)) return 0.9;
+    double farthest = 0;
+    for (size_t i = 0; i < asked->n && word_size(word) == 0; i++)
+        if (word_has_digit(asked->words[i]) && word_size(asked->words[i]) == 0)
+            farthest = fmax(farthest, fmin(1, fabs(atof(word) - atof(asked->words[i])) / 4));
+    return 0.5 + 0.4 * farthest;
+}
+
 /* How alike, 0: not the same kind. Family and size must agree; versions count less. */
 static double likeness(const struct words *asked, const struct words *candidate) {
     const double size = size_of(asked), other = size_of(candidate);
@@ -39,14 +50,14 @@ static double likeness(const struct words *asked, const struct words *candidate)
         score += is_there ? 2 : is_size && other > 0 ? 2 : -0.5;
     }
     for (size_t i = 0; i < candidate->n; i++)
-        if (!words_have(asked, candidate->words[i])) score -= word_has_digit(candidate->words[i]) ? 0.6 : 0.9;
+        if (!words_have(asked, candidate->words[i])) score -= strangeness(asked, candidate->words[i]);
     if (family == 0 || (other > 0 && size == 0) || (size > 0 && other == 0)) return 0;
     return score;
 }
 
 static const struct plan_model *most_alike(const struct plan_catalog *catalog, const struct words *asked) {
     const struct plan_model *best = NULL;
-    double most = 1.5;
+    double most = 0.8;
     for (size_t i = 0; i < catalog->n_models; i++) {
         const struct words name = words_of(catalog->models[i].name, true);
         const double score = likeness(asked, &name);

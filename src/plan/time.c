@@ -70,13 +70,17 @@ static double sync_seconds(const struct plan_model *model, const struct plan_har
     return seconds + (load->pp - 1) * plan_send_seconds(hardware, load->engine, rows);
 }
 
-/* Reads of the cache, what is shared once for all, and of recurrent state, which is written back as well. */
-static double kv_device_read_bytes(const struct plan_model *model, const struct plan_load *load, double users,
-                                   double context) {
-    const double shared = fmin(load->shared_tokens, context);
+/* Reads of the cache, what is shared once for all, and of recurrent state, which is written back as well. On
+ * a machine without limits but its own, the cache is spread evenly whatever the heads, as LIMINAL takes it.
+ */
+static double kv_device_read_bytes(const struct plan_model *model, const struct plan_load *given,
+                                   const struct plan_reach *reach, double users, double context) {
+    struct plan_load spread = *given;
+    if (isinf(reach->overlap)) spread.tp = 1, spread.cp = given->tp * given->cp;
+    const struct plan_load *load = &spread;
     return users * plan_kv_device_read_bytes(model, load, context) -
-           (users - 1) * plan_kv_device_read_bytes(model, load, shared) +
-           2 * users * plan_state_device_bytes(model, load);
+           (users - 1) * plan_kv_device_shared_read_bytes(model, load, context) +
+           2 * users * plan_state_device_bytes(model, given);
 }
 
 void plan_step_of(struct plan_step *step, const struct plan_model *model,
@@ -92,7 +96,7 @@ void plan_step_of(struct plan_step *step, const struct plan_model *model,
     const double attention = rows * plan_model_attention_flops(model, context) / group;
     *step = (struct plan_step){
         .weight_bytes = product.weight_bytes * stages * load->tp,
-        .kv_read_bytes = kv_device_read_bytes(model, load, rows, context) * stages * group,
+        .kv_read_bytes = kv_device_read_bytes(model, load, &reach, rows, context) * stages * group,
         .kv_write_bytes = rows * plan_kv_bytes_per_token(model, load->kv),
         .flops = product.flops * stages * load->tp + attention * group,
         .weight_seconds = product.transfer_seconds * stages,

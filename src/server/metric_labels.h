@@ -37,9 +37,9 @@
     X(route, version, "/version")                                                                            \
     X(route, metrics, "/metrics")                                                                            \
     X(route, openapi, "/openapi.json")                                                                       \
-    X(route, page, "/")    /* the page and its files */                                                      \
-    X(route, kv, "/v1/kv") /* its list, pins and drops */                                                    \
-    X(route, plan, "/v1/plan")                                                                               \
+    X(route, page, "/")          /* the page and its files */                                                \
+    X(route, kv, "/v1/kv")       /* its list, pins and drops */                                              \
+    X(route, plan, "/v1/plan")   /* the planner and its page's questions */                                  \
     X(route, live, "live")       /* what the page polls */                                                   \
     X(route, debug, "/debug")    /* all of them */                                                           \
     X(route, unknown, "unknown") /* a path that is none of them: paths of strangers make no series */

@@ -12,6 +12,7 @@ KINDS = ("memory", "step", "prefill", "ttft")
 ASK = {"max_tokens": 9, "ignore_eos": True, "temperature": 0}
 TEXT = "abcdefgh" * 45 + "abcde"  # nothing that the vocabulary merges
 BLOCK = 32
+BLOCK_BYTES = 16384  # of the tiny model
 
 
 class Predict(CabinetTest):
@@ -32,7 +33,8 @@ class Predict(CabinetTest):
 
         report = self.json("plan", "--verify", model, "--quick", "--json", environment=self.cache)
         self.assertEqual(report["date"], first["date"])  # the kept calibration was taken
-        self.assertEqual(report, json.loads((self.folder / "cabinet" / "verified" / (model.name + ".json")).read_text()))
+        kept = self.folder / "cabinet" / "verified" / (model.name + ".json")
+        self.assertEqual(report, json.loads(kept.read_text()))
         self.assertEqual({cell["kind"] for cell in report["cells"]}, set(KINDS))
         for cell in report["cells"]:
             self.assertGreater(cell["measured"], 0)
@@ -52,10 +54,20 @@ class Predict(CabinetTest):
         for kind in KINDS:
             self.assertRegex(text, rf"(?m)^  {kind} +median ")
 
+        here = self.json("plan", model, "--hardware", "this", "--context", "512", "--json", environment=self.cache)["here"]
+        self.assertEqual(here["verified"]["step_error"], json.loads(kept.read_text())["errors"]["step"]["median"])
+        self.assertAlmostEqual(sum(here["parts"].values()), here["step_seconds"])
+        self.assertEqual(here["kv_bytes"], 512 // BLOCK * BLOCK_BYTES)
+        self.assertRegex(self.done("plan", model, "--hardware", "this", environment=self.cache).decode(), r"(?m)^  verified +20")
+        kept.unlink()
+        self.assertFalse(self.json("plan", model, "--hardware", "this", "--json", environment=self.cache)["here"]["is_verified"])
+
     def test_calibrations_that_cannot_be_used(self):
         self.kept.parent.mkdir()
         self.kept.write_text('{"schema":\n1}')
         self.refused("plan", "--verify", roomy(self.folder), says=["calibration.json", "schema"], environment=self.cache)
+        self.kept.unlink()
+        self.refused("plan", "smollm2-135m", "--hardware", "this", says=["cabinet calibrate"], environment=self.cache)
         self.assertEqual(run("calibrate", "much").returncode, 2)
         self.refused("calibrate", "--quick", says=["cache folder"], environment={"XDG_CACHE_HOME": "", "HOME": ""})
 

@@ -140,7 +140,8 @@ static void verifications_are_read(void **state) {
                                "{\"n\": 3, \"median\": 0.1, \"p90\": 0.2},"
                                " \"ttft\": {\"n\": 3, \"median\": 0.1, \"p90\": 0.2}}, \"factors\": "
                                "{\"f16\": {\"step\": 1, \"layers\": 2,"
-                               " \"weights_few\": 3, \"weights_many\": 4, \"vectors_few\": 5, \"vectors_many\": 5, \"attention_few\": "
+                               " \"weights_few\": 3, \"weights_many\": 4, \"vectors_few\": 5, "
+                               "\"vectors_many\": 5, \"attention_few\": "
                                "6, \"attention_many\": 7, \"store\": 8}}}";
     struct verification v;
     write_text(good);
