@@ -91,7 +91,7 @@ static double layer_elements(const json_t *entry, size_t i, double context) {
 
 static void every_model_by_its_config(void **state) {
     (void)state;
-    static const double contexts[] = {1, 100, 4096, 131072, 1e6};
+    static const double contexts[] = {1, 100, 129, 513, 1025, 4096, 4097, 131072, 1e6};
     size_t i, n_kinds[128] = {0};
     const json_t *entry;
     json_t *root = json_loads(catalog_files[0].text, 0, NULL);
