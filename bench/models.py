@@ -5,11 +5,11 @@ import pathlib
 import sys
 
 import openvino_peer
-import random_weights
 from common import GEMMA3, SMOLLM2, fetch, output_of, say
+from random_weights import FORMATS, Shape, gguf_edit, write
 
 # 1.2 billion weights with few tokens' worth of cache: reading weights is all that decode does.
-BIG = random_weights.Shape(width=2048, heads=32, kv_heads=8, head_dim=64, ffn=8192, layers=18, vocabulary=49152)
+BIG = Shape(width=2048, heads=32, kv_heads=8, head_dim=64, ffn=8192, layers=18, vocabulary=49152)
 
 
 def complete(target, make):
@@ -34,7 +34,7 @@ def smollm2(kind):
 
 def big(kind):
     return complete(fetch.cache_folder() / "peer" / f"random-1.2B.{kind}.gguf",
-                    lambda part: random_weights.write(part, random_weights.gguf_edit.read(SMOLLM2), BIG, random_weights.FORMATS[kind]))
+                    lambda part: write(part, gguf_edit.read(SMOLLM2), BIG, FORMATS[kind]))
 
 
 def path(name):

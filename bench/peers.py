@@ -70,23 +70,26 @@ def run_rounds(options, kept, chosen):
 def machine_text(kept):
     """Median and spread of what `cabinet bench` found the machine to do; where they spread, it was disturbed."""
     found = [result["machine"] for results in kept.runs.values() for result in results.values() if result.get("machine")]
-    return ", ".join(f"{spread([each[key] / 1e9 for each in found], form)} {unit}" for key, (form, unit) in MACHINE.items() if found)
+    if not found:
+        return "not measured"
+    return ", ".join(f"{spread([each[key] / 1e9 for each in found], form)} {unit}" for key, (form, unit) in MACHINE.items())
 
 
 def times_text(kept):
     """From when to when Cabinet ran and the peers did, by the clock."""
     texts = []
     for who, is_mine in (("Cabinet", True), ("the peers", False)):
-        ends = [result["ended"] for run, results in kept.runs.items() if rounds.is_ours(run) == is_mine for result in results.values()]
+        mine = [results for run, results in kept.runs.items() if rounds.is_ours(run) == is_mine]
+        ends = [datetime.datetime.fromtimestamp(result["ended"]) for results in mine for result in results.values()]
         if ends:
-            texts.append(f"{who} {'–'.join(datetime.datetime.fromtimestamp(end).strftime('%H:%M') for end in (min(ends), max(ends)))}")
+            texts.append(f"{who} {min(ends):%H:%M}–{max(ends):%H:%M}")
     return ", ".join(texts)
 
 
 def goal_cell(kept, row, goal):
     judged = rounds.judge(kept, row, goal)
-    sign, against = "≤" if goal.kind == "step" else "≥", f" {goal.against}" if goal.against else ""
-    unit = "of limit" if goal.kind == "of limit" else f"×{against}"
+    sign = "≤" if goal.kind in rounds.AT_MOST else "≥"
+    unit = {"of limit": "of limit", "at most": goal.against}.get(goal.kind, f"× {goal.against}")
     value, form = (100 * goal.value, "{:.0f} %") if goal.kind == "of limit" else (goal.value, "{:g}")
     wish = f"{sign} {form.format(value)} {unit}"
     if judged is None:

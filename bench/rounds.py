@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 # A peer's setting that was slower than this part of the best one in the first round is not measured again.
 CONTENDER = 0.75
+AT_MOST = ("step", "at most")  # kinds of goals; of the others the more the better
 
 
 def is_ours(run):
@@ -26,7 +27,7 @@ class Ref(NamedTuple):
 
 class Goal(NamedTuple):
     """kind "of limit": the figure's part of this machine's limit, at least `value`. "times": how many times faster than the
-    fastest of `refs`, at least. "step": how many times as long a step as that of `refs`, at most."""
+    fastest of `refs`, at least. "step": how many times as long a step as that of `refs`, at most. "at most": the figure."""
     kind: str
     value: float
     against: str = ""  # in words
@@ -137,6 +138,8 @@ def judge(rounds, row, goal):
     """{"values": of each round, "median", "is_reached"}, or None where a figure is missing."""
     if goal.kind == "of limit":
         values = [rounds.figure(limit(row.ours), number) for number in rounds.numbers(row)]
+    elif goal.kind == "at most":
+        values = [rounds.figure(row.ours, number) for number in rounds.numbers(row)]
     elif goal.kind == "times":
         values = times(rounds, row, goal.refs)
     else:
@@ -145,7 +148,7 @@ def judge(rounds, row, goal):
     if not values:
         return None
     median = statistics.median(values)
-    is_reached = median <= goal.value if goal.kind == "step" else median >= goal.value
+    is_reached = median <= goal.value if goal.kind in AT_MOST else median >= goal.value
     return {"values": values, "median": median, "is_reached": is_reached}
 
 

@@ -3,14 +3,18 @@
 The goals are those of docs/benchmarks.md, "Beside the peers".
 """
 
+import json
+import time
+
 import llama_cpp
 import models
 import openvino_peer
 import serve
 import servers
-from common import cabinet_bench
+from common import CABINET, SMOLLM2, Failed, cabinet_bench, output_of
 from rounds import Goal, Ref, Row
 
+SIXTEEN_TOKENS = "The lighthouse keeper wrote in his log every evening, even when nothing had happened."
 DEEP = 7648  # with 512 tokens more, and one of output, all that SmolLM2's context of 8,192 holds in whole blocks
 
 
@@ -67,6 +71,21 @@ def cabinet_shared(model, kv, *, prompt, n_decode, users):
         figure = shared(prompt, users)
         return {figure: sharers["tokens_per_second"], figure + " of limit": least_ms / step_ms}
     return name
+
+
+def cabinet_start():
+    """From the start of the process to the first token after 16, the file in the page cache."""
+    @run("Cabinet, start")
+    def measure(threads, _number):
+        command = [CABINET, "run", SMOLLM2, "--raw", "-p", SIXTEEN_TOKENS, "-n", 1, "--temp", 0, "--json", "--threads", threads]
+        output_of(command)  # reads the file
+        begun = time.monotonic()
+        answer = json.loads(output_of(command))
+        figures = {"start to first token, ms": 1e3 * (time.monotonic() - begun), "ttft, ms": answer["ttft_ms"]}
+        if answer["prompt_tokens"] != 16:
+            raise Failed(f"the prompt has {answer['prompt_tokens']} tokens instead of 16")
+        return figures
+    return "Cabinet, start"
 
 
 def llama_kv(kv):
@@ -249,4 +268,9 @@ def rows_server():
     return found
 
 
-ROWS = [*rows_empty(), *rows_big(), *rows_deep(), *rows_users(), *rows_gemma(), *rows_server()]
+def rows_start():
+    return [Row("start", "process start to first token, 16 tokens of prompt, ms", Ref(cabinet_start(), "start to first token, ms"),
+                (), (Goal("at most", 500, "ms"),), True)]
+
+
+ROWS = [*rows_empty(), *rows_big(), *rows_deep(), *rows_users(), *rows_gemma(), *rows_server(), *rows_start()]

@@ -109,6 +109,11 @@ class Judge(Rounds):
         self.assertEqual(self.judged(kept, goal), (1.5, 1.4, 2.0, True))
         self.assertEqual(self.judged(kept, goal._replace(value=1.49))[3], False)
 
+    def test_at_most(self):
+        kept, goal = self.kept({"ours": [3, 1, 2]}), Goal("at most", 2, "ms")
+        self.assertEqual(self.judged(kept, goal), (2, 1, 3, True))
+        self.assertEqual(self.judged(kept, goal._replace(value=1.9))[3], False)
+
     def test_the_limit(self):
         kept = self.kept()
         for number, share in enumerate((0.5, 0.7, 0.6)):
