@@ -317,8 +317,8 @@ static void neighbours_do_not_change_bits(void **state) {
     (void)state;
     assert_neighbours_do_not_matter(pairs[F16_PAIR], 0);
     assert_neighbours_do_not_matter(pairs[F16_PAIR], 600);
-    assert_neighbours_do_not_matter((struct kv_codecs){CODEC_q8, CODEC_q4}, 0);
-    assert_neighbours_do_not_matter((struct kv_codecs){CODEC_q4, CODEC_q8}, 600);
+    assert_neighbours_do_not_matter((struct kv_codecs){.k = CODEC_q8, .v = CODEC_q4}, 0);
+    assert_neighbours_do_not_matter((struct kv_codecs){.k = CODEC_q4, .v = CODEC_q8}, 600);
 }
 
 /* ---- keys that several sequences see are read once ---- */
