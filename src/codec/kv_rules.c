@@ -145,6 +145,12 @@ struct kv_rules kv_rules_of(enum codec_id codec) {
     return rules;
 }
 
+bool kv_rules_demote(const struct kv_rules *rules) {
+    for (uint32_t i = 0; i < rules->n; i++)
+        if (rules->rules[i].codecs.demotes_k || rules->rules[i].codecs.demotes_v) return true;
+    return false;
+}
+
 struct kv_codecs kv_rules_codecs(const struct kv_rules *rules, uint32_t layer, uint32_t window) {
     struct kv_codecs codecs = {0};
     for (uint32_t i = 0; i < rules->n; i++) {

@@ -31,6 +31,8 @@ struct kv_rules {
 int kv_rules_parse(struct kv_rules *rules, const char *text);
 /* K and V of all layers in one codec. */
 struct kv_rules kv_rules_of(enum codec_id codec);
+/* Some rule says auto. */
+bool kv_rules_demote(const struct kv_rules *rules);
 /* What a layer is stored with. */
 struct kv_codecs kv_rules_codecs(const struct kv_rules *rules, uint32_t layer, uint32_t window);
 /* "f32, f16, bf16, k8v4, auto": for messages. Lives for ever. */
