@@ -14,7 +14,7 @@ struct kv_codecs {
     bool demotes_k, demotes_v;
 };
 
-enum { KV_DEMOTED_CODEC = CODEC_q4 };
+#define KV_DEMOTED_CODEC CODEC_q4
 
 static inline struct kv_codecs kv_codecs_both(enum codec_id codec) {
     return (struct kv_codecs){.k = (uint8_t)codec, .v = (uint8_t)codec};
