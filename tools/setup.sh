@@ -6,7 +6,7 @@ set -eu
 # cmocka is among them because Meson configures the tests together with the program.
 build="ca-certificates cargo-web gcc libc6-dev libcmocka-dev libcurl4-openssl-dev libevent-dev libhwloc-dev libjansson-dev libpcre2-dev
     libssl-dev libutf8proc-dev libxxhash-dev meson ninja-build pkgconf python3 python3-pip"
-check="chromium clang-19 clang-format-19 curl libclang-rt-19-dev llvm-19 openssl"
+check="chromium clang-19 clang-format-19 curl gnuplot-nox libclang-rt-19-dev llvm-19 openssl"
 goldens="cmake g++ python3-venv"
 peer="cmake g++"
 fresh="debootstrap"

@@ -44,6 +44,13 @@ export const models = async () => (await getJson("v1/models")).data;
 export const version = async () => (await getJson("version")).version;
 export const live = (signal) => getJson("v1/kv/live", signal);
 
+/** Names that the planner knows: {models, hardware, kv}. */
+export const planNames = (signal) => getJson("v1/plan/names", signal);
+
+/** A plan along the length of the context, with what each remedy buys. */
+export const planCurves = async (body, signal) =>
+  (await request("v1/plan/curves", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal })).json();
+
 /** Yields the chunks of a chat completion. Throws ApiError; AbortError when `signal` says so. */
 export async function* chat(body, signal) {
   const response = await request("v1/chat/completions", {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """web/embed.py OUTPUT FILE...: writes a C file that holds the files, for src/server/web_files.h.
 
-index.html is "/", every other file "/" and its name.
+index.html is "/", another page "/" and its name without .html, every other file "/" and its name.
 """
 
 import hashlib
@@ -26,6 +26,12 @@ def read(path):
         sys.exit(f"web/embed.py: {path} is not there: tools/fetch.py web --link BUILD_FOLDER fetches what is not in web/")
 
 
+def url_of(path):
+    if path.name == "index.html":
+        return "/"
+    return f"/{path.stem if path.suffix == '.html' else path.name}"
+
+
 def array(number, content):
     lines = (content[i:i + BYTES_A_LINE] for i in range(0, len(content), BYTES_A_LINE))
     text = ",\n".join(",".join(map(str, line)) for line in lines)
@@ -39,7 +45,7 @@ def entry(number, url, suffix, content):
 
 def main():
     output, *names = map(pathlib.Path, sys.argv[1:])
-    files = sorted(("/" if path.name == "index.html" else f"/{path.name}", path) for path in names)
+    files = sorted((url_of(path), path) for path in names)
     contents = [read(path) for _, path in files]
     with open(output, "w", encoding="ascii") as out:
         out.write('/* Written by web/embed.py. */\n#include "server/web_files.h"\n\n')

@@ -42,6 +42,6 @@ export function connect() {
     byId("key-bar").hidden = true;
     byId("key").value = "";
     set(key);
-    byId("question").focus();
+    byId("question")?.focus(); // the planner's page has none
   });
 }

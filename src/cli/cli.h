@@ -16,7 +16,9 @@
     X(serve, "answer over HTTP: the OpenAI API, and a page")                                                 \
     X(top, "a running server's cache, live")                                                                 \
     X(inspect, "what a model is, and what its memory will cost")                                             \
+    X(plan, "what a load will cost on a machine: memory, time, money")                                       \
     X(bench, "speed, beside this machine's own limits")                                                      \
+    X(calibrate, "what this machine can do, measured once for the planner")                                  \
     X(perplexity, "quality on a text, and how far a lossy change moves it")                                  \
     X(kv, "what a server has cached, pinned and dropped")                                                    \
     X(quality, "what lossy storage of the KV cache costs, beside controls")                                  \

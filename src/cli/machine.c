@@ -60,6 +60,8 @@ int machine_open(struct machine *machine, struct team *team, const struct kernel
 
 void machine_close(struct machine *machine) { mem_unmap(machine->buffer, machine->buffer_bytes); }
 
+double machine_measure_read(struct machine *machine) { return per_second(machine, NULL, 1); }
+
 struct machine_limits machine_measure(struct machine *machine) {
     enum { TURNS = 1 << 16 };
     const struct peak_loops *loops = peak_loops_of(machine->kernels);
@@ -75,6 +77,6 @@ double machine_limit_seconds(const struct machine_limits *limits, const struct c
     double reading = (double)(cost->weight_bytes + cost->kv_read_bytes) / limits->read_bytes_per_second;
     double computing = (double)cost->int8_ops / limits->int8_ops_per_second +
                        (double)cost->bf16_ops / limits->bf16_flops +
-                       (double)cost->f32_ops / limits->f32_flops;
+                       (double)(cost->f32_ops + cost->coded_ops) / limits->f32_flops;
     return reading > computing ? reading : computing;
 }

@@ -27,6 +27,8 @@ struct machine {
 int machine_open(struct machine *machine, struct team *team, const struct kernel_set *kernels,
                  struct clock clock, size_t buffer_bytes);
 void machine_close(struct machine *machine);
+/* Bytes a second, all threads together. */
+double machine_measure_read(struct machine *machine);
 /* One measurement of each, some tens of milliseconds in all. */
 struct machine_limits machine_measure(struct machine *machine);
 

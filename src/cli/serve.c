@@ -11,6 +11,7 @@
 #include "cli/session.h"
 #include "kv/evict_list.h"
 #include "kv/kv_usage.h"
+#include "plan/model_files.h"
 #include "server/server.h"
 
 enum {
@@ -242,7 +243,15 @@ static void print_ready(const struct server *server, const struct serve_opts *op
     fflush(stdout);
 }
 
+/* The planner's page knows the served model by its file, if the planner can read that. */
+static void offer_plans(struct serve_opts *opts, struct plan_model *model) {
+    char path[4096];
+    if (cli_model_path(opts->session.model, path, sizeof path) == 0 && plan_model_from_gguf(model, path) == 0)
+        opts->server.plan_model = model;
+}
+
 static int serve(struct serve_opts *opts) {
+    static struct plan_model planned; /* too much for the stack */
     struct session session;
     struct server *server;
     struct log log;
@@ -255,6 +264,7 @@ static int serve(struct serve_opts *opts) {
     opts->server.model = &session.model;
     opts->server.max_tokens = session.max_tokens;
     opts->server.price = opts->session.price;
+    offer_plans(opts, &planned);
     int result = server_open(&server, &opts->server);
     if (result == 0) {
         print_ready(server, opts, &session);

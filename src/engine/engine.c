@@ -88,7 +88,7 @@ int engine_open(struct engine **out, const struct model *model, struct team *tea
     engine->model = model;
     engine->team = team;
     engine->opts = *opts;
-    engine->mean_output = FIRST_MEAN_OUTPUT;
+    engine->mean_prompt = engine->mean_output = FIRST_MEAN_OUTPUT;
     step_time_open(&engine->step_time);
     int result = open_parts(engine);
     if (result < 0) {
@@ -201,8 +201,10 @@ void engine_finish(struct engine *engine, struct request *request, enum finish_r
     /* Who failed for want of memory leaves it to those who wait for it. */
     bool is_wanted = reason == FINISH_FAILED && engine->scheduler.n_running + engine->scheduler.n_waiting > 0;
     if (request->releases_cache || is_wanted) kv_release(engine->kv, &request->sequence->kv);
-    if (reason != FINISH_CANCELLED && reason != FINISH_FAILED)
+    if (reason != FINISH_CANCELLED && reason != FINISH_FAILED) {
+        engine->mean_prompt += ((double)request->n_prompt - engine->mean_prompt) / MEAN_OVER;
         engine->mean_output += ((double)request->n_output - engine->mean_output) / MEAN_OVER;
+    }
     request->finish = reason;
     for (uint32_t i = 0; i < engine->n_with_logits; i++)
         if (engine->with_logits[i] == request) engine->is_over[i] = true;

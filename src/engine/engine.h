@@ -63,6 +63,8 @@ struct engine_step_report {
     uint32_t n_prefill_rows, n_decode_rows;
     uint64_t begin_ns, forward_ns, pick_ns; /* when it began; what the forward pass and sampling took of it */
     uint64_t picked_ns;                     /* when its tokens were known */
+    uint64_t fit_ns,
+        predicted_ns; /* without picking: measured, and what earlier steps predicted; 0: nothing */
     /* Of KV, whole slots: tiles that several sequences see are read once for all of them; and what these had
      * read alone. */
     uint64_t kv_read_bytes, kv_alone_bytes;

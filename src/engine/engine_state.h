@@ -27,6 +27,8 @@ struct engine {
     struct mask_thread *masks;
     struct step_time step_time;
     struct engine_step_report report;
+    double mean_rest;             /* seconds of a step beside what step_time predicts, as above */
+    double mean_prompt;           /* tokens of the prompts so far, likewise */
     double mean_output;           /* tokens of the answers so far, later ones counting more */
     struct request **with_logits; /* (batch.n_wanted) whose logits the latest step computed */
     bool *is_over;                /* (n_with_logits) finished since: the request may be gone */
@@ -34,6 +36,8 @@ struct engine {
     uint32_t n_open;
 };
 
+/* Prompt tokens of the next step beside those who decode; `context`: before them. */
+uint32_t engine_chunk(const struct engine *engine, const struct step_shape *decoding, uint32_t context);
 void engine_finish(struct engine *engine, struct request *request, enum finish_reason reason);
 
 #endif

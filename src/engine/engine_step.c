@@ -29,13 +29,16 @@ static uint32_t prefill_context(const struct engine *engine) {
  * whole block at a time would make a step four times as long as without. */
 enum { LEAST_CHUNK = 8 };
 
-static uint32_t prefill_budget(const struct engine *engine) {
+uint32_t engine_chunk(const struct engine *engine, const struct step_shape *decoding, uint32_t context) {
     const struct engine_opts *opts = &engine->opts;
-    if (opts->chunk_factor <= 0) return opts->chunk_tokens;
-    struct step_shape shape = decode_shape(engine);
-    if (shape.decode_rows == 0) return opts->chunk_tokens;
-    return step_time_chunk(&engine->step_time, &shape, prefill_context(engine), opts->chunk_factor,
-                           LEAST_CHUNK, opts->chunk_tokens);
+    if (opts->chunk_factor <= 0 || decoding->decode_rows == 0) return opts->chunk_tokens;
+    return step_time_chunk(&engine->step_time, decoding, context, opts->chunk_factor, LEAST_CHUNK,
+                           opts->chunk_tokens);
+}
+
+static uint32_t prefill_budget(const struct engine *engine) {
+    const struct step_shape shape = decode_shape(engine);
+    return engine_chunk(engine, &shape, prefill_context(engine));
 }
 
 /* Tells the fit of step times what this step was, and what it took. */
@@ -53,11 +56,23 @@ static void note_step(struct engine *engine, uint64_t begin_ns, uint64_t end_ns)
             shape.prefill_kv_tokens += n * entry->first_position + n * (n + 1) / 2;
         }
     }
+    const bool is_known = engine->step_time.n_noted[shape.prefill_rows > 0] > 0;
+    engine->report.fit_ns = end_ns - begin_ns;
+    engine->report.predicted_ns =
+        is_known ? (uint64_t)(1e9 * step_time_predict(&engine->step_time, &shape)) : 0;
     step_time_note(&engine->step_time, &shape, (double)(end_ns - begin_ns) * 1e-9);
     kv_set_recompute_cost(engine->kv, 1e9 * step_time_of_row(&engine->step_time),
                           1e9 * step_time_of_key(&engine->step_time));
     engine->report.n_decode_rows = shape.decode_rows;
     engine->report.n_prefill_rows = shape.prefill_rows;
+}
+
+/* What a step took beside that: commit and sampling. */
+static void note_rest(struct engine *engine) {
+    enum { MEAN_STEPS = 32 };
+    const struct engine_step_report *report = &engine->report;
+    const double rest = (double)(report->picked_ns - report->begin_ns - report->fit_ns) * 1e-9;
+    engine->mean_rest += (rest - engine->mean_rest) / (engine->mean_rest > 0 ? MEAN_STEPS : 1);
 }
 
 /* Who gets a token of this step, in the order of the logits. */
@@ -213,6 +228,7 @@ int engine_step(struct engine *engine) {
     end_masks(engine);
     pick_tokens(engine);
     report->picked_ns = clock_now_ns(clock);
+    note_rest(engine);
     report->forward_ns = computed_ns - scheduled_ns;
     report->kv_read_bytes = engine->workspace.reads.bytes;
     report->kv_alone_bytes = engine->workspace.reads.alone_bytes;

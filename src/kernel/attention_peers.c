@@ -89,14 +89,18 @@ void attention_find_peers(struct attention_peer *peers, const struct attention_s
 
 struct attention_keys attention_count_keys(const struct attention_peer *peers,
                                            const struct attention_sequence *sequences, size_t n_sequences,
-                                           uint32_t window) {
+                                           const struct kv_group *group) {
     struct attention_keys keys = {0};
-    uint64_t common = 0;
     for (size_t i = 0; i < n_sequences; i++) {
-        const struct attention_sequence *s = &sequences[i];
-        keys.alone += s->first_position + s->n_rows - kv_window_begin(window, (uint32_t)s->first_position);
-        common += (uint64_t)(peers[i].common_end - peers[i].common_begin) * ATTENTION_TILE;
+        const struct attention_sequence *s = &sequences[peers[i].sequence];
+        const struct kv_seen seen = kv_seen_slots(group, s->first_position, s->n_rows);
+        const struct kv_seen common =
+            kv_seen_blocks(group, (uint64_t)peers[i].common_begin * ATTENTION_TILE,
+                           (uint64_t)(peers[i].common_end - peers[i].common_begin) * ATTENTION_TILE);
+        for (int class = 0; class < KV_CLASS_COUNT; class ++) {
+            keys.alone.n[class] += seen.n[class];
+            keys.together.n[class] += seen.n[class] - common.n[class];
+        }
     }
-    keys.together = keys.alone - common;
     return keys;
 }

@@ -11,6 +11,7 @@
 #ifndef CABINET_KERNEL_ATTENTION_PEERS_H
 #define CABINET_KERNEL_ATTENTION_PEERS_H
 
+#include "codec/kv_seen.h"
 #include "kernel/attention.h"
 
 struct attention_peer {
@@ -24,13 +25,13 @@ struct attention_peer {
 void attention_find_peers(struct attention_peer *peers, const struct attention_sequence *sequences,
                           size_t n_sequences, uint32_t window);
 
-/* Keys that the sequences' rows see, each counted once for every sequence, or once for all that have it in
- * common. */
+/* Keys that the sequences' rows see, by the form that they are read in; each counted once for every sequence,
+ * or once for all that have it in common. */
 struct attention_keys {
-    uint64_t alone, together;
+    struct kv_seen alone, together;
 };
 struct attention_keys attention_count_keys(const struct attention_peer *peers,
                                            const struct attention_sequence *sequences, size_t n_sequences,
-                                           uint32_t window);
+                                           const struct kv_group *group);
 
 #endif

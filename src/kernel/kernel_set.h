@@ -44,6 +44,12 @@ struct kernel_set {
     void (*store_k[CODEC_COUNT])(void *k_area, unsigned slot, const float *row, unsigned head_dim);
     void (*store_v[CODEC_COUNT])(void *v_area, unsigned slot, const float *row, unsigned head_dim);
 
+    /* Stores a head's area of a block that is full in another form (codec_convert_k, codec_convert_v). */
+    void (*convert_k)(const struct codec *to, void *to_area, const struct codec *from, const void *from_area,
+                      unsigned head_dim);
+    void (*convert_v)(const struct codec *to, void *to_area, const struct codec *from, const void *from_area,
+                      unsigned head_dim);
+
     /* Walsh-Hadamard transform of x[n], of orthonormal blocks of the largest power of two that divides n, at
      * most 512: its own inverse. The same bits in every set. */
     void (*rotate)(float *x, unsigned n);

@@ -33,6 +33,8 @@
         .attend_merge = KERNEL_SET_NAME(attend_merge),                                                       \
         .store_k = {CODEC_ROW_LIST(KERNEL_SET_CODEC_ENTRY_STORE_K)},                                         \
         .store_v = {CODEC_ROW_LIST(KERNEL_SET_CODEC_ENTRY_STORE_V)},                                         \
+        .convert_k = codec_convert_k,                                                                        \
+        .convert_v = codec_convert_v,                                                                        \
         .rotate = KERNEL_SET_NAME(rotate),                                                                   \
         .rmsnorm = KERNEL_SET_NAME(rmsnorm),                                                                 \
         .silu_mul = KERNEL_SET_NAME(silu_mul),                                                               \

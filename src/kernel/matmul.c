@@ -87,10 +87,25 @@ static void run_pieces(void *argument, unsigned rank, unsigned n_ranks) {
     }
 }
 
-/* Bytes of a row of x as a weight type reads it. */
-static size_t input_bytes(const struct activations *x, enum weight_type type) {
-    if (weight_is_quantised(type)) return x->n_groups * (PANEL_GROUP + 4 * sizeof(float));
-    return type == WEIGHT_BF16 ? x->n_groups * PANEL_GROUP * sizeof(bf16_bits) : x->n_cols * sizeof(float);
+/* Bytes of a row of n_cols inputs as a weight type reads it. */
+static size_t input_bytes(size_t n_cols, enum weight_type type) {
+    const size_t n_groups = divide_up(n_cols, PANEL_GROUP);
+    if (weight_is_quantised(type)) return n_groups * (PANEL_GROUP + 4 * sizeof(float));
+    return type == WEIGHT_BF16 ? n_groups * PANEL_GROUP * sizeof(bf16_bits) : n_cols * sizeof(float);
+}
+
+/* Rows that are multiplied together; row_bytes: of the widest form that the weights want. */
+static size_t rows_per_block(size_t n_rows, size_t row_bytes) {
+    return divide_up(n_rows, divide_up(n_rows * row_bytes, BLOCK_BYTES));
+}
+
+size_t matmul_n_passes(const struct panel_matrix *const *weights, size_t n_weights, size_t n_rows) {
+    size_t row_bytes = 0;
+    for (size_t i = 0; i < n_weights; i++) {
+        size_t bytes = input_bytes(weights[i]->n_cols, weights[i]->type);
+        if (bytes > row_bytes) row_bytes = bytes;
+    }
+    return n_rows == 0 ? 0 : divide_up(n_rows, rows_per_block(n_rows, row_bytes));
 }
 
 void matmul(const struct kernel_set *kernels, struct team *team, const struct activations *x,
@@ -101,13 +116,12 @@ void matmul(const struct kernel_set *kernels, struct team *team, const struct ac
     size_t n_weights = 0, row_bytes = 0;
     for (size_t i = 0; i < n_outputs; i++) {
         ASSERT(outputs[i].weight->n_cols == x->n_cols);
-        size_t bytes = input_bytes(x, outputs[i].weight->type);
+        size_t bytes = input_bytes(x->n_cols, outputs[i].weight->type);
         if (bytes > row_bytes) row_bytes = bytes;
         n_weights += outputs[i].weight->n_panels * PANEL_ROWS * x->n_cols;
     }
-    size_t n_blocks = divide_up(x->n_rows * row_bytes, BLOCK_BYTES);
-    job.rows_per_block = divide_up(x->n_rows, n_blocks);
-    n_blocks = divide_up(x->n_rows, job.rows_per_block);
+    job.rows_per_block = rows_per_block(x->n_rows, row_bytes);
+    const size_t n_blocks = divide_up(x->n_rows, job.rows_per_block);
     for (size_t i = 0; i < n_outputs; i++)
         job.pieces_per_block += divide_up(outputs[i].weight->n_panels, chunk_of(&job, outputs[i].weight));
     team_cursor_init(&job.cursor, n_blocks * job.pieces_per_block, 1);

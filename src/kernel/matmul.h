@@ -21,4 +21,8 @@ void activations_prepare(const struct kernel_set *kernels, struct team *team, st
 void matmul(const struct kernel_set *kernels, struct team *team, const struct activations *x,
             const struct matmul_output *outputs, size_t n_outputs);
 
+/* How often the product of these weights, all of n_cols inputs, with n_rows rows goes through them: rows are
+ * taken in blocks that stay in a core's cache. */
+size_t matmul_n_passes(const struct panel_matrix *const *weights, size_t n_weights, size_t n_rows);
+
 #endif

@@ -1,6 +1,6 @@
 #include "kv/kv_list.h"
 
-#include "kv/kv_state.h"
+#include "kv/kv_parts.h"
 
 static const struct kv_lease *lease_of(const struct kv_cache *kv, uint32_t node) {
     for (uint32_t i = 0; i < KV_MAX_LEASES && kv->n_leases > 0; i++)
@@ -66,4 +66,10 @@ bool kv_list_next(const struct kv_cache *kv, const uint64_t *salt, uint32_t *cur
         return true;
     }
     return false;
+}
+
+uint32_t kv_list_cached(const struct kv_cache *kv, const int32_t *tokens, uint32_t n, uint64_t salt) {
+    if (n < 2) return 0; /* the last one is computed anyway */
+    const uint32_t node = kv_find_longest(kv, NODE_ROOT, tokens, (n - 1) / BLOCK_TOKENS, salt);
+    return node == NODE_ROOT ? 0 : kv->tree.nodes[node].n_blocks * BLOCK_TOKENS;
 }

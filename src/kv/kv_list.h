@@ -22,4 +22,7 @@ struct kv_prefix {
 bool kv_list_next(const struct kv_cache *kv, const uint64_t *salt, uint32_t *cursor,
                   struct kv_prefix *prefix);
 
+/* Tokens of the first n that a new sequence of that salt would take over in whole blocks. */
+uint32_t kv_list_cached(const struct kv_cache *kv, const int32_t *tokens, uint32_t n, uint64_t salt);
+
 #endif

@@ -85,8 +85,8 @@ void kv_write_encode(const struct kv_write *write, size_t item) {
                           *areas = &layer->areas[filled->block == 0 ? KV_SINK : KV_SEALED];
     const uint8_t *k = rows_of(write, i) + kv_k_offset(open, head) - open->offset;
     uint8_t *payload = write->arena + kv_payload_offset(s->payloads[layer->group][filled->block]);
-    codec_convert_k(codec_get(areas->codecs.k), payload + kv_k_offset(areas, head), codec_get(open->codecs.k),
-                    k, layer->head_dim);
-    codec_convert_v(codec_get(areas->codecs.v), payload + kv_v_offset(areas, head), codec_get(open->codecs.v),
-                    k + open->k_bytes, layer->head_dim);
+    write->kernels->convert_k(codec_get(areas->codecs.k), payload + kv_k_offset(areas, head),
+                              codec_get(open->codecs.k), k, layer->head_dim);
+    write->kernels->convert_v(codec_get(areas->codecs.v), payload + kv_v_offset(areas, head),
+                              codec_get(open->codecs.v), k + open->k_bytes, layer->head_dim);
 }

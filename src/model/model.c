@@ -53,6 +53,14 @@ int model_open_header(struct model *model, const char *path) {
     return finish_open(model, open_header_parts(model, file));
 }
 
+int model_open_shapes(struct model *model, const char *path) {
+    *model = (struct model){0};
+    int result = gguf_open(&model->file, path);
+    if (result == 0) result = description_read(model->file, &model->description);
+    if (result == 0) result = weights_open_shapes(&model->weights, model->file, &model->description);
+    return finish_open(model, result);
+}
+
 int model_open(struct model *model, const char *path, const struct kernel_set *kernels, struct team *team) {
     struct gguf *file;
     *model = (struct model){0};

@@ -24,6 +24,9 @@ struct model {
 
 /* Opens everything of `path` but the weights: enough for inspect, cheap for any size of file. */
 int model_open_header(struct model *model, const char *path);
+/* Opens what cost.h needs of it, whose weights have no numbers: neither tokenizer nor template, fast for any
+ * size of file. */
+int model_open_shapes(struct model *model, const char *path);
 /* Opens a model to run: as above, then repacks the weights for `kernels` on `team`. */
 int model_open(struct model *model, const char *path, const struct kernel_set *kernels, struct team *team);
 /* The same over borrowed bytes of one file, which stay valid until model_close; `name` appears in messages.

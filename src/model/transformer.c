@@ -212,16 +212,16 @@ static void find_peers(struct step *step) {
     struct workspace *w = step->w;
     struct attention_keys keys[KV_MAX_GROUPS];
     for (uint32_t group = 0; group < layout->n_groups; group++) {
-        uint32_t window = layout->groups[group].window;
         list_sequences(step, group);
-        attention_find_peers(w->peers[group], w->sequences, n_sequences, window);
-        keys[group] = attention_count_keys(w->peers[group], w->sequences, n_sequences, window);
+        attention_find_peers(w->peers[group], w->sequences, n_sequences, layout->groups[group].window);
+        keys[group] =
+            attention_count_keys(w->peers[group], w->sequences, n_sequences, &layout->groups[group]);
     }
     w->reads = (struct kv_reads){0};
     for (uint32_t i = 0; i < layout->n_layers; i++) {
         const struct kv_layer *layer = &layout->layers[i];
-        w->reads.alone_bytes += keys[layer->group].alone * kv_layer_bytes_per_token(layer);
-        w->reads.bytes += keys[layer->group].together * kv_layer_bytes_per_token(layer);
+        w->reads.alone_bytes += kv_seen_bytes(layer, &keys[layer->group].alone);
+        w->reads.bytes += kv_seen_bytes(layer, &keys[layer->group].together);
     }
 }
 

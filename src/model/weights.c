@@ -210,7 +210,8 @@ static void pack_panels(void *argument, unsigned rank, unsigned n_ranks) {
     }
 }
 
-static int open_parts(struct binder *binder, const struct description *d, struct team *team) {
+/* Everything but the weights themselves. */
+static int bind(struct binder *binder, const struct description *d) {
     struct weights *weights = binder->weights;
     weights->layers = mem_alloc(d->n_layers, sizeof *weights->layers);
     binder->is_bound = mem_alloc(gguf_n_tensors(binder->file), sizeof *binder->is_bound);
@@ -225,22 +226,35 @@ static int open_parts(struct binder *binder, const struct description *d, struct
     binder->items = mem_alloc((size_t)d->n_layers * MATRICES_PER_LAYER + 1, sizeof *binder->items);
     if (!weights->panels || !weights->vectors || !binder->items) return ERR_NO_MEMORY;
     binder->is_filling = true;
-    TRY(bind_all(binder, d));
+    return bind_all(binder, d);
+}
+
+static void pack(const struct binder *binder, struct team *team) {
     struct pack_job job = {.binder = binder};
     team_cursor_init(&job.cursor, binder->n_panels, 32);
     team_run(team, pack_panels, &job);
-    return 0;
 }
 
-int weights_open(struct weights *weights, const struct gguf *file, const struct description *description,
-                 struct team *team) {
+static int open_weights(struct weights *weights, const struct gguf *file,
+                        const struct description *description, struct team *team, bool packs) {
     *weights = (struct weights){0};
     struct binder binder = {.file = file, .weights = weights};
-    int result = open_parts(&binder, description, team);
+    int result = bind(&binder, description);
+    if (result == 0 && packs) pack(&binder, team);
     mem_free(binder.items);
     mem_free(binder.is_bound);
     if (result < 0) weights_close(weights);
     return result;
+}
+
+int weights_open(struct weights *weights, const struct gguf *file, const struct description *description,
+                 struct team *team) {
+    return open_weights(weights, file, description, team, true);
+}
+
+int weights_open_shapes(struct weights *weights, const struct gguf *file,
+                        const struct description *description) {
+    return open_weights(weights, file, description, NULL, false);
 }
 
 void weights_close(struct weights *weights) {

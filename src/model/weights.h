@@ -40,6 +40,10 @@ struct weights {
  * that is missing or misshapen; NO_MEMORY. The file stays open as long as the weights. */
 int weights_open(struct weights *weights, const struct gguf *file, const struct description *description,
                  struct team *team);
+/* The same without the weights' numbers, whose memory stays untouched: for who wants to know what a step
+ * would cost (cost.h). */
+int weights_open_shapes(struct weights *weights, const struct gguf *file,
+                        const struct description *description);
 void weights_close(struct weights *weights);
 
 #endif

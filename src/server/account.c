@@ -1,5 +1,6 @@
 #include "server/account.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "server/request_times.h"
@@ -62,6 +63,45 @@ static size_t bill_log_fields(const struct generation *generation, struct log_fi
     return n;
 }
 
+/* What its first answer was predicted to take when it came, and what its tokens should take of the cache. */
+enum { FORECAST_LOG_FIELDS = 3 };
+static uint64_t predicted_kv_bytes(const struct generation *generation) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < generation->n_choices; i++) {
+        const struct choice *choice = &generation->choices[i];
+        if (choice->request.n_output == 0) continue;
+        const uint32_t n_tokens = (uint32_t)choice->prompt->n + choice->request.n_output - 1;
+        bytes += engine_kv_bytes_of(generation->server->opts.engine, n_tokens);
+    }
+    return bytes;
+}
+
+static size_t forecast_log_fields(const struct generation *generation, struct log_field *fields) {
+    const struct forecast *forecast = &generation->choices[0].forecast;
+    size_t n = 0;
+    if (forecast->n_steps > 0) {
+        fields[n++] = log_number("predicted_ttft_ms", 1e3 * forecast_ttft_seconds(forecast));
+        fields[n++] = log_number("predicted_tpot_ms", 1e3 * forecast->step_seconds);
+    }
+    fields[n++] = log_count("kv_predicted_bytes", predicted_kv_bytes(generation));
+    return n;
+}
+
+/* Both sides of what was predicted, of whole requests only. */
+static void note_forecast(const struct generation *generation, const struct request_times *times) {
+    struct metrics *metrics = generation->server->metrics;
+    const struct metric_series predicted = metric_series(METRIC_source_predicted, 0),
+                               measured = metric_series(METRIC_source_measured, 0);
+    const struct forecast *forecast = &generation->choices[0].forecast;
+    metrics_add_at(metrics, METRIC_kv_prediction, predicted, (int64_t)predicted_kv_bytes(generation));
+    metrics_add_at(metrics, METRIC_kv_prediction, measured, (int64_t)account_bill(generation).peak_bytes);
+    if (forecast->n_steps == 0) return;
+    const uint64_t begin_ns = generation->choices[0].request.submitted_ns;
+    metrics_observe_at(metrics, METRIC_ttft_prediction, predicted, forecast_ttft_seconds(forecast));
+    metrics_observe_at(metrics, METRIC_ttft_prediction, measured,
+                       (double)(times->first_token_ns - begin_ns) * 1e-9);
+}
+
 static enum metric_finished_reason reason_of(const struct generation *generation) {
     if (generation->error.status != 0 || atomic_load(&generation->failure_code) != 0)
         return METRIC_finished_reason_error;
@@ -78,7 +118,7 @@ void account_finished(const struct generation *generation) {
     const struct server *server = generation->server;
     enum metric_finished_reason reason = reason_of(generation);
     struct request_times times = times_of(generation);
-    struct log_field fields[6 + REQUEST_LOG_FIELDS + BILL_LOG_FIELDS];
+    struct log_field fields[6 + REQUEST_LOG_FIELDS + BILL_LOG_FIELDS + FORECAST_LOG_FIELDS];
     char name[48];
     size_t n = 0;
     generation_name(generation, name);
@@ -89,9 +129,12 @@ void account_finished(const struct generation *generation) {
     if (generation->caller.key != 0) fields[n++] = log_count("key", generation->caller.key);
     n += request_log_fields(&times, fields + n);
     if (generation->error.status == 0) n += bill_log_fields(generation, fields + n);
+    if (generation->error.status == 0 && times.n_output > 0) n += forecast_log_fields(generation, fields + n);
     log_event(server->opts.log, LOG_INFO, "request", n, fields);
     if (generation->error.status != 0) return; /* it never was one */
     metrics_note_request(server->metrics, &times, reason);
+    bool is_whole = reason == METRIC_finished_reason_stop || reason == METRIC_finished_reason_length;
+    if (is_whole && times.n_output > 0) note_forecast(generation, &times);
     if (reason == METRIC_finished_reason_abort) metrics_add(server->metrics, METRIC_requests_cancelled, 1);
     if (reason == METRIC_finished_reason_error) metrics_add(server->metrics, METRIC_engine_errors, 1);
     if (generation->cancelled_why != NULL && strcmp(generation->cancelled_why, HTTP_STALLED) == 0)
@@ -115,6 +158,14 @@ void account_load(struct server *server, struct engine *engine) {
     account_cache(server, engine);
 }
 
+static void note_prediction(struct metrics *metrics, const struct engine_step_report *step) {
+    if (step->predicted_ns == 0 || step->fit_ns == 0) return;
+    const double predicted = (double)step->predicted_ns * 1e-9, measured = (double)step->fit_ns * 1e-9;
+    metrics_observe_at(metrics, METRIC_step_prediction, metric_series(METRIC_source_predicted, 0), predicted);
+    metrics_observe_at(metrics, METRIC_step_prediction, metric_series(METRIC_source_measured, 0), measured);
+    metrics_observe(metrics, METRIC_step_prediction_error, fabs(predicted - measured) / measured);
+}
+
 void account_step(struct server *server, struct engine *engine) {
     struct metrics *metrics = server->metrics;
     const struct engine_step_report *step = engine_latest_step(engine);
@@ -130,6 +181,7 @@ void account_step(struct server *server, struct engine *engine) {
     note_seconds(metrics, METRIC_part_sampling, step->pick_ns);
     uint64_t now_ns = clock_now_ns(&server->clock);
     note_seconds(metrics, METRIC_part_other, now_ns - step->begin_ns - step->forward_ns - step->pick_ns);
+    note_prediction(metrics, step);
     bool is_idle = load.n_running + load.n_waiting == 0;
     if (is_idle || server->n_steps++ % STEPS_A_LOOK == 0) account_cache(server, engine);
 }

@@ -101,6 +101,9 @@ static void submit(struct engine *engine, struct choice *choice) {
             choice->prompt_ring[i] = (struct ring_token){prompt->ids[i], NAN};
         choice->request.on_logits = on_logits;
     }
+    const struct forecast_ask ask = {prompt->ids, (uint32_t)prompt->n, choice->request.salt,
+                                     choice->request.max_output_tokens};
+    if (choice->index == 0) engine_forecast(engine, &ask, &choice->forecast);
     int result = engine_submit(engine, &choice->request, prompt->ids, (uint32_t)prompt->n);
     if (result == 0) return;
     fail(choice->generation, result);

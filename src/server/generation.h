@@ -11,6 +11,7 @@
 #ifndef CABINET_SERVER_GENERATION_H
 #define CABINET_SERVER_GENERATION_H
 
+#include "engine/forecast.h"
 #include "server/ask.h"
 #include "server/output_text.h"
 #include "server/reply.h"
@@ -22,11 +23,11 @@ struct ring_token {
     float logprob;
 };
 
-/* One answer being generated. */
-struct choice {
+struct choice { /* one answer being generated */
     struct generation *generation;
     uint32_t index;
     struct request request;
+    struct forecast forecast; /* when it was handed in; of the generation's first */
     struct sequence *sequence;
     const struct token_list *prompt; /* of the generation */
     struct output_text *stops;       /* says when a stop string is complete; NULL without stop strings */
@@ -93,7 +94,6 @@ void generation_submit(struct engine *engine, void *generation);
 void generation_cancel(struct engine *engine, void *generation);
 /* Frees what prepare made. */
 void generation_clear(struct generation *generation);
-
 /* "chatcmpl-...", for logs and live figures. */
 void generation_name(const struct generation *generation, char name[48]);
 

@@ -64,7 +64,7 @@ static int read_fields(enum kv_ask_kind kind, const json_t *object, struct kv_as
 
 int kv_ask_parse(enum kv_ask_kind kind, const char *body, size_t length, const struct ask_limits *limits,
                  struct kv_ask *ask, struct api_error *error) {
-    *ask = (struct kv_ask){.ttl_seconds = KV_TTL_SECONDS};
+    *ask = (struct kv_ask){.ttl_seconds = KV_TTL_SECONDS, .max_tokens = UINT32_MAX};
     const struct place top = {.error = error};
     const char *why;
     json_error_t where;
@@ -79,6 +79,8 @@ int kv_ask_parse(enum kv_ask_kind kind, const char *body, size_t length, const s
         result = api_error_set(error, 400, NULL, NULL, "the body must be a JSON object");
     if (result == 0) result = read_fields(kind, object, ask, &top);
     if (result >= 0) result = read_prefix(object, body, length, limits, ask, &top);
+    if (result >= 0 && kind == KV_ASK_PLAN && ask->ids != NULL)
+        result = field_uint32(object, "max_tokens", 1, INT32_MAX, &ask->max_tokens, &top);
     if (result >= 0 && kind != KV_ASK_DROP && ask->ask == NULL && ask->ids == NULL)
         result =
             api_error_set(error, 400, "prompt", NULL, "the prefix is missing: prompt, messages or tokens");

@@ -9,6 +9,7 @@ enum kv_ask_kind {
     KV_ASK_PIN,   /* a prefix, how long, how dear */
     KV_ASK_UNPIN, /* a prefix */
     KV_ASK_DROP,  /* a prefix, or everything */
+    KV_ASK_PLAN,  /* a prompt: what it would cost */
 };
 
 enum { KV_TTL_SECONDS = 3600, KV_TTL_SECONDS_MAX = 366 * 24 * 3600 };
@@ -21,6 +22,7 @@ struct kv_ask {
     struct ask *ask; /* of a conversation or a text: with messages, or one prompt */
     token_id *ids;   /* (n_ids) */
     uint32_t n_ids;
+    uint32_t max_tokens; /* of a plan beside ids; those of `ask` are its own */
     uint32_t ttl_seconds;
     uint8_t priority;
 };

@@ -21,6 +21,9 @@
     X(part, sampling, "sampling")                                                                            \
     X(part, other, "other") /* scheduling, cache bookkeeping, queues */
 
+/* Of a quantity that was predicted. */
+#define METRIC_LABEL_source(X) X(source, predicted, "predicted") X(source, measured, "measured")
+
 #define METRIC_LABEL_route(X)                                                                                \
     X(route, chat_completions, "/v1/chat/completions")                                                       \
     X(route, completions, "/v1/completions")                                                                 \
@@ -36,6 +39,7 @@
     X(route, openapi, "/openapi.json")                                                                       \
     X(route, page, "/")          /* the page and its files */                                                \
     X(route, kv, "/v1/kv")       /* its list, pins and drops */                                              \
+    X(route, plan, "/v1/plan")   /* the planner and its page's questions */                                  \
     X(route, live, "live")       /* what the page polls */                                                   \
     X(route, debug, "/debug")    /* all of them */                                                           \
     X(route, unknown, "unknown") /* a path that is none of them: paths of strangers make no series */

@@ -52,6 +52,14 @@
 #define METRIC_LIST_CABINET(X)                                                                               \
     X(HISTOGRAM, step_seconds, "cabinet_step_seconds", part, none, step,                                     \
       "Seconds of an engine step, by what they went into.")                                                  \
+    X(HISTOGRAM, step_prediction, "cabinet_step_prediction_seconds", source, none, step,                     \
+      "Seconds of an engine step without sampling, as predicted from earlier ones and as measured.")         \
+    X(HISTOGRAM, step_prediction_error, "cabinet_step_prediction_error_ratio", none, none, ratio,            \
+      "How far off the prediction of a step was, as a share of what it took.")                               \
+    X(HISTOGRAM, ttft_prediction, "cabinet_ttft_prediction_seconds", source, none, first_token,              \
+      "Seconds to a request's first token, as predicted when it came and as measured.")                      \
+    X(COUNTER, kv_prediction, "cabinet_kv_prediction_bytes_total", source, none, none,                       \
+      "Most bytes of KV that finished requests had: predicted from their tokens, and measured.")             \
     X(COUNTER, engine_errors, "cabinet_engine_errors_total", none, none, none,                               \
       "Requests that the engine could not go on with.")                                                      \
     X(COUNTER, http_requests, "cabinet_http_requests_total", route, status, none,                            \

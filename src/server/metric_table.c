@@ -30,12 +30,14 @@ static const double values_borders_step[] = {1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5
 static const double values_borders_residency[] = {.001, .002, .005, .01, .02, .05, .1,  .2,  .5,   1,   2,
                                                   5,    10,   20,   30,  60,  120, 300, 600, 1200, 1800};
 
+static const double values_borders_ratio[] = {.01, .02, .05, .1, .2, .5, 1, 2, 5};
+
 #define N_BORDERS(name) (sizeof values_borders_##name / sizeof values_borders_##name[0])
 #define BORDERS(name, ticks, ends_with_context)                                                              \
     _Static_assert(N_BORDERS(name) <= METRIC_MAX_BORDERS, "too many borders");                               \
     static const struct metric_borders borders_##name = {N_BORDERS(name), values_borders_##name, ticks,      \
                                                          ends_with_context};
-enum { TOKENS = 1, SECONDS = 1000000000 };
+enum { TOKENS = 1, MILLIONTHS = 1000000, SECONDS = 1000000000 };
 BORDERS(context, TOKENS, true)
 BORDERS(rows, TOKENS, false)
 BORDERS(first_token, SECONDS, false)
@@ -43,6 +45,7 @@ BORDERS(token, SECONDS, false)
 BORDERS(request, SECONDS, false)
 BORDERS(step, SECONDS, false)
 BORDERS(residency, SECONDS, false)
+BORDERS(ratio, MILLIONTHS, false)
 static const struct metric_borders borders_none = {0, NULL, TOKENS, false};
 
 /* ---- metrics ---- */

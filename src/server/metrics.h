@@ -22,7 +22,7 @@ enum metric {
 /* clang-format off */
 #define METRIC_LABEL_LIST(X) /* every label of metric_labels.h */                                            \
     X(none) X(finished_reason) X(use) X(state) X(group) X(part) X(route) X(status) X(class) X(codec)         \
-    X(outcome) X(slot) X(of) X(direction) X(account)
+    X(outcome) X(slot) X(of) X(direction) X(account) X(source)
 /* clang-format on */
 #define METRIC_LABEL_VALUE(label, id, text) METRIC_##label##_##id,
 #define X(label) enum metric_##label{METRIC_LABEL_##label(METRIC_LABEL_VALUE) METRIC_##label##_COUNT};

@@ -22,7 +22,10 @@
     X(DELETE, "/v1/kv", kv_drop, CALLER, kv)                                                                 \
     X(POST, "/v1/kv/pin", kv_pin, CALLER, kv)                                                                \
     X(POST, "/v1/kv/unpin", kv_unpin, CALLER, kv)                                                            \
+    X(POST, "/v1/plan", plan, CALLER, plan)                                                                  \
     X(GET, "/v1/kv/live", live, CALLER, live)                                                                \
+    X(GET, "/v1/plan/names", plan_names, CALLER, plan)                                                       \
+    X(POST, "/v1/plan/curves", plan_curves, CALLER, plan)                                                    \
     X(GET, "/metrics", metrics, CALLER, metrics)                                                             \
     X(GET, "/debug/check", debug_check, DEBUG, debug)                                                        \
     X(GET, "/version", version, CALLER, version)                                                             \

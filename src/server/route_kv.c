@@ -1,6 +1,6 @@
-/* What a caller has in the cache: its list, pins and drops. A body is read on the worker, then the engine's
- * thread looks or acts between two steps; a list begins there. Nobody is shown anybody's text, nor, without
- * an admin key, the prefixes of another salt. */
+/* What a caller has in the cache: its list, pins and drops; and what a prompt would cost. A body is read on
+ * the worker, then the engine's thread looks or acts between two steps; a list begins there. Nobody is shown
+ * anybody's text, nor, without an admin key, the prefixes of another salt. */
 #include <string.h>
 #include <time.h>
 
@@ -10,6 +10,7 @@
 #include "kv/kv_list.h"
 #include "kv/kv_pin.h"
 #include "server/account.h"
+#include "server/forecast_json.h"
 #include "server/generation.h"
 #include "server/kv_ask.h"
 #include "server/route.h"
@@ -35,6 +36,7 @@ struct kv_job {
     struct api_error error;
     int n_tokens; /* pinned or unpinned */
     uint64_t bytes;
+    struct forecast forecast;
     uint64_t now_us;
     struct kv_prefix *entries; /* (n_entries) */
     uint32_t n_entries;
@@ -53,9 +55,25 @@ static int encode_prefix(struct kv_job *job) {
     return 0;
 }
 
+/* As a request of that prompt is refused (prepare.c). */
+static int refuse_prompt(struct kv_job *job, int result) {
+    api_error_from(&job->error, result);
+    if (result != ERR_TOO_LARGE && result != ERR_FULL) return result;
+    job->error.code = "context_length_exceeded";
+    job->error.status = 400;
+    return result;
+}
+
+static int check_prompt(struct kv_job *job) {
+    const struct token_list *prompt = &job->prefix;
+    int result = engine_check_prompt(job->server->opts.engine, prompt->ids, (uint32_t)prompt->n);
+    return result < 0 ? refuse_prompt(job, result) : 0;
+}
+
 /* A shorter prefix would name what no block says about it. */
 static int check_length(struct kv_job *job) {
     bool has_prefix = job->ask.ask != NULL || job->ask.ids != NULL;
+    if (job->kind == KV_ASK_PLAN) return check_prompt(job);
     if (!has_prefix || job->prefix.n >= BLOCK_TOKENS) return 0;
     return api_error_set(&job->error, 400, NULL, "prefix_too_short",
                          "the prefix has %zu tokens; the cache keeps prefixes in blocks of %d", job->prefix.n,
@@ -81,6 +99,7 @@ static int read_job(struct kv_job *job) {
                              job->server->opts.model_name);
     int result = cache_salt_of(&job->server->salts, job->caller.key, job->ask.cache_salt, &job->salt);
     if (result == 0) result = encode_prefix(job);
+    if (result < 0 && job->kind == KV_ASK_PLAN) return refuse_prompt(job, result);
     if (result < 0) return api_error_from(&job->error, result);
     TRY(check_length(job));
     return check_label(job);
@@ -152,12 +171,23 @@ static void list(struct kv_job *job, struct kv_cache *kv) {
     job->is_complete = true;
 }
 
+static void plan(struct kv_job *job, const struct engine *engine) {
+    const struct forecast_ask ask = {.prompt = job->prefix.ids,
+                                     .n_prompt = (uint32_t)job->prefix.n,
+                                     .salt = job->salt,
+                                     .max_output_tokens = job->ask.ask != NULL ? job->ask.ask->max_tokens
+                                                                               : job->ask.max_tokens};
+    engine_forecast(engine, &ask, &job->forecast);
+}
+
 static void act(struct engine *engine, void *user) {
     struct kv_job *job = user;
     struct kv_cache *kv = engine_kv(engine);
     job->now_us = engine_poll(engine);
     if (job->is_list)
         list(job, kv);
+    else if (job->kind == KV_ASK_PLAN)
+        plan(job, engine);
     else if (job->kind != KV_ASK_DROP)
         pin(job, kv);
     else if (job->is_everybody)
@@ -212,6 +242,7 @@ static json_t *done_json(const struct kv_job *job) {
     case KV_ASK_UNPIN:
         return json_pack("{s:s, s:I, s:I}", "object", "kv.unpin", "prompt_tokens", n_asked, "unpinned_tokens",
                          n_tokens);
+    case KV_ASK_PLAN: return forecast_json(job->server, &job->forecast, (uint32_t)job->prefix.n);
     default: return json_pack("{s:s, s:I}", "object", "kv.drop", "freed_bytes", (json_int_t)job->bytes);
     }
 }
@@ -290,6 +321,9 @@ void route_kv_unpin(struct server *server, struct http_exchange *exchange, const
 }
 void route_kv_drop(struct server *server, struct http_exchange *exchange, const struct caller *caller) {
     begin(server, exchange, caller, KV_ASK_DROP);
+}
+void route_plan(struct server *server, struct http_exchange *exchange, const struct caller *caller) {
+    begin(server, exchange, caller, KV_ASK_PLAN);
 }
 
 void route_kv_list(struct server *server, struct http_exchange *exchange, const struct caller *caller) {

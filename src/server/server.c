@@ -95,6 +95,7 @@ static int open_parts(struct server *server) {
     (void)signal(SIGPIPE, SIG_IGN);
     size_t n_keys = opts->access.keys.n + opts->access.admin_keys.n;
     TRY(cache_salts_open(&server->salts, opts->salt_by, n_keys));
+    TRY(plan_catalog_open(&server->catalog, NULL));
     TRY(open_events(server));
     TRY(metrics_open(&server->metrics, opts->model_name, opts->max_tokens));
     TRY(mailbox_open(&server->mailbox, server->base));
@@ -156,6 +157,7 @@ void server_close(struct server *server) {
     if (server->on_term != NULL) event_free(server->on_term);
     if (server->base != NULL) event_base_free(server->base);
     cache_salts_close(&server->salts);
+    plan_catalog_close(&server->catalog);
     access_keys_free(&server->opts.access.keys);
     access_keys_free(&server->opts.access.admin_keys);
     mem_free(server);

@@ -8,6 +8,8 @@
 
 #include "base/log.h"
 #include "engine/engine.h"
+#include "plan/hardware.h"
+#include "plan/model.h"
 #include "server/access.h"
 #include "server/cache_salt.h"
 #include "server/http.h"
@@ -26,6 +28,10 @@ struct server_opts {
     struct kv_price price;  /* told with each request's bill, if it is set */
     bool is_debug;          /* /debug routes without an admin key */
     enum salt_by salt_by;   /* who shares cached prefixes */
+    /* What the planner's page offers beside the catalog: the model that is served and this machine. NULL: not
+     * known; else they live as long as the server. */
+    const struct plan_model *plan_model;
+    const struct plan_hardware *plan_hardware;
     struct log *log;
 };
 

@@ -6,6 +6,7 @@
 
 #include "engine/service.h"
 #include "model/constraint.h"
+#include "plan/catalog.h"
 #include "server/mailbox.h"
 #include "server/metrics.h"
 #include "server/server.h"
@@ -34,6 +35,7 @@ struct server {
     struct mailbox *mailbox;
     struct worker *worker;
     struct cache_salts salts;
+    struct plan_catalog catalog; /* of the planner's page */
     struct service *service;
     struct clock clock;
     struct metrics *metrics;

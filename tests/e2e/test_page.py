@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -14,6 +15,7 @@ DEMO_MODEL = DATA / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 sys.path.insert(0, str(HERE / "page"))
 import mock_server  # noqa: E402
+from cabinet import run  # noqa: E402
 from serving import Server  # noqa: E402
 
 SECONDS = 240
@@ -47,6 +49,15 @@ class Page(unittest.TestCase):
             self.check(run_node(server.url, ["page.test.mjs"], CABINET_PAGE_MOST_TOKENS="24", CABINET_PAGE_TIMEOUT_MS="60000"))
             server.settled()
             self.assertGreaterEqual(server.log_text().count("finish=cancelled"), 3)  # two by hand, one by a reload
+
+    def test_plan(self):
+        """The planner's page, and the file that has no server."""
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        path = pathlib.Path(folder) / "plan.html"
+        drawn = run("plan", "llama-3.1-8b", "--hardware", "h100-sxm", "--users", "8", "--context", "64k", "--plot", path)
+        self.assertEqual(drawn.returncode, 0, drawn.stderr)
+        with Server(model=DEMO_MODEL) as server:
+            self.check(run_node(server.url, ["plan.test.mjs"], CABINET_PLAN_FILE=str(path)))
 
 
 if __name__ == "__main__":

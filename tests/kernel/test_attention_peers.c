@@ -93,9 +93,11 @@ static void every_common_tile_is_found(void **state) {
                                     &family.payloads[peers[i - 1].sequence][tile * ATTENTION_TILE_BLOCKS],
                                     ATTENTION_TILE_BLOCKS * sizeof(uint64_t));
         }
-        struct attention_keys keys = attention_count_keys(peers, family.sequences, family.n, window);
-        assert_int_equal(keys.alone, alone);
-        assert_int_equal(keys.alone - keys.together, count_common(&family, window) * ATTENTION_TILE);
+        const struct kv_group group = {.window = window};
+        struct attention_keys keys = attention_count_keys(peers, family.sequences, family.n, &group);
+        assert_int_equal(keys.alone.n[KV_SEALED], alone);
+        assert_int_equal(keys.alone.n[KV_SEALED] - keys.together.n[KV_SEALED],
+                         count_common(&family, window) * ATTENTION_TILE);
         n_common += count_common(&family, window);
     }
     assert_true(n_common > 5000); /* or the families were none */

@@ -77,6 +77,23 @@ static void drops(void **state) {
     kv_ask_free(&ask);
 }
 
+static void plans(void **state) {
+    (void)state;
+    assert_accepted(KV_ASK_PLAN, "{'tokens':[1,2],'max_tokens':7}");
+    assert_int_equal(ask.max_tokens, 7);
+    kv_ask_free(&ask);
+    assert_accepted(KV_ASK_PLAN, "{'tokens':[1,2]}");
+    assert_true(ask.max_tokens == UINT32_MAX);
+    kv_ask_free(&ask);
+    assert_accepted(KV_ASK_PLAN, "{'messages':[{'role':'user','content':'hi'}],'max_tokens':5}");
+    assert_int_equal(ask.ask->max_tokens, 5);
+    kv_ask_free(&ask);
+    assert_refused(KV_ASK_PLAN, "{'tokens':[1,2],'max_tokens':0}", "max_tokens is 0");
+    assert_refused(KV_ASK_PLAN, "{'messages':[{'role':'user','content':'hi'}],'max_tokens':'5'}",
+                   "max_tokens");
+    assert_refused(KV_ASK_PLAN, "{}", "prefix is missing");
+}
+
 static void what_is_refused(void **state) {
     (void)state;
     assert_refused(KV_ASK_PIN, "{}", "prefix is missing");
@@ -161,7 +178,8 @@ static void memory_fails(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pins),    cmocka_unit_test(drops),        cmocka_unit_test(what_is_refused),
+        cmocka_unit_test(pins),    cmocka_unit_test(drops),
+        cmocka_unit_test(plans),   cmocka_unit_test(what_is_refused),
         cmocka_unit_test(queries), cmocka_unit_test(memory_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
