@@ -21,7 +21,7 @@ build: ## build/cabinet, and the system packages that it needs
 
 check: ## every test: static checks, release, ASan and UBSan, TSan, fuzzers for 10 s each
 	$(SETUP) build check
-	@$(PYTHON) tools/check.py
+	@$(PYTHON) tools/check.py $(CHECK)
 
 asan: ## only the tests under ASan and UBSan
 	$(SETUP) build check
@@ -56,11 +56,15 @@ quality: build ## what each format of the KV cache costs the demo model (an hour
 	$(FETCH) models texts
 	$(CABINET) quality smollm2
 
-bench-peer: build ## side by side with llama.cpp, which it builds the first time (10 minutes)
+bench-smoke: build ## key speeds beside this machine's limits, in a minute
+	$(FETCH) models
+	@$(PYTHON) bench/smoke.py
+
+bench-peers: build ## side by side with llama.cpp and OpenVINO, which it builds and fetches the first time (an hour; ROUNDS=5)
 	$(SETUP) build peer
-	$(FETCH) models gemma
-	@$(PYTHON) bench/peer.py smollm2
-	@$(PYTHON) bench/peer.py gemma3
+	$(FETCH) models gemma peers
+	@$(PYTHON) bench/peers.py --rounds $(ROUNDS)
+ROUNDS = 5
 
 bench-serve: build ## many conversations beside llama-server, which it builds the first time (10 minutes)
 	$(SETUP) build peer
@@ -91,4 +95,4 @@ format: ## clang-format on all C files
 clean: ## remove the build folders (what was fetched stays)
 	rm -rf build build-asan build-tsan
 
-.PHONY: help demo build check asan tsan fuzz soak bench quality bench-peer bench-serve bench-load goldens check-fresh third-party format clean
+.PHONY: help demo build check asan tsan fuzz soak bench quality bench-smoke bench-peers bench-serve bench-load goldens check-fresh third-party format clean

@@ -17,10 +17,10 @@ import sys
 import tempfile
 import venv
 
-import peer
+import llama_cpp
 import serve
 import servers
-from peer import fetch, say
+from common import SMOLLM2, fetch, say
 
 REQUIREMENTS = ["aiperf==0.13.0", "gguf==0.19.0"]
 ROWS = {"requests/s": ("request_throughput", "avg"), "TTFT mean, ms": ("time_to_first_token", "avg"),
@@ -79,12 +79,11 @@ def main():
     parser.add_argument("--concurrency", type=int, default=16)
     options = parser.parse_args()
     python = install()
-    model = fetch.cache_folder() / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
     with tempfile.TemporaryDirectory() as tokenizer:
-        subprocess.run([python, "-c", TOKENIZER, model, tokenizer], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([python, "-c", TOKENIZER, SMOLLM2, tokenizer], check=True, stdout=subprocess.DEVNULL)
         names = ["--model-name", "smollm2"], ["--alias", "smollm2"]
-        programs = [servers.cabinet(model, options.threads, names[0]),
-                    servers.llama("llama-server, Q4_1", peer.peer_program(model, "llama-server"), model, options.threads,
+        programs = [servers.cabinet(SMOLLM2, options.threads, names[0]),
+                    servers.llama("llama-server, Q4_1", llama_cpp.program("llama-server"), SMOLLM2, options.threads,
                                   [*serve.PEER_OPTIONS, *names[1]])]
         results = []
         for program in programs:

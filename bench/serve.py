@@ -5,9 +5,9 @@
 
 Load: 64 streaming chat requests (a system prompt of 400 tokens that all share, a question of 200 of their own, 64 tokens
 of answer) at concurrency 16, on a server that was just started and has answered one short request. Every round measures
-all programs, who is first alternates; a ratio is the median of the rounds' ratios. llama-server is compiled as in
-bench/peer.py and runs with KV per stream, which is its fastest here, on the model as it is and, made with llama-quantize,
-as Q4_0, which it computes faster. Beside: 16 streams run on Cabinet, and a prompt of 4,000 tokens comes. Steps: what
+all programs, who is first alternates; a ratio is the median of the rounds' ratios. llama-server is compiled as for
+bench/peers.py and runs with KV per stream, which is its fastest here, on the model as it is and as Q4_0, which it computes
+faster. Beside: 16 streams run on Cabinet, and a prompt of 4,000 tokens comes. Steps: what
 Cabinet does outside forward and sampling while 16 sequences decode. Times are the client's: TTFT to the first piece of
 text, ITL between pieces. Prints tables for docs/benchmarks.md.
 """
@@ -16,18 +16,17 @@ import argparse
 import asyncio
 import datetime
 import json
-import os
 import pathlib
 import signal
 import statistics
-import subprocess
 import sys
 import time
 
+import llama_cpp
 import load
-import peer
+import models
 import servers
-from peer import fetch, say
+from common import SMOLLM2, commit, cpu, fetch, require, say, spread
 
 N_REQUESTS, CONCURRENCY, SYSTEM_WORDS, QUESTION_WORDS, N_OUTPUT = 64, 16, 361, 181, 64
 LONG_WORDS, STREAM_WORDS, STREAM_OUTPUT, QUIET_SECONDS = 3700, 183, 1200, 3
@@ -119,24 +118,12 @@ def measure_steps(program, round_number):
             "by the clock on the wall, %": 100 * (1 - inside / seconds), "decoded tokens/s": n_tokens / seconds}
 
 
-def quantized(model):
-    """The model as Q4_0, which llama.cpp computes faster than Q4_1; head and embeddings as they are."""
-    target = fetch.cache_folder() / "peer" / f"{pathlib.Path(model).stem}.Q4_0.gguf"
-    if not target.exists():
-        part = target.with_suffix(".part")
-        subprocess.run([peer.peer_program(model, "llama-quantize"), "--allow-requantize", "--output-tensor-type", "q8_0",
-                        "--token-embedding-type", "q8_0", model, part, "q4_0"], check=True, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL)
-        os.replace(part, target)
-    return target
-
-
 def programs(options):
-    program = peer.peer_program(options.model, "llama-server")
-    models = {"llama-server": options.model, "llama-server, Q4_0": quantized(options.model)}
+    program = llama_cpp.program("llama-server")
+    files = {"llama-server": options.model, "llama-server, Q4_0": models.smollm2("Q4_0")}
     return [servers.cabinet(options.model, options.threads, options.cabinet.split()),
             *(servers.llama(name, program, model, options.threads, PEER_OPTIONS + options.peer.split())
-              for name, model in models.items())]
+              for name, model in files.items())]
 
 
 def run_rounds(options):
@@ -151,10 +138,6 @@ def run_rounds(options):
                 rounds.setdefault(program.name, []).append(measure(program, i))
                 say(f"round {i + 1} of {options.rounds}, {test}, {program.name}: {rounds[program.name][-1]}")
     return found
-
-
-def spread(values, form):
-    return f"{form.format(statistics.median(values))} ({form.format(min(values))} to {form.format(max(values))})"
 
 
 def ratios(found, name, figure):
@@ -179,9 +162,8 @@ def print_plain(title, found, forms):
 
 
 def print_tables(options, found):
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=peer.ROOT, text=True, stdout=subprocess.PIPE, check=False)
-    print(f"{datetime.date.today().isoformat()}, {peer.cpu('model name')}, {options.threads} threads, "
-          f"{pathlib.Path(options.model).name}, commit {commit.stdout.strip()}, {options.rounds} rounds in turns; median (least "
+    print(f"{datetime.date.today().isoformat()}, {cpu('model name')}, {options.threads} threads, "
+          f"{pathlib.Path(options.model).name}, commit {commit()}, {options.rounds} rounds in turns; median (least "
           f"to most).\n")
     if "load" in found:
         print_load(found["load"])
@@ -200,11 +182,8 @@ def main():
     parser.add_argument("--peer", default="", metavar="OPTIONS", help="more options of llama-server")
     parser.add_argument("--json", action="store_true", help="every figure of every round")
     options = parser.parse_args()
-    options.model = str(fetch.cache_folder() / peer.SUITES["smollm2"].file)
-    if not peer.CABINET.exists() or not pathlib.Path(options.model).exists():
-        sys.exit("bench/serve.py: build/cabinet or the model is missing: `make bench-serve` makes both")
-    if os.getloadavg()[0] > 1:
-        say(f"Note: other programs are running (load {os.getloadavg()[0]:.1f}); the ratios will spread")
+    options.model = str(SMOLLM2)
+    require("bench-serve", SMOLLM2)
     found = run_rounds(options)
     if options.json:
         print(json.dumps(found, indent=2))

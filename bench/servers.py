@@ -12,12 +12,9 @@ import time
 from typing import NamedTuple
 
 import load
-import peer
+from common import CABINET, ENVIRONMENT
 
 START_SECONDS = 60
-# llama.cpp's threads wait in OpenMP's barriers, by default as good as for ever: where another process wants a core too,
-# that costs it most of its speed. So they wait shortly and then sleep.
-ENVIRONMENT = {"GOMP_SPINCOUNT": "20000"}
 
 
 class Program(NamedTuple):
@@ -26,7 +23,7 @@ class Program(NamedTuple):
 
 
 def cabinet(model, threads, options=()):
-    return Program("Cabinet", [peer.CABINET, "serve", model, "--threads", threads, *options])
+    return Program("Cabinet", [CABINET, "serve", model, "--threads", threads, *options])
 
 
 def llama(name, program, model, threads, options):

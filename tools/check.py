@@ -7,11 +7,14 @@
     tsan      the tests that use threads, under TSan
     fuzz      every fuzzer for a while
 
+With --smoke it then prints speeds beside this machine's limits, which nobody judges (bench/smoke.py).
+
 The last line is "N passed, N failed". A test that was skipped has failed: what the tests need is installed or fetched.
 """
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -24,6 +27,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PARTS = ["static", "release", "asan", "tsan", "fuzz"]
 OUTPUT_LINES = 60  # of a failed test
+SMOKE_SECONDS = 90  # at most, on a slow machine
 
 # Tests left out under sanitizers: the same code runs there on other, tiny models; these would take minutes.
 TOO_LONG = {"golden logits smollm2", "equiv forward smollm2", "equiv forward qwen2", "equiv forward gemma2"}
@@ -214,10 +218,20 @@ def part_fuzz(tally, options):
             result_line(f"{jobs[job]} ({runs[1] if runs else 'no'} inputs)", passed, time.monotonic() - started)
 
 
+def print_smoke():
+    """Whatever becomes of it: what counts is the tests."""
+    headline("Speeds beside this machine's limits (not judged)")
+    environment = os.environ | {"CABINET": str(ROOT / "build" / "src" / "cli" / "cabinet"), "PYTHONDONTWRITEBYTECODE": "1"}
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run([sys.executable, "bench/smoke.py"], cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT,
+                       env=environment, check=False, timeout=SMOKE_SECONDS)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help="default: all")
     parser.add_argument("--seconds", type=int, default=10, help="time of each fuzzer")
+    parser.add_argument("--smoke", action="store_true", help="then print speeds beside this machine's limits")
     options = parser.parse_args()
     unknown = [part for part in options.parts if part not in PARTS]
     if unknown:
@@ -226,6 +240,8 @@ def main():
     parts = options.parts or ["release", "static", "asan", "tsan", "fuzz"]
     for part in parts:
         globals()[f"part_{part}"](tally, options)
+    if options.smoke:
+        print_smoke()
     print(f"\n{(time.monotonic() - started) / 60:.1f} minutes")
     tally.print()
     sys.exit(1 if tally.failures else 0)

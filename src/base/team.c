@@ -30,6 +30,8 @@ struct team {
     team_function function;
     void *argument;
     struct worker *workers;
+    const struct clock *clock; /* NULL: waits are not measured */
+    uint64_t *waited_ns;
     /* On lines of their own: the caller writes the first, the workers the second. */
     _Alignas(MEM_CACHE_LINE) _Atomic uint32_t generation; /* counts calls */
     _Atomic bool closing;
@@ -108,7 +110,15 @@ void team_run(struct team *team, team_function function, void *argument) {
     atomic_store_explicit(&team->n_running, team->n_threads - 1, memory_order_relaxed);
     announce(team);
     function(argument, 0, team->n_threads);
+    uint64_t done_ns = team->clock == NULL ? 0 : clock_now_ns(team->clock);
     wait_for_workers(team);
+    if (team->clock != NULL) *team->waited_ns += clock_now_ns(team->clock) - done_ns;
+}
+
+void team_measure_waits(struct team *team, const struct clock *clock, uint64_t *waited_ns) {
+    if (team == NULL) return;
+    team->clock = waited_ns == NULL ? NULL : clock;
+    team->waited_ns = waited_ns;
 }
 
 int team_open(struct team **out, unsigned n_threads) {

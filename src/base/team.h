@@ -9,6 +9,8 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "base/clock.h"
+
 struct team;
 
 typedef void (*team_function)(void *argument, unsigned rank, unsigned n_ranks);
@@ -40,6 +42,10 @@ static inline int team_cursor_take(struct team_cursor *cursor, size_t *begin, si
     *end = start + cursor->chunk < cursor->n ? start + cursor->chunk : cursor->n;
     return 1;
 }
+
+/* From now on adds to *waited_ns what the caller waits at the end of calls for the others; NULL: no longer.
+ * Both stay the caller's. A team of one never waits; `team` may be NULL. */
+void team_measure_waits(struct team *team, const struct clock *clock, uint64_t *waited_ns);
 
 typedef void (*team_item_function)(void *argument, unsigned rank, size_t item);
 /* Calls function(argument, rank, i) for i = 0 .. n-1, in turns of `chunk` items to whoever asks first. */

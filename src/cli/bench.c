@@ -15,6 +15,8 @@ enum {
     OPTION_JSON = 256,
     OPTION_SHARED,
     OPTION_USERS,
+    OPTION_PROFILE,
+    OPTION_SHARERS_ONLY,
     MAX_LIST = BENCH_MAX_LIST,
     MAX_REPS = BENCH_MAX_REPS,
     DEFAULT_PREFILL = 512,
@@ -32,6 +34,8 @@ static const struct argp_option options[] = {
      "own, instead of prefill and decode at depths",
      0},
     {"users", OPTION_USERS, "N", 0, "of a shared prompt (default 32)", 0},
+    {"profile", OPTION_PROFILE, 0, 0, "show the share of each part of a step, too", 0},
+    {"sharers-only", OPTION_SHARERS_ONLY, 0, 0, "of --shared-prompt: no users with copies beside them", 0},
     {"json", OPTION_JSON, 0, 0, "print one JSON object (docs/json.md)", 0},
     {0},
 };
@@ -52,9 +56,12 @@ static void check_kind(struct argp_state *state, struct bench_opts *opts) {
     bool is_sweep = opts->n_prefill != UINT32_MAX || opts->n_depths > 0 || opts->n_batches > 0;
     if (opts->n_shared > 0 && is_sweep)
         argp_error(state, "-p, -d and -b do not go together with --shared-prompt");
+    if (opts->n_shared > 0 && opts->is_profiled)
+        argp_error(state, "--profile does not go together with --shared-prompt");
     if (opts->n_shared > 0 && opts->n_decode == 0)
         argp_error(state, "--shared-prompt needs decode steps: -n");
     if (opts->n_shared == 0 && opts->n_users > 0) argp_error(state, "--users needs --shared-prompt");
+    if (opts->n_shared == 0 && !opts->has_copies) argp_error(state, "--sharers-only needs --shared-prompt");
     if (opts->n_prefill == UINT32_MAX) opts->n_prefill = DEFAULT_PREFILL;
     if (opts->n_depths == 0) opts->depths[opts->n_depths++] = 0;
     if (opts->n_batches == 0) opts->batches[opts->n_batches++] = 1;
@@ -79,6 +86,8 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     case OPTION_USERS:
         opts->n_users = (uint32_t)cli_parse_count(state, "--users", argument, 2, MOST_SEQUENCES / 4);
         return 0;
+    case OPTION_PROFILE: opts->is_profiled = true; return 0;
+    case OPTION_SHARERS_ONLY: opts->has_copies = false; return 0;
     case OPTION_JSON: opts->is_json = true; return 0;
     default: break;
     }
@@ -96,6 +105,7 @@ static const struct argp argp = {
     "Examples:\n"
     "  cabinet bench smollm2\n"
     "  cabinet bench smollm2 -d 0,2048,4096 -b 1,16 --kv bf16\n"
+    "  cabinet bench smollm2 -d 0,4096 --profile\n"
     "  cabinet bench smollm2 --shared-prompt 2048 --users 32 -n 64\n"
     "  cabinet bench model.gguf -p 0 -n 64 --threads 1 --json",
     session_argp_children,
@@ -108,6 +118,7 @@ struct row {
     uint32_t depth, batch;
     double tokens_per_second[MAX_REPS], limit[MAX_REPS], fraction[MAX_REPS]; /* (n) */
     uint32_t n;
+    struct step_profile profile; /* of all rounds that count */
 };
 
 struct bench {
@@ -179,11 +190,14 @@ static int hold(struct bench *bench, uint32_t index, uint32_t n_tokens) {
     return bench->requests[index].finish == FINISH_FAILED ? bench->requests[index].error : 0;
 }
 
-static int timed_run(struct bench *bench, uint32_t n_requests, double *seconds) {
+static int timed_run(struct bench *bench, struct row *row, uint32_t n_requests, double *seconds) {
+    row->profile.clock = bench->clock;
+    if (bench->opts->is_profiled) engine_profile(bench->session.engine, &row->profile);
     uint64_t start = clock_now_ns(&bench->clock);
-    TRY(run_all(bench, n_requests));
+    int result = run_all(bench, n_requests);
     *seconds = (double)(clock_now_ns(&bench->clock) - start) * 1e-9;
-    return 0;
+    engine_profile(bench->session.engine, NULL);
+    return result;
 }
 
 static void note(struct row *row, double n_tokens, double seconds, double limit_seconds) {
@@ -205,7 +219,7 @@ static int decode_once(struct bench *bench, struct row *row, const struct machin
     for (uint32_t i = 0; i < row->batch; i++) TRY(hold(bench, i, n_prompt - 1));
     for (uint32_t i = 0; i < row->batch; i++) TRY(submit(bench, i, n_prompt, n_prompt, n_steps));
     double seconds, limit_seconds = 0;
-    TRY(timed_run(bench, row->batch, &seconds));
+    TRY(timed_run(bench, row, row->batch, &seconds));
     for (uint32_t step = 0; step < n_steps; step++)
         limit_seconds += cost_seconds(bench, limits, cost_batch_decode(row->batch, n_prompt - 1 + step));
     note(row, (double)n_steps * row->batch, seconds, limit_seconds);
@@ -218,7 +232,7 @@ static int prefill_once(struct bench *bench, struct row *row, const struct machi
     TRY(hold(bench, 0, row->depth));
     TRY(submit(bench, 0, row->depth, row->depth + n_tokens, 1));
     double seconds, limit_seconds = 0;
-    TRY(timed_run(bench, 1, &seconds));
+    TRY(timed_run(bench, row, 1, &seconds));
     for (uint32_t done = 0; done < n_tokens; done += chunk) {
         struct cost_batch batch =
             cost_batch_prefill(n_tokens - done < chunk ? n_tokens - done : chunk, row->depth + done);
@@ -254,7 +268,7 @@ static int measure_depth(struct bench *bench, uint32_t depth) {
         for (struct row *r = first; r < row; r++) {
             struct machine_limits limits = machine_measure(&bench->machine);
             if (r == first && round > 0) bench->limits[bench->n_limits++] = limits;
-            if (round <= 1) r->n = 0;
+            if (round <= 1) *r = (struct row){.test = r->test, .depth = r->depth, .batch = r->batch};
             bool is_prefill = opts->n_prefill > 0 && r == first;
             TRY(is_prefill ? prefill_once(bench, r, &limits) : decode_once(bench, r, &limits));
         }
@@ -332,6 +346,12 @@ static void print_text(const struct bench *bench) {
                row->batch, speed.median, range, spread_of(row->limit, row->n).median,
                spread_of(row->fraction, row->n).median * 100);
     }
+    if (!bench->opts->is_profiled) return;
+    bench_profile_heading();
+    for (size_t i = 0; i < bench->n_rows; i++) {
+        const struct row *row = &bench->rows[i];
+        bench_profile_print(row->test, row->depth, row->batch, &row->profile);
+    }
 }
 
 static void print_json(const struct bench *bench) {
@@ -339,12 +359,14 @@ static void print_json(const struct bench *bench) {
     for (size_t i = 0; i < bench->n_rows; i++) {
         const struct row *row = &bench->rows[i];
         struct spread speed = spread_of(row->tokens_per_second, row->n);
-        json_array_append_new(
-            rows, json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "test", row->test, "depth",
-                            (json_int_t)row->depth, "batch", (json_int_t)row->batch, "tokens_per_second",
-                            speed.median, "tokens_per_second_min", speed.min, "tokens_per_second_max",
-                            speed.max, "limit_tokens_per_second", spread_of(row->limit, row->n).median,
-                            "fraction", spread_of(row->fraction, row->n).median));
+        json_t *object = json_pack(
+            "{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "test", row->test, "depth", (json_int_t)row->depth,
+            "batch", (json_int_t)row->batch, "tokens_per_second", speed.median, "tokens_per_second_min",
+            speed.min, "tokens_per_second_max", speed.max, "limit_tokens_per_second",
+            spread_of(row->limit, row->n).median, "fraction", spread_of(row->fraction, row->n).median);
+        if (bench->opts->is_profiled)
+            json_object_set_new(object, "profile", bench_profile_json(&row->profile));
+        json_array_append_new(rows, object);
     }
     json_t *object = json_pack(
         "{s:{s:f, s:f, s:f, s:f, s:I, s:I, s:s}, s:s, s:I, s:o}", "machine", "read_bytes_per_second",
@@ -369,8 +391,11 @@ static int run(struct bench *bench) {
 }
 
 int cli_bench(int argc, char **argv) {
-    struct bench_opts opts = {
-        .session = session_defaults(), .n_prefill = UINT32_MAX, .n_decode = 128, .n_reps = 5};
+    struct bench_opts opts = {.session = session_defaults(),
+                              .n_prefill = UINT32_MAX,
+                              .n_decode = 128,
+                              .n_reps = 5,
+                              .has_copies = true};
     cli_parse(&argp, argc, argv, &opts);
     if (opts.n_shared > 0) return bench_shared(&opts) < 0 ? cli_fail() : EXIT_SUCCESS;
     struct bench bench = {.opts = &opts};

@@ -264,17 +264,17 @@ static int check_room(const struct shared_bench *bench, uint32_t n_tokens) {
     const struct bench_opts *opts = bench->opts;
     uint64_t of_one =
         kv_bytes_for(engine_kv_layout(bench->session.engine), n_tokens, opts->session.chunk_tokens);
-    uint64_t need = of_one * (opts->n_users + 1),
+    uint64_t need = of_one * (opts->has_copies ? opts->n_users + 1 : 1),
              there = kv_usage(engine_kv(bench->session.engine)).arena_bytes;
     uint64_t tails = least_bytes(bench);
     if (need + tails <= there) return 0;
     char needed[CLI_BYTES_LENGTH], has[CLI_BYTES_LENGTH];
     return ERR(FULL,
-               "%" PRIu32 " users with copies of a prompt of %" PRIu32
-               " tokens beside as many who share it take %s of KV memory, there is %s (raise --kv-memory, or "
-               "fewer --users)",
-               opts->n_users, opts->n_shared, cli_format_bytes(needed, (double)(need + tails)),
-               cli_format_bytes(has, (double)there));
+               "%" PRIu32 " users%s of a prompt of %" PRIu32
+               " tokens%s take %s of KV memory, there is %s (raise --kv-memory, or fewer --users)",
+               opts->n_users, opts->has_copies ? " with copies" : "", opts->n_shared,
+               opts->has_copies ? " beside as many who share it" : "",
+               cli_format_bytes(needed, (double)(need + tails)), cli_format_bytes(has, (double)there));
 }
 
 static int open_party(struct shared_bench *bench, struct party *party) {
@@ -326,20 +326,24 @@ static int measure(struct shared_bench *bench) {
     TRY(fill(bench, &bench->shared));
     TRY(decode(bench, &bench->shared, NULL, &bench->peak));
     bench->least_bytes = least_bytes(bench);
-    TRY(fill(bench, &bench->private));
-    TRY(decode(bench, &bench->private, NULL, NULL));
+    if (bench->opts->has_copies) {
+        TRY(fill(bench, &bench->private));
+        TRY(decode(bench, &bench->private, NULL, NULL));
+    }
     for (uint32_t round = 0; round < n_reps; round++) {
         bench->limits[round] = machine_measure(&bench->machine);
         TRY(measure_party(bench, &bench->shared, round));
-        TRY(measure_party(bench, &bench->private, round));
-        bench->speedup[round] =
-            bench->shared.tokens_per_second[round] / bench->private.tokens_per_second[round];
+        if (bench->opts->has_copies) {
+            TRY(measure_party(bench, &bench->private, round));
+            bench->speedup[round] =
+                bench->shared.tokens_per_second[round] / bench->private.tokens_per_second[round];
+        }
         TRY(measure_alone(bench, round));
         TRY(measure_second_user(bench, round));
         measure_lookup(bench, round);
     }
     find_costs(bench, &bench->shared);
-    find_costs(bench, &bench->private);
+    if (bench->opts->has_copies) find_costs(bench, &bench->private);
     return measure_fragmentation(bench);
 }
 
@@ -369,9 +373,11 @@ static void print_text(const struct shared_bench *bench) {
     printf("%-8s %10s %-19s %8s %10s %10s %10s %10s %10s\n", "blocks", "tokens/s", "(min .. max)", "ms/step",
            "weights MB", "KV MB", "Gop", "reading ms", "arith. ms");
     print_party(bench, &bench->shared);
-    print_party(bench, &bench->private);
-    struct spread speedup = spread_of(bench->speedup, n);
-    printf("shared / copies: %.2f (%.2f .. %.2f)\n", speedup.median, speedup.min, speedup.max);
+    if (opts->has_copies) {
+        print_party(bench, &bench->private);
+        struct spread speedup = spread_of(bench->speedup, n);
+        printf("shared / copies: %.2f (%.2f .. %.2f)\n", speedup.median, speedup.min, speedup.max);
+    }
     char peak[CLI_BYTES_LENGTH], slabs[CLI_BYTES_LENGTH];
     printf(
         "KV of the sharers at most %s = %.3f of prompt and tails in whole blocks, %s with what slabs leave "
@@ -401,14 +407,16 @@ static void print_json(const struct shared_bench *bench) {
     const struct bench_opts *opts = bench->opts;
     const size_t n = opts->n_reps;
     double ttft = spread_of(bench->ttft_seconds, n).median, step = spread_of(bench->step_seconds, n).median;
+    json_t *rows = json_pack("[o]", party_json(bench, &bench->shared));
+    if (opts->has_copies) json_array_append_new(rows, party_json(bench, &bench->private));
+    json_t *speedup = opts->has_copies ? json_real(spread_of(bench->speedup, n).median) : json_null();
     json_t *object = json_pack(
-        "{s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:[o, o], s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "kernels",
+        "{s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "kernels",
         bench->session.model.kernels->name, "threads", (json_int_t)bench->session.n_threads, "kv_codec",
         opts->session.kv.text, "rounds", (json_int_t)opts->n_reps, "users", (json_int_t)opts->n_users,
-        "shared_tokens", (json_int_t)opts->n_shared, "steps", (json_int_t)opts->n_decode, "rows",
-        party_json(bench, &bench->shared), party_json(bench, &bench->private), "speedup",
-        spread_of(bench->speedup, n).median, "peak_kv_bytes", (json_int_t)bench->peak.bytes,
-        "peak_slab_bytes", (json_int_t)bench->peak.slab_bytes, "peak_kv_ratio",
+        "shared_tokens", (json_int_t)opts->n_shared, "steps", (json_int_t)opts->n_decode, "rows", rows,
+        "speedup", speedup, "peak_kv_bytes", (json_int_t)bench->peak.bytes, "peak_slab_bytes",
+        (json_int_t)bench->peak.slab_bytes, "peak_kv_ratio",
         (double)bench->peak.bytes / (double)bench->least_bytes, "second_user_ttft_ms", ttft * 1e3,
         "decode_step_ms", step * 1e3, "lookup_ns_per_block", spread_of(bench->lookup_ns, n).median,
         "fragmentation", bench->fragmentation);

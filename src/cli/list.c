@@ -12,6 +12,7 @@
 #include "hub/store.h"
 #include "model/gguf.h"
 #include "model/quote.h"
+#include "model/weight_cache.h"
 
 enum { OPTION_JSON = 256 };
 
@@ -45,13 +46,15 @@ struct row {
     unsigned n_files, n_missing; /* missing: parts of a split model, and what is still on its way */
     int64_t modified_s;
     char architecture[QUOTED_BYTES]; /* "" if the file does not tell, or is not complete */
+    uint64_t repacked_bytes;         /* of its weights in the weight cache */
 };
 
 struct table {
     struct row *rows;
     size_t n_rows;
     uint64_t bytes;
-    char folder[STORE_PATH_LENGTH];
+    char folder[STORE_PATH_LENGTH], weights_folder[STORE_PATH_LENGTH];
+    struct weight_cache_usage repacked; /* of all models, also of those elsewhere */
 };
 
 static bool is_same_model(const char *a, const char *b) {
@@ -86,7 +89,7 @@ static void add_file(struct table *table, const struct store_file *file) {
 
 /* A file that does not run here has no architecture to show; what is wrong with it is `cabinet inspect`'s to
  * say. */
-static void read_architecture(const struct table *table, struct row *row) {
+static void read_model(const struct table *table, struct row *row) {
     char path[STORE_PATH_LENGTH + FILE_PATH_LENGTH];
     struct gguf *file;
     struct gguf_string architecture;
@@ -94,15 +97,18 @@ static void read_architecture(const struct table *table, struct row *row) {
     if (row->n_missing > 0 || gguf_open(&file, path) < 0) return;
     if (gguf_get_string(file, "general.architecture", &architecture) == 1)
         (void)quote_printable(row->architecture, sizeof row->architecture, architecture);
+    row->repacked_bytes = weight_cache_usage_of(table->weights_folder, file).bytes;
     gguf_close(file);
 }
 
 static int fill(struct table *table, const struct store_list *list) {
     TRY(store_folder(table->folder, sizeof table->folder));
+    TRY(store_weights_folder(table->weights_folder, sizeof table->weights_folder));
+    table->repacked = weight_cache_usage(table->weights_folder);
     table->rows = mem_alloc(list->n_files, sizeof *table->rows);
     if (table->rows == NULL) return ERR_NO_MEMORY;
     for (size_t i = 0; i < list->n_files; i++) add_file(table, &list->files[i]);
-    for (size_t i = 0; i < table->n_rows; i++) read_architecture(table, &table->rows[i]);
+    for (size_t i = 0; i < table->n_rows; i++) read_model(table, &table->rows[i]);
     return 0;
 }
 
@@ -131,6 +137,11 @@ static void print_text(const struct table *table) {
         printf("%-*s  %9s  %-12s  %s\n", width, row->name, cli_format_bytes(size, (double)row->bytes),
                state_of(row), date);
     }
+    if (table->repacked.n_files == 0) return;
+    char size[CLI_BYTES_LENGTH];
+    printf("Repacked weights of %u model%s take %s beside that; `cabinet rm --weights` frees them.\n",
+           table->repacked.n_files, table->repacked.n_files == 1 ? "" : "s",
+           cli_format_bytes(size, (double)table->repacked.bytes));
 }
 
 static json_t *row_json(const struct table *table, const struct row *row) {
@@ -142,6 +153,7 @@ static json_t *row_json(const struct table *table, const struct row *row) {
     json_object_set_new(object, "is_complete", json_boolean(row->n_missing == 0));
     json_object_set_new(object, "architecture",
                         *row->architecture != '\0' ? json_string(row->architecture) : json_null());
+    json_object_set_new(object, "repacked_bytes", json_integer((json_int_t)row->repacked_bytes));
     json_object_set_new(object, "modified_unix_s", json_integer(row->modified_s));
     return object;
 }
@@ -152,6 +164,8 @@ static void print_json(const struct table *table) {
         json_array_append_new(models, row_json(table, &table->rows[i]));
     json_object_set_new(object, "folder", json_string(table->folder));
     json_object_set_new(object, "bytes", json_integer((json_int_t)table->bytes));
+    json_object_set_new(object, "repacked_folder", json_string(table->weights_folder));
+    json_object_set_new(object, "repacked_bytes", json_integer((json_int_t)table->repacked.bytes));
     json_object_set_new(object, "models", models);
     json_dumpf(object, stdout, JSON_INDENT(2));
     putchar('\n');

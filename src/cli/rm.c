@@ -7,22 +7,45 @@
 #include "cli/cli.h"
 #include "cli/model_name.h"
 #include "hub/store.h"
+#include "model/weight_cache.h"
+
+enum { OPTION_WEIGHTS = 256 };
+
+static const struct argp_option options[] = {
+    {"weights", OPTION_WEIGHTS, 0, 0, "remove the repacked weights of all models instead, and no model", 0},
+    {0},
+};
+
+struct rm_opts {
+    const char *name;
+    bool is_weights;
+};
 
 static error_t parse(int key, char *argument, struct argp_state *state) {
-    return cli_parse_model(key, argument, state, state->input);
+    struct rm_opts *opts = state->input;
+    if (key == OPTION_WEIGHTS) {
+        opts->is_weights = true;
+        return 0;
+    }
+    if (!opts->is_weights) return cli_parse_model(key, argument, state, &opts->name);
+    if (key == ARGP_KEY_ARG)
+        argp_failure(state, EXIT_USAGE, 0, "--weights is about all models; '%s' is too much", argument);
+    return ARGP_ERR_UNKNOWN;
 }
 
 static const struct argp argp = {
-    NULL,
+    options,
     parse,
-    "NAME",
+    "NAME\n--weights",
     "Remove a model from the cache folder: all of a repository, or one FILE or TAG of it, with what an "
     "unfinished pull "
-    "left. NAME is as `cabinet list` shows it; files elsewhere are not touched.\v"
+    "left, and with its repacked weights. NAME is as `cabinet list` shows it; files elsewhere are not "
+    "touched.\v"
     "Examples:\n"
     "  cabinet rm Qwen/Qwen2.5-0.5B-Instruct-GGUF\n"
     "  cabinet rm Qwen/Qwen2.5-0.5B-Instruct-GGUF:Q8_0\n"
-    "  cabinet rm smollm2",
+    "  cabinet rm smollm2\n"
+    "  cabinet rm --weights",
     NULL,
     NULL,
     NULL};
@@ -75,12 +98,27 @@ struct freed {
     unsigned n_files;
 };
 
+/* The bytes of a model's repacked weights, which are gone. What is no model here has none. */
+static uint64_t forget_weights(const struct store_file *file) {
+    char root[STORE_PATH_LENGTH], path[STORE_PATH_LENGTH + FILE_PATH_LENGTH], folder[STORE_PATH_LENGTH];
+    struct gguf *source;
+    if (file->is_part || store_folder(root, sizeof root) < 0 ||
+        store_weights_folder(folder, sizeof folder) < 0)
+        return 0;
+    snprintf(path, sizeof path, "%s/%s", root, file->path);
+    if (gguf_open(&source, path) < 0) return 0;
+    uint64_t bytes = weight_cache_forget(folder, source).bytes;
+    gguf_close(source);
+    return bytes;
+}
+
 static int remove_matching(const struct store_list *list, const struct target *target, match *matches,
                            struct freed *freed) {
     size_t prefix = *target->folder != '\0' ? strlen(target->folder) + 1 : 0;
     for (size_t i = 0; i < list->n_files; i++) {
         const struct store_file *file = &list->files[i];
         if (!matches(file->path + prefix, target->wanted)) continue;
+        freed->bytes += forget_weights(file);
         TRY(store_remove(file));
         freed->bytes += file->bytes;
         freed->n_files++;
@@ -108,8 +146,17 @@ static int run(const char *name) {
     return 0;
 }
 
+static int run_weights(void) {
+    char folder[STORE_PATH_LENGTH], size[CLI_BYTES_LENGTH];
+    TRY(store_weights_folder(folder, sizeof folder));
+    struct weight_cache_usage freed = weight_cache_clear(folder);
+    printf("%s freed (%u file%s)\n", cli_format_bytes(size, (double)freed.bytes), freed.n_files,
+           freed.n_files == 1 ? "" : "s");
+    return 0;
+}
+
 int cli_rm(int argc, char **argv) {
-    const char *name = NULL;
-    cli_parse(&argp, argc, argv, &name);
-    return run(name) < 0 ? cli_fail() : EXIT_SUCCESS;
+    struct rm_opts opts = {NULL, false};
+    cli_parse(&argp, argc, argv, &opts);
+    return (opts.is_weights ? run_weights() : run(opts.name)) < 0 ? cli_fail() : EXIT_SUCCESS;
 }

@@ -1,16 +1,21 @@
 #include "cli/session.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "hub/store.h"
 
 struct session_opts session_defaults(void) {
-    return (struct session_opts){.max_sequences = 1, .chunk_tokens = 512, .kv = kv_rules_of(CODEC_f16)};
+    return (struct session_opts){.max_sequences = 1,
+                                 .chunk_tokens = 512,
+                                 .weight_cache_bytes = UINT64_C(16) << 30,
+                                 .kv = kv_rules_of(CODEC_f16)};
 }
 
-enum { OPTION_KV = 1024, OPTION_KV_MEMORY, OPTION_THREADS }; /* beyond any verb's own */
+enum { OPTION_KV = 1024, OPTION_KV_MEMORY, OPTION_THREADS, OPTION_WEIGHT_CACHE }; /* beyond any verb's own */
 
 static const struct argp_option options[] = {
     {"kv-memory", OPTION_KV_MEMORY, "SIZE", 0,
@@ -21,6 +26,10 @@ static const struct argp_option options[] = {
      "q4,layers=0-1:q8,full:v=q8",
      0},
     {"threads", OPTION_THREADS, "T", 0, "threads (default: all cores)", 0},
+    {"weight-cache", OPTION_WEIGHT_CACHE, "SIZE", 0,
+     "disk that repacked weights may take in the cache folder, for the next start: 4GiB, or off (default "
+     "16GiB)",
+     0},
     {0},
 };
 
@@ -31,6 +40,10 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     case OPTION_KV: cli_parse_kv(state, argument, &opts->kv); return 0;
     case OPTION_THREADS:
         opts->n_threads = (unsigned)cli_parse_count(state, "--threads", argument, 1, 1024);
+        return 0;
+    case OPTION_WEIGHT_CACHE:
+        opts->weight_cache_bytes =
+            strcmp(argument, "off") == 0 ? 0 : cli_parse_memory(state, "--weight-cache", argument);
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -83,6 +96,17 @@ static int choose_memory(const struct session_opts *opts, uint64_t *bytes) {
                cli_format_bytes(asked, (double)*bytes), cli_format_bytes(there, (double)available));
 }
 
+/* Opens the model with the weight cache, or without where there is no folder for one. */
+static int open_model(struct session *session, const struct session_opts *opts, const char *path) {
+    enum { LEAST_BYTES = 128 << 20 /* smaller ones are repacked in 0.1 s */ };
+    char folder[STORE_PATH_LENGTH];
+    struct weight_cache cache = {.max_bytes = opts->weight_cache_bytes, .least_bytes = LEAST_BYTES};
+    if (cache.max_bytes > 0 && store_weights_folder(folder, sizeof folder) == 0) cache.folder = folder;
+    const struct kernel_set *kernels = kernel_set_get(NULL);
+    if (kernels == NULL) return ERR_UNSUPPORTED;
+    return model_open_cached(&session->model, path, kernels, &cache, session->team);
+}
+
 static int open_parts(struct session *session, const struct session_opts *opts) {
     char path[4096];
     uint64_t kv_memory_bytes;
@@ -90,9 +114,7 @@ static int open_parts(struct session *session, const struct session_opts *opts) 
     TRY(choose_memory(opts, &kv_memory_bytes));
     session->n_threads = opts->n_threads != 0 ? opts->n_threads : team_default_size();
     TRY(team_open(&session->team, session->n_threads));
-    const struct kernel_set *kernels = kernel_set_get(NULL);
-    if (kernels == NULL) return ERR_UNSUPPORTED;
-    TRY(model_open(&session->model, path, kernels, session->team));
+    TRY(open_model(session, opts, path));
     uint32_t trained = session->model.description.n_context;
     session->max_tokens = opts->max_tokens != 0 ? opts->max_tokens : trained;
     if (opts->max_tokens == 0 && opts->default_tokens != 0 && opts->default_tokens < trained)

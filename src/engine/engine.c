@@ -240,6 +240,12 @@ struct engine_load engine_load(const struct engine *engine) {
     return (struct engine_load){scheduler->n_running, scheduler->n_waiting, scheduler->n_preemptions};
 }
 
+void engine_profile(struct engine *engine, struct step_profile *profile) {
+    engine->workspace.profile = profile;
+    team_measure_waits(engine->team, profile == NULL ? NULL : &profile->clock,
+                       profile == NULL ? NULL : &profile->waited_ns);
+}
+
 const struct engine_step_report *engine_latest_step(const struct engine *engine) { return &engine->report; }
 
 const float *engine_logits(const struct engine *engine, const struct request *request) {

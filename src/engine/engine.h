@@ -13,6 +13,7 @@
 #include "engine/request.h"
 #include "kv/kv_account.h"
 #include "model/model.h"
+#include "model/step_profile.h"
 #include "sched/sequence.h"
 
 struct engine;
@@ -70,6 +71,8 @@ struct engine_step_report {
     uint64_t kv_read_bytes, kv_alone_bytes;
 };
 const struct engine_step_report *engine_latest_step(const struct engine *engine);
+/* Adds the time of every step from now on to *profile, which stays the caller's; NULL: no longer. */
+void engine_profile(struct engine *engine, struct step_profile *profile);
 struct engine_load {
     uint32_t n_running, n_waiting;
     uint64_t n_preemptions;

@@ -205,25 +205,35 @@ static void do_ops(struct engine *engine) {
     }
 }
 
+/* Nothing ran: that was no step. */
+static int forget_step(struct step_profile *profile) {
+    if (profile != NULL) profile->n_steps--;
+    return 0;
+}
+
 int engine_step(struct engine *engine) {
     const struct clock *clock = &engine->opts.clock;
     struct engine_step_report *report = &engine->report;
+    struct step_profile *profile = engine->workspace.profile;
     uint64_t begin_ns = clock_now_ns(clock);
+    step_profile_begin(profile);
     bills_advance(&engine->bills, begin_ns);
     kv_poll(engine->kv, begin_ns / 1000);
     schedule(engine);
-    if (engine->batch.n_rows == 0) return 0;
+    if (engine->batch.n_rows == 0) return forget_step(profile);
     report->begin_ns = begin_ns;
     list_with_logits(engine, begin_ns);
     begin_masks(engine);
     uint64_t scheduled_ns = clock_now_ns(clock);
     do_ops(engine);
+    step_profile_end_part(profile, STEP_PART_SCHEDULE);
     transformer_forward(engine->model, &engine->layout, engine->arena, &engine->workspace, engine->team,
                         &engine->batch);
     uint64_t computed_ns = clock_now_ns(clock);
     note_step(engine, begin_ns, computed_ns);
     bills_step(&engine->bills, computed_ns);
     scheduler_commit(&engine->scheduler);
+    step_profile_end_part(profile, STEP_PART_COMMIT);
     uint64_t committed_ns = clock_now_ns(clock);
     end_masks(engine);
     pick_tokens(engine);
@@ -235,5 +245,6 @@ int engine_step(struct engine *engine) {
     report->pick_ns = report->picked_ns - committed_ns;
     for (uint32_t i = 0; i < engine->n_with_logits; i++)
         if (!engine->is_over[i]) take_token(engine, i);
+    step_profile_end_part(profile, STEP_PART_SAMPLE);
     return (int)engine->batch.n_rows;
 }

@@ -13,18 +13,21 @@
 #include "hub/choose.h"
 #include "hub/part.h"
 
-int store_folder(char *path, size_t size) {
+static int cache_folder(const char *name, char *path, size_t size) {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     int n;
     if (cache != NULL && *cache == '/')
-        n = snprintf(path, size, "%s/cabinet/models", cache);
+        n = snprintf(path, size, "%s/cabinet/%s", cache, name);
     else if (home != NULL && *home == '/')
-        n = snprintf(path, size, "%s/.cache/cabinet/models", home);
+        n = snprintf(path, size, "%s/.cache/cabinet/%s", home, name);
     else
         return ERR(NOT_FOUND,
                    "there is no cache folder: neither XDG_CACHE_HOME nor HOME is an absolute path");
     return (size_t)n < size ? 0 : ERR(TOO_LARGE, "the cache folder's path is too long");
 }
+
+int store_folder(char *path, size_t size) { return cache_folder("models", path, size); }
+int store_weights_folder(char *path, size_t size) { return cache_folder("weights", path, size); }
 
 /* ---- what is there ---- */
 

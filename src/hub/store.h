@@ -16,6 +16,8 @@ enum { STORE_PATH_LENGTH = 4096 };
 
 /* $XDG_CACHE_HOME/cabinet/models or ~/.cache/cabinet/models. NOT_FOUND if neither is an absolute path. */
 int store_folder(char *path, size_t size);
+/* Where repacked weights are kept, beside it: $XDG_CACHE_HOME/cabinet/weights. NOT_FOUND as above. */
+int store_weights_folder(char *path, size_t size);
 
 struct store_file {
     char *path; /* below the folder, without the ".part" of a part */

@@ -380,6 +380,8 @@ static void run_worker(void *argument, unsigned rank, unsigned n_ranks) {
     w.uses_codes = has_coded_k(run->plan.job);
     w.codes = attention_codes_in(run->threads + (rank + 1) * thread_bytes(head_dim) -
                                  attention_codes_bytes(head_dim));
+    const struct kernel_set *kernels = run->plan.kernels;
+    if (kernels->attend_begin != NULL) kernels->attend_begin(head_dim);
     for (take_next(&w); w.has_next;) {
         struct attention_unit *done = w.unit;
         w.unit = w.next;
@@ -388,6 +390,7 @@ static void run_worker(void *argument, unsigned rank, unsigned n_ranks) {
         run_unit(&w);
         if (!w.took_next) take_next(&w);
     }
+    if (kernels->attend_end != NULL) kernels->attend_end();
 }
 
 void attention(const struct kernel_set *kernels, struct team *team, const struct attention_job *job) {

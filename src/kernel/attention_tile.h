@@ -8,7 +8,14 @@
 #include "codec/codec.h"
 
 /* Keys that one pass of the softmax sees together. Tiles begin at absolute multiples of this position. */
-enum { ATTENTION_TILE = 128, ATTENTION_TILE_BLOCKS = ATTENTION_TILE / BLOCK_TOKENS, ATTENTION_MAX_ROWS = 48 };
+enum {
+    ATTENTION_TILE = 128,
+    ATTENTION_TILE_BLOCKS = ATTENTION_TILE / BLOCK_TOKENS,
+    ATTENTION_MAX_ROWS = 48,
+    /* rows of codes that there is room for: sets may read whole groups of them, and do nothing with the rest
+     */
+    ATTENTION_CODE_ROWS = ATTENTION_MAX_ROWS + 8
+};
 
 /* Query rows as integers, for coded K (codec/coded.h): q = code * scale, codes within +-ATTENTION_Q_MAX. How
  * the set lays codes out is its own affair. */
@@ -45,7 +52,8 @@ struct attention_tile {
 
 /* The codes of up to ATTENTION_MAX_ROWS rows in memory of attention_codes_bytes, aligned to a cache line. */
 static inline size_t attention_codes_bytes(unsigned head_dim) {
-    const size_t line = 64, bytes = ATTENTION_MAX_ROWS * (8 + attention_code_row_bytes(head_dim));
+    const size_t line = 64,
+                 bytes = ATTENTION_MAX_ROWS * 8 + ATTENTION_CODE_ROWS * attention_code_row_bytes(head_dim);
     return (bytes + line - 1) / line * line;
 }
 static inline struct attention_codes attention_codes_in(void *memory) {

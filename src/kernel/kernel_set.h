@@ -30,6 +30,9 @@ struct kernel_set {
     void (*round_row)(struct activations *x, size_t row);
     matmul_function *matmul[WEIGHT_TYPE_END]; /* of every type that runs */
 
+    /* Where not NULL, what a thread calls before and after its tiles, all of that head size. */
+    void (*attend_begin)(unsigned head_dim);
+    void (*attend_end)(void);
     /* Fills rows->codes from rows->q. */
     void (*attend_prepare)(struct attention_rows *rows);
     /* Adds a tile to the rows' running softmax. Rows that see no key of it are left as they are, bit for bit.

@@ -18,9 +18,12 @@
 #define KERNEL_SET_CODEC_ENTRY_STORE_K(codec) [CODEC_##codec] = KERNEL_SET_NAME(store_k_##codec),
 #define KERNEL_SET_CODEC_ENTRY_STORE_V(codec) [CODEC_##codec] = KERNEL_SET_NAME(store_v_##codec),
 
-#define KERNEL_SET_DEFINE KERNEL_SET_DEFINE_AS(KERNEL_SET, KERNEL_SET_NAME(matmul_BF16))
-/* A set of another name that has KERNEL_SET's functions but for the products with BF16 weights. */
-#define KERNEL_SET_DEFINE_AS(set, matmul_of_bf16)                                                            \
+#define KERNEL_SET_DEFINE                                                                                    \
+    KERNEL_SET_DEFINE_AS(KERNEL_SET, KERNEL_SET_NAME(matmul_BF16),                                           \
+                         .attend_tile = KERNEL_SET_NAME(attend_tile))
+/* A set of another name that has KERNEL_SET's functions but for the products with BF16 weights, and with the
+ * members of tiles of attention. */
+#define KERNEL_SET_DEFINE_AS(set, matmul_of_bf16, ...)                                                       \
     const struct kernel_set KERNEL_SET_JOIN(kernel_set, set) = {                                             \
         .name = KERNEL_SET_STRING(set),                                                                      \
         .is_supported = is_supported,                                                                        \
@@ -29,7 +32,6 @@
         .matmul = {WEIGHT_FLOAT_LIST(KERNEL_SET_MATMUL_ENTRY)                                                \
                        WEIGHT_QUANTISED_LIST(KERNEL_SET_MATMUL_ENTRY)[WEIGHT_BF16] = matmul_of_bf16},        \
         .attend_prepare = KERNEL_SET_NAME(attend_prepare),                                                   \
-        .attend_tile = KERNEL_SET_NAME(attend_tile),                                                         \
         .attend_merge = KERNEL_SET_NAME(attend_merge),                                                       \
         .store_k = {CODEC_ROW_LIST(KERNEL_SET_CODEC_ENTRY_STORE_K)},                                         \
         .store_v = {CODEC_ROW_LIST(KERNEL_SET_CODEC_ENTRY_STORE_V)},                                         \
@@ -41,7 +43,7 @@
         .gelu_mul = KERNEL_SET_NAME(gelu_mul),                                                               \
         .softcap = KERNEL_SET_NAME(softcap),                                                                 \
         .add = KERNEL_SET_NAME(add),                                                                         \
-    }
+        __VA_ARGS__}
 
 /* A set's matmul_function for a type, as WEIGHT_QUANTISED_LIST(KERNEL_SET_DEFINE_MATMUL) makes them: they
  * call the file's inline function matmul_panels, which takes the type (a constant) as first argument. */

@@ -126,13 +126,15 @@ static void pack_panel(enum weight_type type, uint8_t *panel, const uint8_t *row
     }
 }
 
-void panel_pack(struct panel_matrix *matrix, const void *source, size_t begin, size_t end) {
+void panel_pack_one(const struct panel_matrix *matrix, const void *source, size_t index, uint8_t *panel) {
     size_t row_bytes = weight_bytes(weight_format_get(matrix->type), matrix->n_cols);
-    ASSERT(end <= matrix->n_panels);
-    for (size_t i = begin; i < end; i++) {
-        size_t first = i * PANEL_ROWS, left = matrix->n_rows - first;
-        pack_panel(matrix->type, matrix->data + i * matrix->panel_bytes,
-                   (const uint8_t *)source + first * row_bytes, left < PANEL_ROWS ? left : PANEL_ROWS,
-                   matrix->n_cols);
-    }
+    size_t first = index * PANEL_ROWS, left = matrix->n_rows - first;
+    ASSERT(index < matrix->n_panels);
+    pack_panel(matrix->type, panel, (const uint8_t *)source + first * row_bytes,
+               left < PANEL_ROWS ? left : PANEL_ROWS, matrix->n_cols);
+}
+
+void panel_pack(struct panel_matrix *matrix, const void *source, size_t begin, size_t end) {
+    for (size_t i = begin; i < end; i++)
+        panel_pack_one(matrix, source, i, matrix->data + i * matrix->panel_bytes);
 }

@@ -69,6 +69,9 @@ void panel_matrix_init(struct panel_matrix *matrix, enum weight_type type, size_
 /* Repacks panels [begin, end) from the file's row-major bytes. Different ranges may run on different threads.
  */
 void panel_pack(struct panel_matrix *matrix, const void *source, size_t begin, size_t end);
+/* What panel_pack makes of one panel, to `panel` (panel_bytes of zeros or of another panel of this matrix).
+ */
+void panel_pack_one(const struct panel_matrix *matrix, const void *source, size_t index, uint8_t *panel);
 
 struct activation_plane {
     int8_t *codes;     /* (n_rows, n_groups * PANEL_GROUP), zero past n_cols */

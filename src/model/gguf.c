@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "base/err.h"
 #include "base/fault.h"
@@ -44,6 +45,8 @@ static int map_descriptor(struct gguf *file, int descriptor) {
     if (!S_ISREG(status.st_mode))
         return ERR(IO, "%s: is not a regular file, so it cannot be mapped", file->name);
     file->length = (size_t)status.st_size;
+    file->modified_s = status.st_mtim.tv_sec;
+    file->modified_ns = status.st_mtim.tv_nsec;
     if (file->length == 0) return 0; /* cannot be mapped; gguf_parse says so */
     if (fault_hit()) return ERR(IO, "%s: mapping failed (injected)", file->name);
     void *bytes = mmap(NULL, file->length, PROT_READ, MAP_PRIVATE, descriptor, 0);
@@ -103,6 +106,27 @@ void gguf_close(struct gguf *file) {
 }
 
 /* ---- what is there ---- */
+
+static XXH128_hash_t identity_of(const struct gguf *file, XXH128_hash_t before) {
+    const uint64_t parts[] = {before.low64,
+                              before.high64,
+                              file->length,
+                              (uint64_t)file->modified_s,
+                              (uint64_t)file->modified_ns,
+                              XXH3_64bits(file->bytes, file->head_bytes)};
+    return XXH3_128bits(parts, sizeof parts);
+}
+
+bool gguf_identify(const struct gguf *file, struct gguf_identity *identity) {
+    XXH128_hash_t hash = identity_of(file, (XXH128_hash_t){0, 0});
+    bool is_mapped = file->mapped;
+    for (size_t i = 0; i < file->n_parts; i++) {
+        hash = identity_of(file->parts[i], hash);
+        is_mapped = is_mapped && file->parts[i]->mapped;
+    }
+    *identity = (struct gguf_identity){{hash.high64, hash.low64}};
+    return is_mapped;
+}
 
 size_t gguf_n_files(const struct gguf *file) { return 1 + file->n_parts; }
 

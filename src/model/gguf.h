@@ -35,6 +35,14 @@ int gguf_open_buffers(struct gguf **file, const struct gguf_buffer *buffers, siz
 int gguf_open_bytes(struct gguf **file, const void *bytes, size_t length, const char *name);
 void gguf_close(struct gguf *file);
 
+/* Names what mapped files hold without reading the tensors: a hash of each one's length, time of change, and
+ * everything before its tensors' bytes. */
+struct gguf_identity {
+    uint64_t words[2];
+};
+/* False for borrowed bytes, which have no time of change. */
+bool gguf_identify(const struct gguf *file, struct gguf_identity *identity);
+
 size_t gguf_n_files(const struct gguf *file);
 size_t gguf_bytes(const struct gguf *file); /* length of all files */
 unsigned gguf_version(const struct gguf *file);

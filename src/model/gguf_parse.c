@@ -283,6 +283,7 @@ static int read_alignment(const struct gguf *file, uint32_t *alignment) {
 /* Places every tensor in the data part, which begins at the first aligned byte after `header_end`. */
 static int place_tensors(struct gguf *file, size_t header_end, const uint64_t *offsets) {
     uint32_t alignment;
+    file->head_bytes = header_end;
     TRY(read_alignment(file, &alignment));
     uint64_t start = ((uint64_t)header_end + alignment - 1) / alignment * alignment;
     uint64_t room = start < file->length ? file->length - start : 0;

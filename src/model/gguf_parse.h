@@ -15,7 +15,9 @@ struct gguf {
     char name[GGUF_FILE_NAME_BYTES]; /* for messages: printable, perhaps only the end of the path */
     const uint8_t *bytes;
     size_t length;
-    bool mapped; /* `bytes` is our mapping, else borrowed */
+    bool mapped;                     /* `bytes` is our mapping, else borrowed */
+    size_t head_bytes;               /* before the tensors' bytes */
+    int64_t modified_s, modified_ns; /* of a mapped file: time of change, seconds and the rest */
     unsigned version;
     struct gguf_value *values;
     size_t n_values;

@@ -35,10 +35,10 @@ static int open_header_parts(struct model *model, struct gguf *file) {
 }
 
 static int open_parts(struct model *model, struct gguf *file, const struct kernel_set *kernels,
-                      struct team *team) {
+                      const struct weight_cache *cache, struct team *team) {
     TRY(open_header_parts(model, file));
     model->kernels = kernels;
-    return weights_open(&model->weights, model->file, &model->description, team);
+    return weights_open(&model->weights, model->file, &model->description, cache, team);
 }
 
 static int finish_open(struct model *model, int result) {
@@ -61,11 +61,16 @@ int model_open_shapes(struct model *model, const char *path) {
     return finish_open(model, result);
 }
 
-int model_open(struct model *model, const char *path, const struct kernel_set *kernels, struct team *team) {
+int model_open_cached(struct model *model, const char *path, const struct kernel_set *kernels,
+                      const struct weight_cache *cache, struct team *team) {
     struct gguf *file;
     *model = (struct model){0};
     TRY(gguf_open(&file, path));
-    return finish_open(model, open_parts(model, file, kernels, team));
+    return finish_open(model, open_parts(model, file, kernels, cache, team));
+}
+
+int model_open(struct model *model, const char *path, const struct kernel_set *kernels, struct team *team) {
+    return model_open_cached(model, path, kernels, NULL, team);
 }
 
 int model_open_bytes(struct model *model, const void *bytes, size_t length, const char *name,
@@ -73,7 +78,7 @@ int model_open_bytes(struct model *model, const void *bytes, size_t length, cons
     struct gguf *file;
     *model = (struct model){0};
     TRY(gguf_open_bytes(&file, bytes, length, name));
-    return finish_open(model, open_parts(model, file, kernels, team));
+    return finish_open(model, open_parts(model, file, kernels, NULL, team));
 }
 
 void model_close(struct model *model) {

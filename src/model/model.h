@@ -29,6 +29,9 @@ int model_open_header(struct model *model, const char *path);
 int model_open_shapes(struct model *model, const char *path);
 /* Opens a model to run: as above, then repacks the weights for `kernels` on `team`. */
 int model_open(struct model *model, const char *path, const struct kernel_set *kernels, struct team *team);
+/* The same with repacked weights taken from, or left in, a cache. */
+int model_open_cached(struct model *model, const char *path, const struct kernel_set *kernels,
+                      const struct weight_cache *cache, struct team *team);
 /* The same over borrowed bytes of one file, which stay valid until model_close; `name` appears in messages.
  */
 int model_open_bytes(struct model *model, const void *bytes, size_t length, const char *name,

@@ -262,23 +262,30 @@ static void forward_layer(struct step *step) {
     size_t q_width = (size_t)d->n_heads * d->head_dim, kv_width = (size_t)d->n_kv_heads * d->head_dim;
 
     for_rows(step, n_rows, attention_input_row);
+    step_profile_end_part(w->profile, STEP_PART_NORM);
     const struct matmul_output qkv[] = {
         {&layer->q, w->q, q_width}, {&layer->k, w->k, kv_width}, {&layer->v, w->v, kv_width}};
     matmul(step->kernels, step->team, &w->of_embd, qkv, 3);
+    step_profile_end_part(w->profile, STEP_PART_QKV);
     kv_write_layer(&step->write, step->layout, step->layer_index);
     for_rows(step, n_rows, position_and_store_row);
     for_rows(step, kv_write_n_items(&step->write), encode_item);
+    step_profile_end_part(w->profile, STEP_PART_STORE);
     attend(step);
     for_rows(step, n_rows, prepare_attended_row);
+    step_profile_end_part(w->profile, STEP_PART_ATTENTION);
     const struct matmul_output output = {&layer->attn_output, w->projected, d->n_embd};
     matmul(step->kernels, step->team, &w->of_heads, &output, 1);
+    step_profile_end_part(w->profile, STEP_PART_OUTPUT);
 
     for_rows(step, n_rows, ffn_input_row);
+    step_profile_end_part(w->profile, STEP_PART_NORM);
     const struct matmul_output gate_up[] = {{&layer->gate, w->gate, d->n_ff}, {&layer->up, w->up, d->n_ff}};
     matmul(step->kernels, step->team, &w->of_embd, gate_up, 2);
     for_rows(step, n_rows, activate_row);
     const struct matmul_output down = {&layer->down, w->projected, d->n_embd};
     matmul(step->kernels, step->team, &w->of_ff, &down, 1);
+    step_profile_end_part(w->profile, STEP_PART_FFN);
 }
 
 /* The logits of these rows, to workspace->logits. Each row may come once in a step: it is changed. */
@@ -291,6 +298,7 @@ static void forward_logits(struct step *step, const uint32_t *rows, uint32_t n_r
     matmul(step->kernels, step->team, &step->w->of_embd, &logits, 1);
     const struct description *d = step->d;
     if (d->logit_scale != 1 || d->logit_softcap > 0) for_rows(step, n_rows, finish_logits_row);
+    step_profile_end_part(step->w->profile, STEP_PART_LOGITS);
 }
 
 void transformer_forward(const struct model *model, const struct kv_layout *layout, uint8_t *arena,
@@ -313,6 +321,7 @@ void transformer_forward(const struct model *model, const struct kv_layout *layo
 
     find_peers(&step);
     for_rows(&step, batch->n_rows, begin_row);
+    step_profile_end_part(w->profile, STEP_PART_EMBED);
     for (uint32_t i = 0; i < d->n_layers; i++) {
         step.layer_index = i;
         step.layer = &model->weights.layers[i];

@@ -6,6 +6,7 @@
 #include "kernel/kernel_set.h"
 #include "model/model.h"
 #include "model/rope.h"
+#include "model/step_profile.h"
 #include "sched/batch.h"
 
 /* Who takes the logits of streamed rows: called on the thread of the step, for batch->streamed[first] and the
@@ -48,7 +49,8 @@ struct workspace {
     void *attention_scratch;
     void *storage;
     size_t storage_bytes;
-    struct logits_sink sink; /* set by whoever has rows streamed */
+    struct logits_sink sink;      /* set by whoever has rows streamed */
+    struct step_profile *profile; /* set by whoever wants one; NULL: none */
 };
 
 /* Bounds of the batches to come; max_tokens of one sequence also chooses among a file's RoPE factors.

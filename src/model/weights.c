@@ -210,8 +210,82 @@ static void pack_panels(void *argument, unsigned rank, unsigned n_ranks) {
     }
 }
 
-/* Everything but the weights themselves. */
-static int bind(struct binder *binder, const struct description *d) {
+/* Binds once more, now with storage for panels and vectors in place. */
+static int fill(struct binder *binder, const struct description *d) {
+    binder->is_filling = true;
+    return bind_all(binder, d);
+}
+
+/* Storage that nobody has written to yet. */
+static int fill_anew(struct binder *binder, const struct description *d) {
+    struct weights *weights = binder->weights;
+    weights->panels = mem_map(weights->panels_mapped);
+    return weights->panels == NULL ? ERR_NO_MEMORY : fill(binder, d);
+}
+
+static int pack_all(struct binder *binder, const struct description *d, struct team *team) {
+    TRY(fill_anew(binder, d));
+    struct pack_job job = {.binder = binder};
+    team_cursor_init(&job.cursor, binder->n_panels, 32);
+    team_run(team, pack_panels, &job);
+    return 0;
+}
+
+/* ---- panels of an earlier run ---- */
+
+/* Whether one panel of each matrix is what repacking it gives: 1 or 0, or NO_MEMORY. */
+static int panels_are_right(const struct binder *binder) {
+    size_t most = 0, item = 0;
+    for (size_t i = 0; i < binder->n_items; i++)
+        if (binder->items[i].matrix->panel_bytes > most) most = binder->items[i].matrix->panel_bytes;
+    uint8_t *scratch = mem_alloc_aligned(most, 1);
+    if (scratch == NULL) return ERR_NO_MEMORY;
+    for (bool is_same = true; item < binder->n_items && is_same; item += is_same) {
+        const struct panel_matrix *matrix = binder->items[item].matrix;
+        /* Not always the first ones: a panel somewhere, another one in each matrix. */
+        const size_t panel = (item * 7919 + 13) % matrix->n_panels;
+        panel_pack_one(matrix, binder->items[item].source, panel, scratch);
+        is_same = memcmp(scratch, matrix->data + panel * matrix->panel_bytes, matrix->panel_bytes) == 0;
+    }
+    mem_free(scratch);
+    return item == binder->n_items;
+}
+
+/* 1 if the cache had the panels, 0 if not. */
+static int take_cached(struct binder *binder, const struct description *d, const struct weight_cache *cache,
+                       struct team *team, bool *is_slow) {
+    struct weights *weights = binder->weights;
+    weights->panels = weight_cache_map(cache, binder->file, weights->panels_mapped, team, is_slow);
+    if (weights->panels == NULL) return 0;
+    weights->cached = WEIGHT_CACHE_HIT;
+    TRY(fill(binder, d));
+    int right = panels_are_right(binder);
+    if (right != 0) return right;
+    weight_cache_unmap(weights->panels, weights->panels_mapped);
+    weights->panels = NULL;
+    weights->cached = WEIGHT_CACHE_UNUSED;
+    return 0;
+}
+
+static int take_or_pack(struct binder *binder, const struct description *d, const struct weight_cache *cache,
+                        struct team *team) {
+    struct weights *weights = binder->weights;
+    const size_t bytes = weights->panels_mapped;
+    const bool is_worth_it =
+        cache != NULL && cache->folder != NULL && bytes >= cache->least_bytes && bytes <= cache->max_bytes;
+    if (!is_worth_it) return pack_all(binder, d, team);
+    bool is_slow;
+    int taken = take_cached(binder, d, cache, team, &is_slow);
+    if (taken != 0) return taken < 0 ? taken : 0;
+    TRY(pack_all(binder, d, team));
+    if (is_slow) return 0;
+    bool is_stored = weight_cache_store(cache, binder->file, weights->panels, bytes, team) == 0;
+    weights->cached = is_stored ? WEIGHT_CACHE_STORED : WEIGHT_CACHE_FAILED;
+    return 0;
+}
+
+/* Everything but the panels. */
+static int open_parts(struct binder *binder, const struct description *d) {
     struct weights *weights = binder->weights;
     weights->layers = mem_alloc(d->n_layers, sizeof *weights->layers);
     binder->is_bound = mem_alloc(gguf_n_tensors(binder->file), sizeof *binder->is_bound);
@@ -220,45 +294,44 @@ static int bind(struct binder *binder, const struct description *d) {
     TRY(check_all_bound(binder, d));
     weights->panel_bytes = weights->panels_mapped = binder->panel_bytes;
     weights->vectors_bytes = binder->vector_bytes;
-    weights->panels = mem_map(weights->panels_mapped);
     weights->vectors = mem_alloc_aligned(weights->vectors_bytes, 1);
     enum { MATRICES_PER_LAYER = 7 };
     binder->items = mem_alloc((size_t)d->n_layers * MATRICES_PER_LAYER + 1, sizeof *binder->items);
-    if (!weights->panels || !weights->vectors || !binder->items) return ERR_NO_MEMORY;
-    binder->is_filling = true;
-    return bind_all(binder, d);
+    if (!weights->vectors || !binder->items) return ERR_NO_MEMORY;
+    return 0;
 }
 
-static void pack(const struct binder *binder, struct team *team) {
-    struct pack_job job = {.binder = binder};
-    team_cursor_init(&job.cursor, binder->n_panels, 32);
-    team_run(team, pack_panels, &job);
-}
-
-static int open_weights(struct weights *weights, const struct gguf *file,
-                        const struct description *description, struct team *team, bool packs) {
-    *weights = (struct weights){0};
-    struct binder binder = {.file = file, .weights = weights};
-    int result = bind(&binder, description);
-    if (result == 0 && packs) pack(&binder, team);
-    mem_free(binder.items);
-    mem_free(binder.is_bound);
-    if (result < 0) weights_close(weights);
+/* What binding needed goes, and after a failure the weights. */
+static int finish(struct binder *binder, int result) {
+    mem_free(binder->items);
+    mem_free(binder->is_bound);
+    if (result < 0) weights_close(binder->weights);
     return result;
 }
 
 int weights_open(struct weights *weights, const struct gguf *file, const struct description *description,
-                 struct team *team) {
-    return open_weights(weights, file, description, team, true);
+                 const struct weight_cache *cache, struct team *team) {
+    *weights = (struct weights){0};
+    struct binder binder = {.file = file, .weights = weights};
+    int result = open_parts(&binder, description);
+    if (result == 0) result = take_or_pack(&binder, description, cache, team);
+    return finish(&binder, result);
 }
 
 int weights_open_shapes(struct weights *weights, const struct gguf *file,
                         const struct description *description) {
-    return open_weights(weights, file, description, NULL, false);
+    *weights = (struct weights){0};
+    struct binder binder = {.file = file, .weights = weights};
+    int result = open_parts(&binder, description);
+    if (result == 0) result = fill_anew(&binder, description);
+    return finish(&binder, result);
 }
 
 void weights_close(struct weights *weights) {
-    mem_unmap(weights->panels, weights->panels_mapped);
+    if (weights->cached == WEIGHT_CACHE_HIT)
+        weight_cache_unmap(weights->panels, weights->panels_mapped);
+    else
+        mem_unmap(weights->panels, weights->panels_mapped);
     mem_free(weights->vectors);
     mem_free(weights->layers);
     *weights = (struct weights){0};

@@ -5,6 +5,7 @@
 #include "base/team.h"
 #include "kernel/panel.h"
 #include "model/description.h"
+#include "model/weight_cache.h"
 
 /* NULL vectors are absent. All vectors are f32. */
 struct layer_weights {
@@ -34,12 +35,14 @@ struct weights {
     uint64_t panel_bytes;   /* all repacked matrices: what one step reads of them */
     void *panels, *vectors; /* storage */
     size_t panels_mapped, vectors_bytes;
+    enum weight_cache_result cached; /* HIT: the panels are a cache file's */
 };
 
-/* Finds, checks and repacks every tensor that the description asks for, on the team. CORRUPT names a tensor
+/* Finds, checks and repacks every tensor that the description asks for, on the team, or takes the panels that
+ * an earlier run left in `cache` (NULL: none); what the cache cannot do is no failure. CORRUPT names a tensor
  * that is missing or misshapen; NO_MEMORY. The file stays open as long as the weights. */
 int weights_open(struct weights *weights, const struct gguf *file, const struct description *description,
-                 struct team *team);
+                 const struct weight_cache *cache, struct team *team);
 /* The same without the weights' numbers, whose memory stays untouched: for who wants to know what a step
  * would cost (cost.h). */
 int weights_open_shapes(struct weights *weights, const struct gguf *file,

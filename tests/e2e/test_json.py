@@ -59,6 +59,27 @@ class Run(Keys):
         self.assertEqual(printed.removesuffix("\n"), self.answer("-n", "30")["text"])
 
 
+class Profile(Keys):
+    def test_shares(self):
+        report = self.json("bench", MODEL, "-p", "40", "-n", "4", "-b", "1,3", "-r", "2", "--profile", "--json")
+        self.assertEqual(len(report["rows"]), 3)
+        for row in report["rows"]:
+            profile = row["profile"]
+            self.check(profile, {"step_ms": float, "shares": dict, "waiting_share": float})
+            self.assertEqual(set(profile["shares"]), {"schedule", "embed", "norms", "qkv", "rope_store", "attention", "output",
+                                                      "ffn", "logits", "commit", "sampling"})
+            self.assertAlmostEqual(sum(profile["shares"].values()), 1, places=6)
+            self.assertTrue(all(share > 0 for share in profile["shares"].values()), profile)
+            self.assertTrue(0 <= profile["waiting_share"] < 1, profile)
+            n_rows = 40 if row["test"] == "prefill" else row["batch"]
+            self.assertLess(profile["step_ms"], 1.05e3 * n_rows / row["tokens_per_second_min"])
+        self.assertNotIn("profile", self.json("bench", MODEL, "-p", "8", "-n", "0", "-r", "1", "--json")["rows"][0])
+
+    def test_text(self):
+        text = self.done("bench", MODEL, "-p", "0", "-n", "2", "-r", "1", "--profile").decode()
+        self.assertRegex(text, r"(?m)^decode +0 +1( +[0-9.]+){13}$")
+
+
 class Inspect(Keys):
     KINDS = {"architecture": str, "layers": int, "embedding_length": int, "feed_forward_length": int, "heads": int,
              "kv_heads": int, "head_dim": int, "vocabulary": int, "context_tokens": int, "files": int, "parameters": int, "tensor_bytes": int,
@@ -182,8 +203,17 @@ class BenchShared(Keys):
         self.assertGreaterEqual(report["peak_slab_bytes"], report["peak_kv_bytes"])
         self.assertTrue(0 < report["fragmentation"] < 1)
 
+    def test_sharers_only(self):
+        report = self.json("bench", MODEL, "--shared-prompt", "64", "--users", "3", "-n", "8", "-r", "1", "--sharers-only", "--json")
+        self.check(report, self.KINDS | {"speedup": type(None)})
+        self.assertEqual([row["blocks"] for row in report["rows"]], ["shared"])
+        self.check(report["rows"][0], self.ROW)
+        # A cache that has no room for copies has room for those who share.
+        self.json("bench", MODEL, "--shared-prompt", "256", "--users", "200", "-n", "1", "-r", "1", "--kv-memory", "16M",
+                  "--sharers-only", "--json")
+
     def test_what_does_not_go_together(self):
-        for options in (["--users", "4"], ["--shared-prompt", "64", "-d", "64"], ["--shared-prompt", "64", "-b", "2"],
+        for options in (["--users", "4"], ["--sharers-only"], ["--shared-prompt", "64", "-d", "64"], ["--shared-prompt", "64", "-b", "2"],
                         ["--shared-prompt", "64", "-p", "9"], ["--shared-prompt", "64", "-n", "0"], ["--shared-prompt", "31"],
                         ["--shared-prompt", "64", "--users", "1"]):
             self.assertEqual(run("bench", MODEL, *options).returncode, 2, options)

@@ -749,7 +749,8 @@ class ListAndRemove(PullTest):
 
     def test_empty(self):
         self.assertIn("cabinet pull", self.verb("list"))
-        self.assertEqual(self.list(), {"folder": str(self.models), "bytes": 0, "models": []})
+        self.assertEqual(self.list(), {"folder": str(self.models), "bytes": 0, "models": [], "repacked_bytes": 0,
+                                       "repacked_folder": str(self.folder / "cabinet" / "weights")})
 
     def test_list(self):
         self.serve(**{"m-Q8_0": GGUF, "m-Q4_0": GGUF})
@@ -765,12 +766,26 @@ class ListAndRemove(PullTest):
         path = self.models / REPO / "m-Q8_0.gguf"
         self.assertEqual(rows[REPO + ":m-Q8_0.gguf"], {
             "name": REPO + ":m-Q8_0.gguf", "path": str(path), "bytes": len(GGUF), "files": 1, "is_complete": True,
-            "architecture": "llama", "modified_unix_s": int(path.stat().st_mtime)})
+            "architecture": "llama", "repacked_bytes": 0, "modified_unix_s": int(path.stat().st_mtime)})
         self.assertIsNone(rows["broken.gguf"]["architecture"])
         for name in set(rows) - {"broken.gguf"}:
             self.assertEqual(self.json("inspect", name, "--json", environment=self.environment)["vocabulary"], 288)
         for text in ("NAME", "smollm2", "llama", REPO + "@dev:m-Q4_0.gguf"):
             self.assertIn(text, self.verb("list"))
+
+    def test_repacked_weights(self):
+        folder = self.folder / "cabinet" / "weights"
+        folder.mkdir(parents=True)
+        (folder / (32 * "a" + ".panels")).write_bytes(bytes(3000))
+        (folder / (32 * "b" + ".panels.x1y2z3")).write_bytes(bytes(72))
+        (folder / "note.panels").write_bytes(b"not ours")
+        self.assertEqual(self.list()["repacked_bytes"], 3072)
+        self.assertIn("Repacked weights of 2 models take 3.0 KiB", self.verb("list"))
+        self.assertIn("3.0 KiB freed (2 files)", self.verb("rm", "--weights"))
+        self.assertEqual([path.name for path in folder.iterdir()], ["note.panels"])
+        self.assertEqual(self.list()["repacked_bytes"], 0)
+        self.assertNotIn("Repacked", self.verb("list"))
+        self.refused("rm", "--weights", REPO, code=2, begins="cabinet rm: ", says=["--weights"], environment=self.environment)
 
     def test_parts_are_listed_and_removed(self):
         self.serve(model=GGUF)

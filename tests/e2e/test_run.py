@@ -111,6 +111,17 @@ class ShortName(CabinetTest):
         self.refused("run", "largellm", "-p", "hi", says=["largellm", "smollm2"])
 
 
+class WeightCache(CabinetTest):
+    def test_no_folder_for_one(self):
+        expected = self.done("run", MODEL, "--raw", "-p", "a", "-n", "4", "--temp", "0", "--weight-cache", "off")
+        for value in ("", "not/absolute", "/proc/self/nothing"):
+            nowhere = {"HOME": value, "XDG_CACHE_HOME": value}
+            self.assertEqual(self.done("run", MODEL, "--raw", "-p", "a", "-n", "4", "--temp", "0", environment=nowhere), expected)
+
+    def test_sizes(self):
+        self.refused("run", MODEL, "-p", "a", "--weight-cache", "much", code=2, begins="cabinet run: ", says=["--weight-cache"])
+
+
 class Help(CabinetTest):
     def test_lists_verbs_and_options(self):
         for command in (["help"], ["--help"]):

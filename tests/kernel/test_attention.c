@@ -429,7 +429,7 @@ static void users_of_one_prompt_do_not_change_bits(void **state) {
 
 /* ---- one tile ---- */
 
-enum { TILE_DIM = 96 };
+enum { TILE_DIM = 96, INFINITE_KEY = 2 * BLOCK_TOKENS + 28 };
 
 struct tile_state {
     float q[ATTENTION_MAX_ROWS][TILE_DIM], max[ATTENTION_MAX_ROWS], sum[ATTENTION_MAX_ROWS],
@@ -437,7 +437,7 @@ struct tile_state {
 };
 
 static struct attention_rows rows_of(struct tile_state *state, unsigned first, unsigned n_rows) {
-    static _Alignas(64) uint8_t memory[ATTENTION_MAX_ROWS * (8 + 2 * TILE_DIM) + 64];
+    static _Alignas(64) uint8_t memory[ATTENTION_CODE_ROWS * (8 + 2 * TILE_DIM) + 64];
     static struct attention_codes codes;
     assert_true(attention_codes_bytes(TILE_DIM) <= sizeof memory);
     codes = attention_codes_in(memory);
@@ -473,8 +473,9 @@ static void rows_of_a_tile_are_independent(void **test_state) {
         float infinite[TILE_DIM];
         for (unsigned d = 0; d < TILE_DIM; d++) infinite[d] = d % 2 ? INFINITY : -1;
         const size_t area = c.layout.layers[0].areas[KV_OPEN].k_bytes;
-        store_v_row(&c, c.arena + c.payloads[0][2] + area, 64, 28, infinite);
+        store_v_row(&c, c.arena + c.payloads[0][2] + area, INFINITE_KEY - 28, 28, infinite);
         FOR_EACH_SET(set) {
+            if ((*set)->attend_begin != NULL) (*set)->attend_begin(TILE_DIM);
             for (unsigned n_rows = 1; n_rows <= ATTENTION_MAX_ROWS; n_rows++) {
                 static struct tile_state together, alone;
                 uint32_t begin[ATTENTION_MAX_ROWS], end[ATTENTION_MAX_ROWS], first = ATTENTION_TILE, most = 0;
@@ -515,9 +516,15 @@ static void rows_of_a_tile_are_independent(void **test_state) {
                     if (end[r] > 0) (*set)->attend_tile(&rows, &tile);
                 }
                 assert_memory_equal(&together, &alone, sizeof together);
-                for (unsigned r = 0; r < n_rows; r++)
-                    if (end[r] > 0) assert_true(together.sum[r] > 0 && together.sum[r] != before.sum[r]);
+                for (unsigned r = 0; r < n_rows; r++) {
+                    if (end[r] == 0) continue;
+                    const bool sees_infinity = begin[r] <= INFINITE_KEY && INFINITE_KEY < end[r];
+                    assert_true(together.sum[r] != before.sum[r]);
+                    assert_true(together.sum[r] > 0 || sees_infinity);
+                    assert_true(isfinite(together.out[r][1] / together.sum[r]) == !sees_infinity);
+                }
             }
+            if ((*set)->attend_end != NULL) (*set)->attend_end();
         }
         case_close(&c);
     }

@@ -57,14 +57,18 @@ static inline void vec_narrow_bf16(void *p, vec a) {
     _mm_storeu_si128(p, _mm_packus_epi32(low_half, high_half));
 }
 
-static inline vec vec_scale2(vec p, vec y) {
-    __m256i n = _mm256_slli_epi32(_mm256_castps_si256(y), 23);
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), n));
+/* t = n + r, n an integer, -1/2 <= r <= 1/2: r of vec_power, and 2^n times p, or 0 where 2^t is denormal. n
+ * comes into the lowest bits by adding 1.5 * 2^23. */
+#define MAGIC vec_set(0x1.8p+23f)
+static inline vec vec_fraction(vec t) { return vec_sub(t, vec_sub(vec_add(t, MAGIC), MAGIC)); }
+static inline vec vec_raise(vec p, vec t) {
+    __m256i n = _mm256_slli_epi32(_mm256_castps_si256(vec_add(t, MAGIC)), 23);
+    vec power = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), n));
+    return _mm256_and_ps(power, _mm256_cmp_ps(t, vec_set(-126.0f), _CMP_NLT_UQ));
 }
-
-static inline vec vec_keep_from(vec p, vec t, vec at) {
-    return _mm256_and_ps(p, _mm256_cmp_ps(t, at, _CMP_NLT_UQ));
-}
+/* Minimax coefficients of 2^r, from the highest power down to r^1; r^0 has 1. */
+#define POWER_FINE 0x1.5bba14p-10f, 0x1.3cea88p-7f, 0x1.c6b752p-5f, 0x1.ebf9bcp-3f, 0x1.62e42ap-1f
+#define POWER_COARSE 0x1.3a02d6p-7f, 0x1.c9fc4ep-5f, 0x1.ec0378p-3f, 0x1.62e12cp-1f
 
 #define vec_swap(half, a)                                                                                    \
     ((half) == 1   ? _mm256_permute_ps(a, 0xb1)                                                              \
@@ -73,4 +77,7 @@ static inline vec vec_keep_from(vec p, vec t, vec at) {
 
 #include "kernel/x86/codes_avx2.h"
 
+#define CODED_PRODUCTS "kernel/x86/attention_coded_body.h"
 #include "kernel/x86/attention_body.h"
+#include "kernel/x86/attention_rows_body.h"
+#include "kernel/x86/rotate_body.h"

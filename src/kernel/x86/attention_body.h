@@ -7,8 +7,9 @@
  *   vec, VEC_WIDTH           a vector of f32, and vec_{load,store,broadcast,zero,add,sub,div,fma,min,max}
  *   vec_max_across, vec_sum_across     to one float, in a fixed order
  *   vec_widen_{f16,bf16}, vec_narrow_{f16,bf16}    load from, store to 16-bit floats
- *   vec_scale2(p, y)         p * 2^n for the integer n in the low bits of y's mantissa
- *   vec_keep_from(p, t, at)  p where t >= at or t is NaN, else 0
+ *   vec_fraction(t), vec_raise(p, t)   t less an integer n, and p * 2^n: what vec_power is made of, with
+ *   POWER_FINE, POWER_COARSE           coefficients for such fractions
+ *   CODED_PRODUCTS           the header with score_<codec> and weigh_<codec> of the coded codecs
  *
  * Scores (q times K) and the weighted sum (probabilities times V) are the same product
  * C[rows][32] += A[rows][k] * B[k][32]: a *strip* of B is a K area as it lies, k = dimensions, or 32
@@ -16,8 +17,11 @@
  * of rows and strips, so a row's bits do not depend on its neighbours. */
 #include <math.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "base/float16.h"
+#include "codec/coded.h"
+#include "kernel/attention_coded.h"
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
@@ -162,100 +166,11 @@ static product_function *const products[][TILE_STRIPS][TILE_ROWS + 1] = {
 #undef X
 };
 
-/* e^t for t <= 88, within 2^-23 + |t| * 2^-26 of it relatively; 0 for t < -87, where f32 becomes denormal.
- * t * log2(e) = n + r with n rounded by adding 1.5 * 2^23; 2^r is a minimax polynomial on [-1/2, 1/2] whose
- * constant is 1, so that e^0 = 1. */
-INLINE vec vec_exp(vec t) {
-    const vec log2e = vec_set(0x1.715476p+0f), magic = vec_set(0x1.8p+23f);
-    vec y = vec_fma(t, log2e, magic);
-    vec r = vec_fma(t, log2e, vec_sub(magic, y));
-    vec p = vec_set(0x1.5bba14p-10f);
-    p = vec_fma(p, r, vec_set(0x1.3cea88p-7f));
-    p = vec_fma(p, r, vec_set(0x1.c6b752p-5f));
-    p = vec_fma(p, r, vec_set(0x1.ebf9bcp-3f));
-    p = vec_fma(p, r, vec_set(0x1.62e42ap-1f));
-    p = vec_fma(p, r, vec_set(1.0f));
-    return vec_keep_from(vec_scale2(p, y), t, vec_set(-87.0f));
-}
-
 /* Short runs: a call of memcpy costs more than the copy. */
 INLINE void copy(float *to, const float *from, unsigned n) {
     unsigned i = 0;
     for (; i + VEC_WIDTH <= n; i += VEC_WIDTH) vec_store(to + i, vec_load(from + i));
     for (; i < n; i++) to[i] = from[i];
-}
-
-/* softcap * tanh(score / softcap) of n_vecs vectors, by tanh(x) = 1 - 2 / (e^2x + 1): within about
- * 2^-23 * softcap. A NaN stays one. */
-INLINE void cap(float *scores, unsigned n_vecs, float softcap) {
-    const vec factor = vec_set(2 / softcap), most = vec_set(80.0f), least = vec_set(-80.0f);
-    for (unsigned i = 0; i < n_vecs; i++, scores += VEC_WIDTH) {
-        vec t = vec_fma(vec_load(scores), factor, vec_zero());
-        vec e = vec_exp(vec_min(most, vec_max(least, t)));
-        vec rest = vec_div(vec_set(2 * softcap), vec_add(e, vec_set(1.0f)));
-        vec_store(scores, vec_sub(vec_set(softcap), rest));
-    }
-}
-
-INLINE float largest_of(const float *scores, unsigned n_vecs) {
-    vec largest = vec_load(scores);
-    for (unsigned i = 1; i < n_vecs; i++) largest = vec_max(largest, vec_load(scores + i * VEC_WIDTH));
-    return vec_max_across(largest);
-}
-
-/* scores = exp(scores - max); returns their sum. */
-INLINE float exp_of(float *scores, unsigned n_vecs, float max) {
-    /* While every score is -infinity there is nothing to subtract. */
-    const vec shift = vec_set(max == -INFINITY ? 0.0f : max);
-    vec sum = vec_zero();
-    for (unsigned i = 0; i < n_vecs; i++) {
-        vec p = vec_exp(vec_sub(vec_load(scores + i * VEC_WIDTH), shift));
-        vec_store(scores + i * VEC_WIDTH, p);
-        sum = vec_add(sum, p);
-    }
-    return vec_sum_across(sum);
-}
-
-/* A row keeps its max until a score exceeds it by more than this: probabilities up to e^8 cost no precision,
- * and nearly all rescaling of out goes away. */
-#define MAX_SLACK 8.0f
-
-/* Turns every row's scores into exp(score - max), moving max, sum and out along. The rows' steps are side by
- * side, not row after row: a branch on a maximum that has just been found would stop the next row's work. */
-INLINE void soften(struct attention_rows *rows, float (*scores)[ATTENTION_TILE],
-                   const struct attention_tile *tile) {
-    enum { FULL = ATTENTION_TILE / VEC_WIDTH };
-    _Alignas(64) float factor[ATTENTION_MAX_ROWS];
-    unsigned n_vecs[ATTENTION_MAX_ROWS];
-    float *seen[ATTENTION_MAX_ROWS]; /* the row's vectors with keys that it sees */
-    for (unsigned r = 0; r < ATTENTION_MAX_ROWS; r++) factor[r] = 0;
-    for (unsigned r = 0; r < rows->n_rows; r++) {
-        const unsigned begin = tile->begin[r], end = tile->end[r], first = begin / VEC_WIDTH * VEC_WIDTH;
-        n_vecs[r] = begin == end ? 0 : (end - first + VEC_WIDTH - 1) / VEC_WIDTH;
-        if (n_vecs[r] == 0) continue;
-        seen[r] = scores[r] + first;
-        if (tile->softcap > 0) cap(seen[r], n_vecs[r], tile->softcap);
-        for (unsigned i = first; i < begin; i++) scores[r][i] = -INFINITY;
-        for (unsigned i = end; i < first + n_vecs[r] * VEC_WIDTH; i++) scores[r][i] = -INFINITY;
-        float max = n_vecs[r] == FULL ? largest_of(seen[r], FULL) : largest_of(seen[r], n_vecs[r]);
-        const float old = rows->max[r];
-        const bool is_raised = max > old + MAX_SLACK;
-        factor[r] = is_raised && old != -INFINITY ? old - max : 0;
-        rows->max[r] = is_raised ? max : old;
-    }
-    for (unsigned r = 0; r < rows->n_rows; r += VEC_WIDTH)
-        vec_store(factor + r, vec_exp(vec_load(factor + r)));
-    for (unsigned r = 0; r < rows->n_rows; r++) {
-        if (n_vecs[r] == 0) continue;
-        float sum = n_vecs[r] == FULL ? exp_of(seen[r], FULL, rows->max[r])
-                                      : exp_of(seen[r], n_vecs[r], rows->max[r]);
-        rows->sum[r] = rows->sum[r] * factor[r] + sum;
-    }
-    for (unsigned r = 0; r < rows->n_rows; r++) {
-        float *out = rows->out + (size_t)r * rows->head_dim;
-        if (factor[r] == 1) continue; /* the same as multiplying by it */
-        for (unsigned i = 0; i < rows->head_dim; i++) out[i] *= factor[r];
-    }
 }
 
 /* The first n of a row's elements as f32, zeros up to COLUMNS. */
@@ -312,10 +227,16 @@ INLINE void prefetch_share(const struct operand *b, unsigned n_strips, unsigned 
 struct row_group {
     unsigned first, n_rows, min_begin, max_begin, min_end, max_end;
 };
-/* What a call keeps on its stack, about 85 KB. */
+/* Numbers that are multiplied with codes: their bytes as the set has them. */
+enum { FACTOR_BYTES = 2 };
+/* What a call keeps on its stack, about 100 KB. */
 struct tile_work {
-    _Alignas(64) float scores[ATTENTION_MAX_ROWS][ATTENTION_TILE]; /* then probabilities */
-    _Alignas(64) float q[ATTENTION_MAX_ROWS][DEPTH];               /* DEPTH dimensions of the queries */
+    _Alignas(64) float scores[ATTENTION_MAX_ROWS][ATTENTION_TILE]; /* then probabilities, for float V */
+    /* For coded V: probabilities times the scales of V, as codes, and what an integer sum of a row is worth
+     */
+    _Alignas(64) uint8_t weights[ATTENTION_CODE_ROWS][ATTENTION_TILE * FACTOR_BYTES];
+    float weight_scales[ATTENTION_MAX_ROWS];
+    _Alignas(64) float q[ATTENTION_MAX_ROWS][DEPTH]; /* DEPTH dimensions of the queries */
     _Alignas(64) wide_strip wide[TILE_STRIPS];
     _Alignas(64) float partial[TILE_ROWS][COLUMNS]; /* out columns when fewer than COLUMNS are left */
     struct row_group groups[(ATTENTION_MAX_ROWS + TILE_ROWS - 1) / TILE_ROWS];
@@ -344,6 +265,9 @@ static void group_rows(struct tile_work *work, unsigned n_rows, const struct att
         work->groups[work->n_groups++] = group;
     }
 }
+
+#include "kernel/x86/attention_codes_body.h"
+#include "kernel/x86/attention_soften.h"
 
 /* scores = q * K^T for the blocks that a row sees. */
 INLINE void score(enum element type, struct tile_work *work, const struct attention_rows *rows,
@@ -477,8 +401,7 @@ INLINE void weigh(enum element type, struct tile_work *work, struct attention_ro
 CODEC_FLOAT_LIST(X)
 #undef X
 
-#include "kernel/x86/attention_coded_body.h"
-#include "kernel/x86/rotate_body.h"
+#include CODED_PRODUCTS
 
 void SET(attend_tile)(struct attention_rows *rows, const struct attention_tile *tile) {
     static void (*const score_of[CODEC_COUNT])(struct tile_work *, const struct attention_rows *,
@@ -496,43 +419,9 @@ void SET(attend_tile)(struct attention_rows *rows, const struct attention_tile *
     struct tile_work work;
     group_rows(&work, rows->n_rows, tile);
     score_of[tile->k_codec](&work, rows, tile);
-    soften(rows, work.scores, tile);
+    if (codec_is_coded(tile->v_codec))
+        soften_codes(rows, &work, tile);
+    else
+        soften(rows, work.scores, tile);
     weigh_of[tile->v_codec](&work, rows, tile);
 }
-
-void SET(attend_merge)(struct attention_rows *rows, const struct attention_rows *part) {
-    for (unsigned r = 0; r < rows->n_rows; r++) {
-        if (part->sum[r] == 0) continue;
-        float max = rows->max[r] > part->max[r] ? rows->max[r] : part->max[r];
-        _Alignas(64) float factors[VEC_WIDTH] = {rows->max[r] - max, part->max[r] - max};
-        vec_store(factors, vec_exp(vec_load(factors)));
-        const float old_factor = factors[0], part_factor = factors[1];
-        rows->max[r] = max;
-        rows->sum[r] = rows->sum[r] * old_factor + part->sum[r] * part_factor;
-        float *out = rows->out + (size_t)r * rows->head_dim;
-        const float *part_out = part->out + (size_t)r * rows->head_dim;
-        for (unsigned i = 0; i < rows->head_dim; i++)
-            out[i] = out[i] * old_factor + part_out[i] * part_factor;
-    }
-}
-
-#define SAME(value) (value)
-#define CODEC_DEFINE(codec, element, from_f32)                                                               \
-    void SET(store_v_##codec)(void *v_area, unsigned slot, const float *row, unsigned head_dim) {            \
-        element *v = (element *)v_area + (size_t)slot * head_dim;                                            \
-        unsigned i = 0;                                                                                      \
-        for (; i + VEC_WIDTH <= head_dim; i += VEC_WIDTH) vec_narrow_##codec(v + i, vec_load(row + i));      \
-        for (; i < head_dim; i++) v[i] = from_f32(row[i]);                                                   \
-    }                                                                                                        \
-    void SET(store_k_##codec)(void *k_area, unsigned slot, const float *row, unsigned head_dim) {            \
-        element *k = (element *)k_area + slot, narrow[VEC_WIDTH];                                            \
-        unsigned i = 0;                                                                                      \
-        for (; i + VEC_WIDTH <= head_dim; i += VEC_WIDTH) {                                                  \
-            vec_narrow_##codec(narrow, vec_load(row + i));                                                   \
-            for (unsigned j = 0; j < VEC_WIDTH; j++) k[(size_t)(i + j) * BLOCK_TOKENS] = narrow[j];          \
-        }                                                                                                    \
-        for (; i < head_dim; i++) k[(size_t)i * BLOCK_TOKENS] = from_f32(row[i]);                            \
-    }
-CODEC_DEFINE(f32, float, SAME)
-CODEC_DEFINE(f16, f16_bits, f16_from_f32)
-CODEC_DEFINE(bf16, bf16_bits, bf16_from_f32)

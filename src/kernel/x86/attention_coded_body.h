@@ -4,36 +4,17 @@
  * Scores and weighted sums are one product again: sums[rows][columns] += factors[rows][quads] * codes[quads]
  * [columns], columns being slots or dimensions. Sums are integers, hence exact: codes that a row does not see
  * have factor 0, and rows side by side cannot matter. */
-#include "kernel/attention_coded.h"
-
 enum {
     PRODUCT_VECS = 2, /* column vectors of one register tile */
-    PRODUCT_COLUMNS = PRODUCT_VECS * VEC_WIDTH,
-    FACTOR_BYTES = 2 /* of one number */
+    PRODUCT_COLUMNS = PRODUCT_VECS * VEC_WIDTH
 };
 
-/* Lines that one byte of a codec has numbers of. */
-INLINE unsigned lines_together(enum codec_id codec) {
-    return codec == CODEC_q8 ? 1 : codec == CODEC_q4 ? 2 : 8;
-}
-
-/* Codes of one area from some column on. */
-struct code_lines {
-    const uint8_t *low, *high;
-    size_t line; /* bytes */
-};
-
-INLINE struct code_lines lines_at(enum codec_id codec, const void *area, unsigned n_quads, unsigned n_columns,
-                                  unsigned column) {
-    const size_t line = (size_t)n_columns * 4;
-    const uint8_t *low = (const uint8_t *)area + (size_t)column * 4;
-    return (struct code_lines){low, codec == CODEC_q3 ? low + n_quads / 4 * line : NULL, line};
-}
-
-/* sums += factors * codes of n_quads lines. All but lines, factors and n_quads are constants. */
+/* sums += factors * codes of n_quads lines, the first of which meets factors first_quad .. of the rows. All
+ * but lines, factors and numbers of quads are constants. */
 INLINE void add_product(enum codec_id codec, bool is_k, unsigned n_rows, unsigned n_vecs,
-                        const struct code_lines *lines, unsigned n_quads, const uint8_t *factors,
-                        size_t row_bytes, struct dots (*sums)[PRODUCT_VECS]) {
+                        const struct code_lines *lines, unsigned n_quads, unsigned first_quad,
+                        const uint8_t *factors, size_t row_bytes, size_t plane,
+                        struct dots (*sums)[PRODUCT_VECS]) {
     const int_vec table = codec == CODEC_q8 ? int_zero() : level_table(codec, is_k);
     const unsigned step = lines_together(codec);
     for (unsigned quad = 0; quad < n_quads; quad += step) {
@@ -43,7 +24,8 @@ INLINE void add_product(enum codec_id codec, bool is_k, unsigned n_rows, unsigne
                 codes[v] = codes_of(codec, is_k, table, lines->low, lines->high, lines->line, quad, j, v);
             }
             UNROLL for (unsigned r = 0; r < n_rows; r++) {
-                const struct factor factor = factor_load(factors + r * row_bytes + (quad + j) * 8);
+                const struct factor factor =
+                    factor_load(factors + r * row_bytes, plane, first_quad + quad + j);
                 UNROLL for (unsigned v = 0; v < n_vecs; v++) {
                     sums[r][v] = dots_add(is_k, sums[r][v], codes[v], factor);
                 }
@@ -64,24 +46,39 @@ struct score_block {
     unsigned n_quads;
     const uint8_t *factors; /* of the group's first row */
     size_t row_bytes;
-    const float *key_scales;       /* of the columns */
-    const float *q_scales, *means; /* of the rows */
+    const float *key_scales; /* of the columns */
+    const float *q_scales;   /* of the rows */
     const int32_t *biases;
-    float *scores; /* (rows, ATTENTION_TILE) */
+    const float *means; /* of the rows, VEC_WIDTH apart; not of q8 */
+    float *scores;      /* of the rows, ATTENTION_TILE apart */
 };
 
 INLINE void score_columns(enum codec_id codec, unsigned n_rows, const struct score_block *b) {
     struct dots sums[TILE_ROWS][PRODUCT_VECS];
     clear_sums(n_rows, sums);
-    add_product(codec, true, n_rows, PRODUCT_VECS, &b->lines, b->n_quads, b->factors, b->row_bytes, sums);
+    add_product(codec, true, n_rows, PRODUCT_VECS, &b->lines, b->n_quads, 0, b->factors, b->row_bytes,
+                b->row_bytes / 2, sums);
     UNROLL for (unsigned r = 0; r < n_rows; r++) {
         const vec scale = vec_set(b->q_scales[r]);
         UNROLL for (unsigned v = 0; v < PRODUCT_VECS; v++) {
-            vec sum = int_to_vec(int_sub(dots_total(sums[r][v]), int_set(b->biases[r])));
+            vec sum = int_to_vec(int_sub(dots_total(true, sums[r][v]), int_set(b->biases[r])));
             sum = vec_mul(vec_mul(sum, vec_load(b->key_scales + v * VEC_WIDTH)), scale);
-            if (codec != CODEC_q8) sum = vec_add(sum, vec_set(b->means[r]));
+            if (codec != CODEC_q8) sum = vec_add(sum, vec_set(b->means[r * VEC_WIDTH]));
             vec_store(b->scores + r * ATTENTION_TILE + v * VEC_WIDTH, sum);
         }
+    }
+}
+
+/* Scores of the means of a tile's blocks, one block a column (mean_lines). */
+INLINE void score_means(unsigned n_rows, const struct score_block *b) {
+    struct dots sums[TILE_ROWS][PRODUCT_VECS];
+    clear_sums(n_rows, sums);
+    add_product(CODEC_q8, true, n_rows, 1, &b->lines, b->n_quads, 0, b->factors, b->row_bytes,
+                b->row_bytes / 2, sums);
+    UNROLL for (unsigned r = 0; r < n_rows; r++) {
+        const vec sum = int_to_vec(int_sub(dots_total(true, sums[r][0]), int_set(b->biases[r])));
+        vec_store(b->scores + r * VEC_WIDTH,
+                  vec_mul(vec_mul(sum, vec_load(b->key_scales)), vec_set(b->q_scales[r])));
     }
 }
 
@@ -95,16 +92,16 @@ struct weigh_block {
 
 INLINE void weigh_columns(enum codec_id codec, unsigned n_rows, unsigned n_vecs,
                           const struct weigh_block *b) {
-    enum { ROW_BYTES = ATTENTION_TILE * FACTOR_BYTES, BLOCK_BYTES = BLOCK_TOKENS * FACTOR_BYTES };
+    enum { ROW_BYTES = ATTENTION_TILE * FACTOR_BYTES };
     struct dots sums[TILE_ROWS][PRODUCT_VECS];
     clear_sums(n_rows, sums);
     for (unsigned block = b->begin; block < b->end; block++)
-        add_product(codec, false, n_rows, n_vecs, &b->lines[block], CODED_V_QUADS,
-                    b->factors + (size_t)block * BLOCK_BYTES, ROW_BYTES, sums);
+        add_product(codec, false, n_rows, n_vecs, &b->lines[block], CODED_V_QUADS, block * CODED_V_QUADS,
+                    b->factors, ROW_BYTES, ATTENTION_TILE, sums);
     UNROLL for (unsigned r = 0; r < n_rows; r++) {
         UNROLL for (unsigned v = 0; v < n_vecs; v++) {
             vec_store(b->sums + r * PRODUCT_COLUMNS + v * VEC_WIDTH,
-                      vec_mul(int_to_vec(dots_total(sums[r][v])), vec_set(b->scales[r])));
+                      vec_mul(int_to_vec(dots_total(false, sums[r][v])), vec_set(b->scales[r])));
         }
     }
 }
@@ -122,6 +119,13 @@ typedef void weigh_function(const struct weigh_block *b);
     }
 #define X(n) CODED_PRODUCTS_DEFINE(q8, n) CODED_PRODUCTS_DEFINE(q4, n) CODED_PRODUCTS_DEFINE(q3, n)
 FOR_TILE_ROWS
+#undef X
+#define X(n)                                                                                                 \
+    static void score_means_##n(const struct score_block *b) { score_means(n, b); }
+FOR_TILE_ROWS
+#undef X
+#define X(n) [n] = score_means_##n,
+static score_function *const scores_means[TILE_ROWS + 1] = {FOR_TILE_ROWS};
 #undef X
 
 /* By rows (and vectors - 1). */
@@ -149,124 +153,54 @@ CODED_PRODUCTS_LIST(q4)
 CODED_PRODUCTS_LIST(q3)
 #undef X
 
-/* Vector i of n numbers, zeros from the last on. */
-INLINE vec load_part(const float *numbers, unsigned i, unsigned n) {
-    if (i + VEC_WIDTH <= n) return vec_load(numbers + i);
-    _Alignas(64) float part[VEC_WIDTH] = {0};
-    copy(part, numbers + i, n - i);
-    return vec_load(part);
-}
-
-void SET(attend_prepare)(struct attention_rows *rows) {
-    const unsigned n = rows->head_dim;
-    for (unsigned r = 0; r < rows->n_rows; r++) {
-        const float *q = rows->q + (size_t)r * n;
-        uint8_t *factors = rows->codes->codes + r * attention_code_row_bytes(n);
-        int_vec largest = int_zero(), sum = int_zero();
-        for (unsigned i = 0; i < n; i += VEC_WIDTH)
-            largest = int_max(largest, vec_magnitude_bits(load_part(q, i, n)));
-        const float inverse =
-            attention_scale_of(int_max_across(largest), ATTENTION_Q_MAX, &rows->codes->scale[r]);
-        for (unsigned i = 0; i < n; i += VEC_WIDTH) {
-            int_vec codes =
-                inverse == 0 ? int_zero() : int_round(vec_mul(load_part(q, i, n), vec_set(inverse)));
-            sum = int_add(sum, codes);
-            factors_store(factors + (size_t)i * FACTOR_BYTES, codes);
-        }
-        rows->codes->bias[r] = bias_of(int_sum_across(sum));
-    }
-}
-
-/* The scales of an area as f32. */
-INLINE void load_scales(enum codec_id codec, const uint8_t *scales, float *out) {
-    for (unsigned i = 0; i < BLOCK_TOKENS; i += VEC_WIDTH)
-        vec_store(out + i, codec == CODEC_q8 ? vec_load((const float *)scales + i)
-                                             : vec_widen_f16((const f16_bits *)scales + i));
-}
-
-INLINE void prefetch_bytes(const void *from, size_t begin, size_t end) {
-    for (size_t i = begin; i < end; i += 64) __builtin_prefetch((const char *)from + i, 0, 2);
-}
-
-/* What the mean of a K area adds to the scores of each row. */
-INLINE void score_means(enum codec_id codec, const uint8_t *area, const struct attention_rows *rows,
-                        float *means) {
-    const unsigned head_dim = rows->head_dim;
-    const int8_t *mean = (const int8_t *)area + coded_k_mean(codec, head_dim);
-    const uint8_t *factors = rows->codes->codes;
-    float scale;
-    memcpy(&scale, mean + head_dim, sizeof scale);
-    for (unsigned r = 0; r < rows->n_rows; r++, factors += attention_code_row_bytes(head_dim)) {
-        const int32_t sum = mean_dot(mean, factors, head_dim) - rows->codes->bias[r];
-        means[r] = (float)sum * (rows->codes->scale[r] * scale);
-    }
+/* The group's part of a score_block. */
+INLINE struct score_block score_block_of(const struct attention_rows *rows, const struct row_group *group) {
+    const size_t row_bytes = attention_code_row_bytes(rows->head_dim);
+    return (struct score_block){.n_quads = rows->head_dim / 4,
+                                .factors = rows->codes->codes + group->first * row_bytes,
+                                .row_bytes = row_bytes,
+                                .q_scales = rows->codes->scale + group->first,
+                                .biases = rows->codes->bias + group->first};
 }
 
 /* scores = q * K^T for the blocks that a row sees. */
 INLINE void score_coded(enum codec_id codec, score_function *const *score_of, struct tile_work *work,
                         const struct attention_rows *rows, const struct attention_tile *tile) {
     const unsigned head_dim = rows->head_dim;
-    const struct attention_codes *codes = rows->codes;
     const size_t v_bytes = codec_get(tile->v_codec)->v_bytes(head_dim);
-    _Alignas(64) float key_scales[BLOCK_TOKENS];
-    float means[ATTENTION_MAX_ROWS];
+    _Alignas(64) float key_scales[BLOCK_TOKENS], means[ATTENTION_MAX_ROWS][VEC_WIDTH];
+    if (codec != CODEC_q8) {
+        struct mean_lines lines;
+        gather_means(codec, work, tile, head_dim, &lines);
+        for (unsigned g = 0; g < work->n_groups; g++) {
+            struct score_block b = score_block_of(rows, &work->groups[g]);
+            b.lines = (struct code_lines){lines.codes[0], NULL, sizeof lines.codes[0]};
+            b.key_scales = lines.scales;
+            b.scores = means[work->groups[g].first];
+            scores_means[work->groups[g].n_rows](&b);
+        }
+    }
     for (unsigned block = work->begin / COLUMNS; block * COLUMNS < work->end; block++) {
         const uint8_t *area = tile->k[block];
         prefetch_bytes(tile->v[block], 0, v_bytes);
         load_scales(codec, area + coded_k_scales(codec, head_dim), key_scales);
-        if (codec != CODEC_q8) score_means(codec, area, rows, means);
         for (unsigned g = 0; g < work->n_groups; g++) {
             const struct row_group *group = &work->groups[g];
             if (group->max_end <= block * COLUMNS || group->min_begin >= (block + 1) * COLUMNS) continue;
+            struct score_block b = score_block_of(rows, group);
+            b.means = means[group->first] + block;
             for (unsigned column = 0; column < COLUMNS; column += PRODUCT_COLUMNS) {
-                const struct score_block b = {
-                    .lines = lines_at(codec, area, head_dim / 4, BLOCK_TOKENS, column),
-                    .n_quads = head_dim / 4,
-                    .factors = codes->codes + group->first * attention_code_row_bytes(head_dim),
-                    .row_bytes = attention_code_row_bytes(head_dim),
-                    .key_scales = key_scales + column,
-                    .q_scales = codes->scale + group->first,
-                    .means = means + group->first,
-                    .biases = codes->bias + group->first,
-                    .scores = work->scores[group->first] + block * COLUMNS + column};
+                b.lines = lines_at(codec, area, head_dim / 4, BLOCK_TOKENS, column);
+                b.key_scales = key_scales + column;
+                b.scores = work->scores[group->first] + block * COLUMNS + column;
                 score_of[group->n_rows](&b);
             }
         }
     }
 }
 
-/* What the weighted sum needs beside work: probabilities times scales of V as factors, and their scales. */
-struct weights {
-    _Alignas(64) float key_scales[ATTENTION_TILE];
-    _Alignas(64) uint8_t factors[ATTENTION_MAX_ROWS][ATTENTION_TILE * FACTOR_BYTES];
-    _Alignas(64) float sums[TILE_ROWS][PRODUCT_COLUMNS];
-    float scales[ATTENTION_MAX_ROWS];
-};
-
-INLINE void make_weights(struct weights *weights, struct tile_work *work, const struct attention_rows *rows,
-                         const struct attention_tile *tile) {
-    const unsigned end = (work->end + COLUMNS - 1) / COLUMNS * COLUMNS;
-    for (unsigned r = 0; r < rows->n_rows; r++) {
-        float *scores = work->scores[r];
-        int_vec largest = int_zero();
-        for (unsigned i = work->begin; i < end; i += VEC_WIDTH) {
-            vec weight = vec_mul(vec_load(scores + i), vec_load(weights->key_scales + i));
-            weight = vec_keep_keys(weight, i, tile->begin[r], tile->end[r]);
-            vec_store(scores + i, weight);
-            largest = int_max(largest, vec_magnitude_bits(weight));
-        }
-        const float inverse =
-            attention_scale_of(int_max_across(largest), ATTENTION_WEIGHT_MAX, &weights->scales[r]);
-        for (unsigned i = work->begin; i < end; i += VEC_WIDTH) {
-            int_vec codes =
-                inverse == 0 ? int_zero() : int_round(vec_mul(vec_load(scores + i), vec_set(inverse)));
-            factors_store(weights->factors[r] + (size_t)i * FACTOR_BYTES, codes);
-        }
-    }
-}
-
 /* out[d ..] += the sums of a group's rows that see a key. */
-INLINE void add_sums(const struct weights *weights, const struct row_group *group,
+INLINE void add_sums(float (*sums)[PRODUCT_COLUMNS], const struct row_group *group,
                      struct attention_rows *rows, const struct attention_tile *tile, unsigned d) {
     for (unsigned r = 0; r < group->n_rows; r++) {
         const unsigned row = group->first + r;
@@ -275,24 +209,20 @@ INLINE void add_sums(const struct weights *weights, const struct row_group *grou
         const unsigned n = min_unsigned(rows->head_dim - d, PRODUCT_COLUMNS);
         unsigned i = 0;
         for (; i + VEC_WIDTH <= n; i += VEC_WIDTH)
-            vec_store(out + i, vec_add(vec_load(out + i), vec_load(weights->sums[r] + i)));
-        for (; i < n; i++) out[i] += weights->sums[r][i];
+            vec_store(out + i, vec_add(vec_load(out + i), vec_load(sums[r] + i)));
+        for (; i < n; i++) out[i] += sums[r][i];
     }
 }
 
-/* out += probabilities * V. */
+/* out += weights * V. */
 INLINE void weigh_coded(enum codec_id codec, weigh_function *const (*weigh_of)[PRODUCT_VECS],
                         struct tile_work *work, struct attention_rows *rows,
                         const struct attention_tile *tile) {
     const unsigned head_dim = rows->head_dim, n_columns = coded_v_columns(head_dim);
     const size_t k_bytes = codec_get(tile->k_codec)->k_bytes(head_dim);
-    struct weights weights;
+    _Alignas(64) float sums[TILE_ROWS][PRODUCT_COLUMNS];
     struct weigh_block b = {.begin = work->begin / COLUMNS, .end = (work->end + COLUMNS - 1) / COLUMNS};
-    b.sums = weights.sums[0];
-    for (unsigned block = b.begin; block < b.end; block++)
-        load_scales(codec, (const uint8_t *)tile->v[block] + coded_v_scales(codec, head_dim),
-                    weights.key_scales + block * COLUMNS);
-    make_weights(&weights, work, rows, tile);
+    b.sums = sums[0];
     for (unsigned d = 0; d < n_columns; d += PRODUCT_COLUMNS) {
         const unsigned n_vecs = n_columns - d < PRODUCT_COLUMNS ? 1 : PRODUCT_VECS;
         for (unsigned block = b.begin; block < b.end; block++) {
@@ -304,10 +234,10 @@ INLINE void weigh_coded(enum codec_id codec, weigh_function *const (*weigh_of)[P
         for (unsigned g = 0; g < work->n_groups; g++) {
             const struct row_group *group = &work->groups[g];
             if (group->max_end == 0) continue;
-            b.factors = weights.factors[group->first];
-            b.scales = weights.scales + group->first;
+            b.factors = work->weights[group->first];
+            b.scales = work->weight_scales + group->first;
             weigh_of[group->n_rows][n_vecs - 1](&b);
-            add_sums(&weights, group, rows, tile, d);
+            add_sums(sums, group, rows, tile, d);
         }
     }
 }
@@ -325,11 +255,3 @@ X(q8)
 X(q4)
 X(q3)
 #undef X
-
-/* Bytes are written by the codec: its loops are short. */
-void SET(store_k_q8)(void *k_area, unsigned slot, const float *row, unsigned head_dim) {
-    codec_get(CODEC_q8)->encode_k(k_area, slot, row, head_dim);
-}
-void SET(store_v_q8)(void *v_area, unsigned slot, const float *row, unsigned head_dim) {
-    codec_get(CODEC_q8)->encode_v(v_area, slot, row, head_dim);
-}

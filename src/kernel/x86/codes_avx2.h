@@ -56,11 +56,12 @@ static inline struct dots dots_zero(void) {
     return (struct dots){_mm256_setzero_si256(), _mm256_setzero_si256()};
 }
 
-/* Factors of one quad: 8 bytes. */
-static inline struct factor factor_load(const uint8_t *p) {
-    int64_t quad;
-    memcpy(&quad, p, sizeof quad);
-    return (struct factor){_mm256_set1_epi64x(quad)};
+/* Factors of one quad of a row, which are 16 bits each, side by side. */
+static inline struct factor factor_load(const uint8_t *row, size_t plane, unsigned quad) {
+    int64_t four;
+    (void)plane;
+    memcpy(&four, row + (size_t)quad * 8, sizeof four);
+    return (struct factor){_mm256_set1_epi64x(four)};
 }
 
 static inline __attribute__((always_inline)) struct dots dots_add(bool is_k, struct dots sum, codes_vec codes,
@@ -71,15 +72,25 @@ static inline __attribute__((always_inline)) struct dots dots_add(bool is_k, str
     return sum;
 }
 
-static inline int_vec dots_total(struct dots sum) {
+static inline int_vec dots_total(bool is_k, struct dots sum) {
+    (void)is_k;
     /* columns 0 1 4 5 2 3 6 7 */
     return _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum.first, sum.second), 0xd8);
 }
 
-/* Writes codes, VEC_WIDTH of one row, as the factors of VEC_WIDTH / 4 quads. */
-static inline void factors_store(uint8_t *p, int_vec codes) {
-    _mm_storeu_si128((__m128i *)p,
+/* Writes codes of q, VEC_WIDTH of one row from the i-th on. */
+static inline void q_store(uint8_t *row, size_t plane, unsigned i, int_vec codes) {
+    (void)plane;
+    _mm_storeu_si128((__m128i *)(row + (size_t)i * 2),
                      _mm_packs_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1)));
+}
+
+/* Writes the codes of a block's weights, 4 * VEC_WIDTH from key `key` of a tile on. */
+static inline void weights_store(uint8_t *row, unsigned key, const int_vec codes[4]) {
+    for (unsigned i = 0; i < 4; i += 2) {
+        __m256i both = _mm256_permute4x64_epi64(_mm256_packs_epi32(codes[i], codes[i + 1]), 0xd8);
+        _mm256_storeu_si256((__m256i *)(row + (size_t)key * 2 + (size_t)i * 16), both);
+    }
 }
 
 static inline int32_t bias_of(int32_t sum_of_codes) {
@@ -99,37 +110,30 @@ static inline uint32_t int_max_across(int_vec a) {
     return (uint32_t)_mm_cvtsi128_si32(_mm_max_epu32(x, _mm_shuffle_epi32(x, 0xb1)));
 }
 
-/* Sum of factors * mean code of n dimensions, a multiple of 32. */
-static inline int32_t mean_dot(const int8_t *mean, const uint8_t *factors, unsigned n) {
-    __m256i sums = _mm256_setzero_si256();
-    for (unsigned i = 0; i < n; i += 16) {
-        __m256i codes = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(mean + i)));
-        __m256i quads = _mm256_loadu_si256((const __m256i *)(factors + (size_t)i * 2));
-        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(codes, quads));
-    }
-    return int_sum_across(sums);
-}
-
 #define int_round(a) _mm256_cvtps_epi32(a)
 #define int_to_vec(a) _mm256_cvtepi32_ps(a)
 #define int_zero() _mm256_setzero_si256()
 #define int_set(value) _mm256_set1_epi32(value)
 #define int_add(a, b) _mm256_add_epi32(a, b)
 #define int_sub(a, b) _mm256_sub_epi32(a, b)
+#define int_and(a, b) _mm256_and_si256(a, b)
+#define int_shift_right(a, n) _mm256_srli_epi32(a, n)
 #define int_max(a, b) _mm256_max_epu32(a, b)
 #define vec_mul(a, b) _mm256_mul_ps(a, b)
+#define vec_bits(a) _mm256_castps_si256(a)
+#define bits_vec(a) _mm256_castsi256_ps(a)
 
 /* The bits of magnitudes. */
 static inline int_vec vec_magnitude_bits(__m256 a) {
     return _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x7fffffff));
 }
 
-/* a in lanes of keys begin .. end, else 0; lane 0 is key `first`. */
-static inline __m256 vec_keep_keys(__m256 a, unsigned first, unsigned begin, unsigned end) {
+/* a in lanes of keys begin .. end, `other` in those beside them; lane 0 is key `first`. */
+static inline __m256 vec_select_keys(__m256 a, __m256 other, unsigned first, unsigned begin, unsigned end) {
     __m256i keys = _mm256_add_epi32(_mm256_set1_epi32((int)first), _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0));
     __m256i is_kept = _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)begin), keys),
                                           _mm256_cmpgt_epi32(_mm256_set1_epi32((int)end), keys));
-    return _mm256_and_ps(a, _mm256_castsi256_ps(is_kept));
+    return _mm256_blendv_ps(other, a, _mm256_castsi256_ps(is_kept));
 }
 
 #endif

@@ -1,8 +1,9 @@
-/* The AVX-512 set, but for products with BF16 weights. */
+/* The AVX-512 set, but for products with BF16 weights and attention. */
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kernel/x86/attention_amx.h"
 #include "kernel/x86/attention_avx512.h"
 #include "kernel/x86/matmul_amx.h"
 #include "kernel/x86/matmul_avx512.h"
@@ -14,11 +15,12 @@ static bool is_granted(void) {
 }
 
 static bool is_supported(void) {
-    enum { LEAF = 7, AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24 }; /* in edx */
+    enum { LEAF = 7, AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 }; /* in edx */
     unsigned eax, ebx, ecx, edx;
     if (!kernel_set_avx512.is_supported() || !__get_cpuid_count(LEAF, 0, &eax, &ebx, &ecx, &edx))
         return false;
-    return (edx & AMX_BF16) && (edx & AMX_TILE) && is_granted();
+    return (edx & AMX_BF16) && (edx & AMX_TILE) && (edx & AMX_INT8) && is_granted();
 }
 
-KERNEL_SET_DEFINE_AS(amx, matmul_BF16_amx);
+KERNEL_SET_DEFINE_AS(amx, matmul_BF16_amx, .attend_begin = attend_begin_amx, .attend_end = attend_end_amx,
+                     .attend_tile = attend_tile_amx);
