@@ -20,7 +20,8 @@ build: ## build/cabinet, and the system packages that it needs
 	@ln -sfn src/cli/cabinet $(CABINET)
 
 check: ## every test: static checks, release, ASan and UBSan, TSan, fuzzers for 10 s each, aarch64 kernels
-	$(SETUP) build check arm
+	$(SETUP) build check
+	@tools/setup.sh arm || echo "make check: without the packages for aarch64, its kernels are not checked"
 	@$(PYTHON) tools/check.py $(CHECK)
 
 asan: ## only the tests under ASan and UBSan

@@ -20,6 +20,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -221,6 +222,9 @@ def part_fuzz(tally, options):
 
 def part_arm(tally, _options):
     headline("Kernels for aarch64 (gcc, qemu-user)")
+    if not all(map(shutil.which, ("aarch64-linux-gnu-gcc", "qemu-aarch64"))):
+        print("  not here: its compiler and emulator could not be installed (tools/setup.sh arm)", flush=True)
+        return
     if build(tally, "build-arm"):
         meson_test(tally, "build-arm", tests_of("build-arm"), 10)
 

@@ -17,7 +17,9 @@ enum { OPTION_JSON = 256, OPTION_KV };
 static const struct argp_option options[] = {
     {"json", OPTION_JSON, 0, 0, "print one JSON object (docs/json.md)", 0},
     {"kv", OPTION_KV, "FORMAT", 0,
-     "how K and V would be stored: f32, f16, bf16, q8, k8v4, q4 or q3 (default f16), and rules as in run", 0},
+     "how K and V would be stored: f32, f16, bf16, q8, k8v4, q4, q3, or auto: f16, and q4 when memory is "
+     "short (default f16); and rules as in run",
+     0},
     {0},
 };
 

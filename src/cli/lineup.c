@@ -81,11 +81,26 @@ static uint32_t chunk_tokens(uint32_t n_vocab) {
     return n;
 }
 
+/* The setting's part of the memory, or what puts it under pressure. */
+static int choose_memory(const struct lineup *lineup, const struct setting *setting, uint64_t *bytes) {
+    *bytes = lineup->opts.kv_memory_bytes / lineup->n;
+    if (setting->pressure == 0) return 0;
+    struct kv_layout *layout = mem_alloc(1, sizeof *layout);
+    if (layout == NULL) return ERR_NO_MEMORY;
+    int result = description_kv_layout(&lineup->opts.model->description, &setting->kv, layout);
+    if (result == 0)
+        *bytes = (uint64_t)((double)kv_bytes_for(layout, lineup->opts.n_context, 1) / setting->pressure);
+    mem_free(layout);
+    return result;
+}
+
 static int open_setting(struct lineup *lineup, struct setting *setting) {
     const struct lineup_opts *opts = &lineup->opts;
     uint32_t chunk = setting->is_again ? lineup->chunk_tokens / AGAIN_DIVISOR : lineup->chunk_tokens;
+    uint64_t kv_memory_bytes;
+    TRY(choose_memory(lineup, setting, &kv_memory_bytes));
     struct engine_opts engine_opts = {
-        .kv_memory_bytes = opts->kv_memory_bytes / lineup->n,
+        .kv_memory_bytes = kv_memory_bytes,
         .kv = setting->kv,
         .max_sequences = 1,
         .max_tokens = opts->n_context,
@@ -182,6 +197,7 @@ static void note_bytes(struct setting *setting, uint32_t n_window) {
     struct kv_usage usage = kv_usage(engine_kv(setting->engine));
     setting->all_in_tokens = setting->n_delivered;
     setting->all_in_bytes = usage.held_bytes + usage.waste_bytes;
+    if (setting->pressure > 0) setting->bytes_per_token = usage.held_bytes / setting->n_delivered;
 }
 
 /* The leader's next chunk, and all others up to its end. */

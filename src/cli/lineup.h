@@ -18,8 +18,10 @@ struct setting {
     struct kv_rules kv;
     bool is_again; /* the same numbers from other threads and chunks */
     int reference; /* index of the setting that this one is compared with, or -1 */
+    /* A window that is not demoted takes so many times the memory there is; 0: there is enough */
+    double pressure;
     /* found */
-    size_t bytes_per_token;               /* of a sealed block, scales and all */
+    size_t bytes_per_token; /* of a sealed block, scales and all; under pressure what a window's end held */
     uint64_t all_in_bytes, all_in_tokens; /* of so many tokens: sealed, sink and open blocks, slabs' waste */
     struct token_comparison *tokens;      /* (n_scored) of the latest window; NULL without a reference */
     /* within */

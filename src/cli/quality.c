@@ -36,8 +36,8 @@ enum { MAX_RECALL_TOKENS = 4096 };
 static const struct argp_option options[] = {
     {"kv", OPTION_KV, "LIST", 0,
      "the formats to measure, with commas between; a rule belongs to the format before it: "
-     "q8,q4,layers=0-1:q8,k8v4 are three (default " DEFAULT_KV
-     ", as far as the model's heads can be stored so)",
+     "q8,q4,layers=0-1:q8,k8v4 are three; auto also runs with 1.5 and 2 times too little memory "
+     "(default " DEFAULT_KV ", as far as the model's heads can be stored so)",
      1},
     {"file", 'f', "FILE", 0,
      "a text, UTF-8; may be given several times (default: the texts that `make quality` provides)", 1},
@@ -139,6 +139,7 @@ static int check_setting(const struct study *study, const struct kv_rules *kv) {
     return result;
 }
 
+/* The setting of that name, compared with `reference`, unless it is there already. */
 static int add_setting(struct study *study, const char *name, const struct kv_rules *kv, int reference) {
     struct lineup *lineup = &study->lineup;
     for (unsigned i = 0; i < lineup->n; i++)
@@ -165,6 +166,22 @@ static int add_controls(struct study *study) {
     return add_setting(study, "plain4", &plain4, 1);
 }
 
+/* A format that demotes also runs with too little memory. */
+static int add_pressed(struct study *study, const char *name, const struct kv_rules *kv) {
+    static const struct {
+        double pressure;
+        const char *suffix;
+    } degrees[] = {{1.5, "@1.5x"}, {2, "@2x"}};
+    for (size_t i = 0; i < sizeof degrees / sizeof *degrees; i++) {
+        char pressed[KV_RULES_LENGTH + 8];
+        unsigned n = study->lineup.n;
+        snprintf(pressed, sizeof pressed, "%s%s", name, degrees[i].suffix);
+        TRY(add_setting(study, pressed, kv, (int)study->quality.reference));
+        if (study->lineup.n > n) study->lineup.settings[n].pressure = degrees[i].pressure;
+    }
+    return 0;
+}
+
 /* The list's formats: a piece with a colon is a rule, and goes with the piece before it. */
 static int add_listed(struct study *study, const char *list) {
     bool is_default = study->opts->kv == NULL;
@@ -181,6 +198,7 @@ static int add_listed(struct study *study, const char *list) {
         int result = check_setting(study, &kv);
         if (result < 0 && !is_default) return result;
         if (result == 0) TRY(add_setting(study, text, &kv, (int)study->quality.reference));
+        if (result == 0 && kv_rules_demote(&kv)) TRY(add_pressed(study, text, &kv));
         list = *end == ',' ? end + 1 : end;
     }
     return 0;

@@ -225,17 +225,21 @@ static void print_ready(const struct server *server, const struct serve_opts *op
         users[CLI_BYTES_LENGTH], shorter[CLI_BYTES_LENGTH], more_users[CLI_BYTES_LENGTH];
     const struct kv_layout *layout = engine_kv_layout(session->engine);
     uint32_t length = session->max_tokens, quarter = length / 4 > 0 ? length / 4 : 1;
-    uint64_t n_users = usage.arena_bytes / kv_bytes_for(layout, length, 1);
-    uint64_t n_more = usage.arena_bytes / kv_bytes_for(layout, quarter, 1);
+    uint64_t n_users = usage.arena_bytes / kv_least_bytes_for(layout, length, 1);
+    uint64_t n_more = usage.arena_bytes / kv_least_bytes_for(layout, quarter, 1);
     bool is_six = strchr(opts->server.http.host, ':') != NULL;
     printf("Cabinet %s serves %s at %s://%s%s%s:%u (OpenAI API at /v1, a page at /)\n", CABINET_VERSION,
            opts->server.model_name, opts->server.http.tls_certificate != NULL ? "https" : "http",
            is_six ? "[" : "", opts->server.http.host, is_six ? "]" : "", server_port(server));
-    printf("KV memory %s (%s): %s tokens, such as %s users of %s tokens or %s of %s\n",
-           cli_format_bytes(bytes, (double)usage.arena_bytes), opts->session.kv.text,
-           cli_format_count(tokens, usage.arena_bytes / kv_layout_bytes_per_token(layout)),
-           cli_format_count(users, n_users), cli_format_count(longest, length),
-           cli_format_count(more_users, n_more), cli_format_count(shorter, quarter));
+    printf("KV memory %s (%s): %s tokens", cli_format_bytes(bytes, (double)usage.arena_bytes),
+           opts->session.kv.text,
+           cli_format_count(tokens, usage.arena_bytes / kv_layout_bytes_per_token(layout)));
+    if (kv_layout_demotes(layout))
+        printf(", or %s when all but first and last blocks are demoted",
+               cli_format_count(tokens, usage.arena_bytes / kv_layout_least_bytes_per_token(layout)));
+    printf(", such as %s users of %s tokens or %s of %s\n", cli_format_count(users, n_users),
+           cli_format_count(longest, length), cli_format_count(more_users, n_more),
+           cli_format_count(shorter, quarter));
     fflush(stdout);
 }
 

@@ -21,7 +21,8 @@ static const struct argp_option options[] = {
     {"kv-memory", OPTION_KV_MEMORY, "SIZE", 0,
      "memory for the KV cache: 512M, 4GiB, 40% of what is free (default 50%)", 0},
     {"kv", OPTION_KV, "FORMAT", 0,
-     "how K and V are stored: f32, f16, bf16, q8, k8v4, q4 or q3 (default f16), and rules for layers: "
+     "how K and V are stored: f32, f16, bf16, q8, k8v4, q4, q3, or auto: f16, and q4 when memory is short "
+     "(default f16); and rules for layers: "
      "q4,layers=0-1:q8,full:v=q8",
      0},
     {"threads", OPTION_THREADS, "T", 0, "threads (default: all cores)", 0},

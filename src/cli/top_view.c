@@ -45,6 +45,7 @@ int top_look_read(struct top_look *look, const char *url, const struct text *liv
     look->slab_fragmentation = top_metric(metrics, "cabinet_kv_fragmentation_ratio", "of=\"slabs\"");
     look->queried_tokens = top_metric(metrics, "vllm:prefix_cache_queries_total", NULL);
     look->hit_tokens = top_metric(metrics, "vllm:prefix_cache_hits_total", NULL);
+    look->n_demotions = top_metric(metrics, "cabinet_kv_demotions_total", NULL);
     look->n_evictions = top_metric(metrics, "cabinet_kv_evictions_total", NULL);
     return 0;
 }
@@ -95,7 +96,8 @@ static void print_pool(const struct top_look *look, FILE *stream) {
 }
 
 static void print_load(const struct top_look *look, const struct top_look *before, FILE *stream) {
-    char hits[CLI_BYTES_LENGTH], queried[CLI_BYTES_LENGTH], evicted[CLI_BYTES_LENGTH];
+    char hits[CLI_BYTES_LENGTH], queried[CLI_BYTES_LENGTH], evicted[CLI_BYTES_LENGTH],
+        demoted[CLI_BYTES_LENGTH];
     fprintf(stream,
             "Requests   %.0f running, %.0f waiting, %.0f preemptions; prefill %.0f, decode %.1f tokens/s\n",
             number(look->live, "running"), number(look->live, "waiting"), number(look->live, "preemptions"),
@@ -107,7 +109,11 @@ static void print_load(const struct top_look *look, const struct top_look *befor
         fprintf(stream, ", %.1f %% lately",
                 100 * part_of(look->hit_tokens - before->hit_tokens,
                               look->queried_tokens - before->queried_tokens));
-    fprintf(stream, "; %s blocks evicted\n", count(evicted, look->n_evictions));
+    if (look->n_demotions > 0)
+        fprintf(stream, "; %s blocks demoted, %s evicted\n", count(demoted, look->n_demotions),
+                count(evicted, look->n_evictions));
+    else
+        fprintf(stream, "; %s blocks evicted\n", count(evicted, look->n_evictions));
 }
 
 static void print_sequence(const json_t *sequence, FILE *stream) {
@@ -143,7 +149,8 @@ void top_print_json(const struct top_look *look, FILE *stream) {
            idle = number(live, "idle_bytes");
     json_t *sequences = json_object_get(live, "sequences");
     json_t *object = json_pack(
-        "{s:s, s:{s:I, s:I, s:I, s:I, s:f, s:f, s:f}, s:I, s:I, s:I, s:f, s:f, s:{s:I, s:I, s:f}, s:I, s:O}",
+        "{s:s, s:{s:I, s:I, s:I, s:I, s:f, s:f, s:f}, s:I, s:I, s:I, s:f, s:f, s:{s:I, s:I, s:f}, s:I, s:I, "
+        "s:O}",
         "server", look->url, "kv", "arena_bytes", (json_int_t)all, "held_bytes", (json_int_t)held,
         "idle_bytes", (json_int_t)idle, "waste_bytes", (json_int_t)look->waste_bytes, "held_share",
         part_of(held, all), "unused_slots_share", look->slot_fragmentation, "unused_slabs_share",
@@ -152,8 +159,9 @@ void top_print_json(const struct top_look *look, FILE *stream) {
         "prefill_tokens_per_second", number(live, "prefill_tokens_per_second"), "decode_tokens_per_second",
         number(live, "decode_tokens_per_second"), "prefixes", "queried_tokens",
         (json_int_t)look->queried_tokens, "hit_tokens", (json_int_t)look->hit_tokens, "hit_share",
-        part_of(look->hit_tokens, look->queried_tokens), "evicted_blocks", (json_int_t)look->n_evictions,
-        "sequences", json_is_array(sequences) ? sequences : json_null());
+        part_of(look->hit_tokens, look->queried_tokens), "demoted_blocks", (json_int_t)look->n_demotions,
+        "evicted_blocks", (json_int_t)look->n_evictions, "sequences",
+        json_is_array(sequences) ? sequences : json_null());
     if (object != NULL) json_dumpf(object, stream, JSON_COMPACT);
     fputc('\n', stream);
     json_decref(object);

@@ -13,7 +13,7 @@ struct top_look {
     json_t *live;    /* the answer of GET /v1/kv/live */
     /* of GET /metrics */
     double waste_bytes, slot_fragmentation, slab_fragmentation;
-    double queried_tokens, hit_tokens, n_evictions;
+    double queried_tokens, hit_tokens, n_demotions, n_evictions;
 };
 
 /* The sum of a metric's samples in Prometheus' text format that have `label`, text such as use="waste" (NULL:

@@ -6,10 +6,11 @@
  *   OPEN    not full yet: rows as they come, in row codecs
  *   SINK    a sequence's first block, full: what every token attends to strongly stays at 8 bits or better
  *   SEALED  any other full block
+ *   DEMOTED a full block that was stored again, smaller, when memory was short: never a first one
  *
- * Each class has its own codecs, but for groups of row codecs, where all three are one and a block keeps its
- * payload for life. A payload holds, for each of the group's layers in order, for each KV head, the K area
- * and then the V area (codec.h):
+ * Each class has its own codecs, but for groups of row codecs, where the first three are one: OPEN, and a
+ * block keeps its payload until it is demoted, if its group demotes. A payload holds, for each of the group's
+ * layers in order, for each KV head, the K area and then the V area (codec.h):
  *
  *   payload: | layer 0: K head 0 | V head 0 | K head 1 | V head 1 ... | layer 1: ... |
  *
@@ -21,17 +22,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "codec/codec.h"
+#include "codec/kv_codecs.h"
 #include "codec/kv_window.h"
 
 enum { KV_MAX_LAYERS = 512, KV_MAX_GROUPS = 4 };
-#define PAYLOAD_NONE UINT64_MAX
-enum kv_class { KV_OPEN, KV_SINK, KV_SEALED, KV_CLASS_COUNT };
-
-/* The codecs of a layer's K and V in the payloads of a class. */
-struct kv_codecs {
-    uint8_t k, v; /* enum codec_id */
-};
+enum kv_class { KV_OPEN, KV_SINK, KV_SEALED, KV_DEMOTED, KV_CLASS_COUNT };
 
 /* One layer in the payloads of a class. */
 struct kv_areas {
@@ -53,6 +48,7 @@ struct kv_group {
     uint32_t window;  /* a token sees itself and the window - 1 before it; 0: all before it */
     uint32_t n_layers;
     bool converts;      /* a block that is full goes over into another payload */
+    bool demotes;       /* full blocks may be demoted; such a group does not convert */
     size_t block_bytes; /* of a SEALED payload: BLOCK_TOKENS slots of all layers of the group */
     size_t class_bytes[KV_CLASS_COUNT]; /* of a payload */
 };
@@ -66,15 +62,15 @@ struct kv_layout {
 /* The group of layers with that window (0: full), new or not. ERR_UNSUPPORTED past KV_MAX_GROUPS. */
 int kv_layout_group(struct kv_layout *layout, uint32_t window);
 /* Appends a layer to group `group`, whose full blocks but the first have these codecs; computes offsets.
- * ERR_TOO_LARGE past KV_MAX_LAYERS, ERR_INVALID for a head size that cannot be stored so. */
+ * ERR_TOO_LARGE past KV_MAX_LAYERS, ERR_INVALID for a head size that cannot be stored so, or a block codec in
+ * a group that demotes. */
 int kv_layout_add(struct kv_layout *layout, unsigned group, unsigned n_kv_heads, unsigned head_dim,
                   struct kv_codecs codecs);
-static inline struct kv_codecs kv_codecs_both(enum codec_id codec) {
-    return (struct kv_codecs){(uint8_t)codec, (uint8_t)codec};
-}
-
 /* Payload bytes of one token in a SEALED block, all groups, scales and summaries included. */
 size_t kv_layout_bytes_per_token(const struct kv_layout *layout);
+/* The same when all that can be is demoted. */
+size_t kv_layout_least_bytes_per_token(const struct kv_layout *layout);
+bool kv_layout_demotes(const struct kv_layout *layout);
 /* No group converts: sequences can share tokens of blocks that are not full. */
 bool kv_layout_is_row(const struct kv_layout *layout);
 

@@ -1,12 +1,13 @@
-/* A movement of rows within the arena, which kv/ decides on and the engine does before the step's forward
- * pass: kv/ knows offsets, never bytes. */
+/* A movement of a block's content within the arena, which kv/ decides on and the engine does before the
+ * step's forward pass: kv/ knows offsets, never bytes. */
 #ifndef CABINET_CODEC_KV_OP_H
 #define CABINET_CODEC_KV_OP_H
 
 #include <stdint.h>
 
 enum kv_op_kind {
-    KV_COPY, /* slots 0 .. n_slots - 1, bit for bit (kv_copy.h) */
+    KV_COPY,     /* slots 0 .. n_slots - 1, bit for bit (kv_copy.h) */
+    KV_REENCODE, /* all slots, from a payload of the class OPEN into one of the class DEMOTED */
 };
 
 struct kv_op {

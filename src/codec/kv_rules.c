@@ -35,20 +35,19 @@ static int codec_of(struct piece piece) {
 
 const char *kv_format_names(void) {
 #define X(name) ", " #name
-    static const char names[] = CODEC_LIST(X) ", k8v4";
+    static const char names[] = CODEC_LIST(X) ", k8v4, auto";
 #undef X
     return names + 2;
 }
 
-/* Mixed formats by name. */
 static bool format_of(struct piece piece, struct kv_codecs *codecs) {
     int codec = codec_of(piece);
+    bool is_mixed = is_word(piece, "k8v4"), is_auto = is_word(piece, "auto");
     if (codec >= 0) *codecs = kv_codecs_both((enum codec_id)codec);
-    if (codec < 0 && is_word(piece, "k8v4")) {
-        *codecs = (struct kv_codecs){CODEC_q8, CODEC_q4};
-        return true;
-    }
-    return codec >= 0;
+    if (is_mixed) *codecs = (struct kv_codecs){.k = CODEC_q8, .v = CODEC_q4};
+    if (is_auto)
+        *codecs = (struct kv_codecs){.k = CODEC_f16, .v = CODEC_f16, .demotes_k = true, .demotes_v = true};
+    return codec >= 0 || is_mixed || is_auto;
 }
 
 static int refuse_format(struct piece piece) {
@@ -146,14 +145,26 @@ struct kv_rules kv_rules_of(enum codec_id codec) {
     return rules;
 }
 
+bool kv_rules_demote(const struct kv_rules *rules) {
+    for (uint32_t i = 0; i < rules->n; i++)
+        if (rules->rules[i].codecs.demotes_k || rules->rules[i].codecs.demotes_v) return true;
+    return false;
+}
+
 struct kv_codecs kv_rules_codecs(const struct kv_rules *rules, uint32_t layer, uint32_t window) {
     struct kv_codecs codecs = {0};
     for (uint32_t i = 0; i < rules->n; i++) {
         const struct kv_rule *rule = &rules->rules[i];
         bool selects = window == 0 ? rule->selects_full : rule->selects_window;
         if (!selects || layer < rule->first_layer || layer > rule->last_layer) continue;
-        if (rule->sets_k) codecs.k = rule->codecs.k;
-        if (rule->sets_v) codecs.v = rule->codecs.v;
+        if (rule->sets_k) {
+            codecs.k = rule->codecs.k;
+            codecs.demotes_k = rule->codecs.demotes_k;
+        }
+        if (rule->sets_v) {
+            codecs.v = rule->codecs.v;
+            codecs.demotes_v = rule->codecs.demotes_v;
+        }
     }
     return codecs;
 }

@@ -183,6 +183,28 @@ static void schedule(struct engine *engine) {
         fail(engine, failed->owner, result);
 }
 
+struct op_job {
+    const struct engine *engine;
+    const struct kv_op *op;
+};
+
+static void do_op_item(void *argument, unsigned rank, size_t item) {
+    (void)rank;
+    const struct op_job *job = argument;
+    kv_op_do(&job->engine->layout, job->engine->arena, job->op, item);
+}
+
+/* What kv/ wants moved before the forward pass; one after the other, each on all threads. */
+static void do_ops(struct engine *engine) {
+    const struct kv_op *ops;
+    uint32_t n_ops = kv_ops(engine->kv, &ops);
+    for (uint32_t i = 0; i < n_ops; i++) {
+        struct op_job job = {engine, &ops[i]};
+        size_t n_items = kv_op_n_items(&engine->layout, &ops[i]);
+        team_for(n_items > 1 ? engine->team : NULL, n_items, 1, do_op_item, &job);
+    }
+}
+
 /* Nothing ran: that was no step. */
 static int forget_step(struct step_profile *profile) {
     if (profile != NULL) profile->n_steps--;
@@ -203,9 +225,7 @@ int engine_step(struct engine *engine) {
     list_with_logits(engine, begin_ns);
     begin_masks(engine);
     uint64_t scheduled_ns = clock_now_ns(clock);
-    const struct kv_op *ops;
-    uint32_t n_ops = kv_ops(engine->kv, &ops);
-    kv_copy(&engine->layout, engine->arena, ops, n_ops);
+    do_ops(engine);
     step_profile_end_part(profile, STEP_PART_SCHEDULE);
     transformer_forward(engine->model, &engine->layout, engine->arena, &engine->workspace, engine->team,
                         &engine->batch);

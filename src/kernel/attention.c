@@ -54,10 +54,22 @@ static void take_next(struct worker *w) {
     w->has_next = attention_plan_take(w->plan, w->next, &w->search);
 }
 
-/* How a sequence's block is stored for good. */
+/* How a sequence's block is stored for good, in a group that does not demote. */
 static const struct kv_areas *areas_of(const struct attention_job *job, size_t block) {
     if (!job->converts) return &job->layer->areas[KV_OPEN];
     return &job->layer->areas[block == 0 ? KV_SINK : KV_SEALED];
+}
+
+/* In a group that demotes: how a block is stored now. */
+static const struct kv_areas *areas_now(const struct attention_job *job, const struct attention_sequence *s,
+                                        size_t block) {
+    return &job->layer->areas[kv_payload_is_demoted(s->payloads[block]) ? KV_DEMOTED : KV_OPEN];
+}
+
+static const uint8_t *k_area(const struct attention_job *job, const struct attention_sequence *s,
+                             size_t block, unsigned head) {
+    const struct kv_areas *areas = job->demotes ? areas_now(job, s, block) : areas_of(job, block);
+    return job->arena + kv_payload_offset(s->payloads[block]) + kv_k_offset(areas, head);
 }
 
 /* K areas, as they are stored for good, of the blocks at a place that some row sees there. Of a tile that
@@ -70,9 +82,7 @@ static void find_k_areas(const struct worker *w, const struct attention_unit *un
     for (size_t i = 0; i < ATTENTION_TILE_BLOCKS; i++) {
         size_t begin = place->key + i * BLOCK_TOKENS, block = begin / BLOCK_TOKENS;
         bool is_seen = sees_all || (begin < strand->end_key && begin + BLOCK_TOKENS > strand->begin_key);
-        k[i] = !is_seen ? NULL
-                        : job->arena + strand->sequence->payloads[block] +
-                              kv_k_offset(areas_of(job, block), unit->kv_head);
+        k[i] = is_seen ? k_area(job, strand->sequence, block, unit->kv_head) : NULL;
     }
 }
 
@@ -166,6 +176,32 @@ static void attend_converted(const struct worker *w, struct strip *strip, struct
     }
 }
 
+/* The tile at `key` of a group that demotes: a run for each stretch of blocks of one class. */
+static void attend_demoted(const struct worker *w, struct strip *strip, struct attention_tile *tile,
+                           size_t key) {
+    const struct attention_job *job = w->plan->job;
+    const void *k[ATTENTION_TILE_BLOCKS], *next_k[ATTENTION_TILE_BLOCKS];
+    memcpy(k, tile->k, sizeof k);
+    memcpy(next_k, tile->next_k, sizeof next_k);
+    for (size_t begin = 0, end; begin < ATTENTION_TILE_BLOCKS; begin = end) {
+        const struct kv_areas *areas = NULL;
+        memset(tile->k, 0, sizeof k);
+        for (end = begin; end < ATTENTION_TILE_BLOCKS; end++) {
+            if (k[end] == NULL) continue; /* nobody sees it, so it does not end the run */
+            const struct kv_areas *here = areas_now(job, strip->sequence, key / BLOCK_TOKENS + end);
+            if (areas != NULL && here != areas) break;
+            areas = here;
+            tile->k[end] = k[end];
+        }
+        if (areas == NULL) break;
+        /* What is read next is fetched by the last run. */
+        memset(tile->next_k, 0, sizeof next_k);
+        if (end == ATTENTION_TILE_BLOCKS) memcpy(tile->next_k, next_k, sizeof next_k);
+        const struct run run = {key + begin * BLOCK_TOKENS, key + end * BLOCK_TOKENS, areas, false};
+        attend_run(w, strip, tile, key, &run);
+    }
+}
+
 /* Adds the tile at a place to the rows that see it, in `part`. */
 static void attend_place(struct worker *w, const struct attention_place *place, struct attention_tile *tile,
                          const struct attention_rows *part) {
@@ -189,6 +225,10 @@ static void attend_place(struct worker *w, const struct attention_place *place, 
     }
     if (job->converts) {
         attend_converted(w, &strip, tile, place->key);
+        return;
+    }
+    if (job->demotes) {
+        attend_demoted(w, &strip, tile, place->key);
         return;
     }
     const struct run all = {place->key, place->key + ATTENTION_TILE, areas_of(job, 0), false};
@@ -250,6 +290,7 @@ static size_t row_offset(const struct worker *w, const struct attention_strand *
 /* Some blocks keep K as codes. */
 static bool has_coded_k(const struct attention_job *job) {
     return codec_is_coded(job->layer->areas[KV_OPEN].codecs.k) ||
+           (job->demotes && codec_is_coded(job->layer->areas[KV_DEMOTED].codecs.k)) ||
            (job->converts && (codec_is_coded(job->layer->areas[KV_SINK].codecs.k) ||
                               codec_is_coded(job->layer->areas[KV_SEALED].codecs.k)));
 }

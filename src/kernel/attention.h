@@ -20,18 +20,20 @@ struct attention_sequence {
     size_t first_row;         /* of its rows in q and out */
     size_t n_rows;            /* consecutive positions */
     size_t first_position;    /* of first_row; row i sees keys up to first_position + i */
-    const uint64_t *payloads; /* byte offsets of its blocks' payloads from `arena`, in order of position;
+    const uint64_t *payloads; /* names of its blocks' payloads (kv_codecs.h) in `arena`, in order of position;
                                  those that a window has passed are not looked at */
     /* In a group that converts, the blocks that this step fills, from that of first_position on, in their
      * OPEN form: each kv_form_bytes(layer, KV_OPEN) long, one after the other */
     const uint8_t *filled;
 };
 
-/* In a group that converts a row sees the keys of its own block in their OPEN form, and those of every block
+/* In a group that demotes each block is of the class that its payload's name says, which is no business of
+ * the rows: a row's own block is of the class OPEN.
+ * In a group that converts a row sees the keys of its own block in their OPEN form, and those of every block
  * before as they are stored for good: whether that block was filled long ago or in this very step. */
 struct attention_job {
     const struct kv_layer *layer;
-    bool converts; /* the layer's group */
+    bool converts, demotes; /* the layer's group */
     const uint8_t *arena;
     unsigned n_heads; /* query heads; a multiple of layer->n_kv_heads */
     float scale;      /* of scores, usually 1 / sqrt(head_dim) */

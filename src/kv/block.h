@@ -27,7 +27,7 @@
  *    have none
  *
  *  3 the payload of a SEALED or IDLE block is not written: no sequence's next slot, and no copy's target,
- *    lies in one
+ *    lies in one. A demotion gives the block another payload, in all tables, between two forward passes
  *
  *  4 an OPEN block is in one table, or in none while it is a copy's source, never in two
  *
@@ -48,6 +48,9 @@
  * 10 nothing is allocated between kv_open and kv_close
  *
  * 11 a lease has what a sequence that ends at its node would have; all leases together at most half the arena
+ *
+ * 12 in a group that demotes, a payload of the class DEMOTED is a SEALED or IDLE block's that is not its
+ *    sequences' first; and there is always room to demote what one slab holds, of each such group
  *
  * All that is IDLE can be evicted: a block of full attention that nobody has has no node below that somebody
  * has, so leaf by leaf its turn comes, and window blocks are held one by one. */

@@ -87,8 +87,23 @@ void block_pool_seal(struct block_pool *pool, block_id id, uint32_t node) {
     set_state(pool, id, BLOCK_SEALED);
 }
 
+void block_pool_demote(struct block_pool *pool, block_id id) {
+    struct block *block = &pool->blocks[id];
+    const bool is_idle = block->state == BLOCK_IDLE;
+    ASSERT((is_idle || block->state == BLOCK_SEALED) && block->class == KV_OPEN);
+    const uint32_t from = pool->slab_classes[KV_OPEN], to = pool->slab_classes[KV_DEMOTED];
+    const uint64_t payload = slab_arena_take(pool->arena, to);
+    ASSERT(payload != PAYLOAD_NONE);
+    if (is_idle) slab_arena_set_idle(pool->arena, from, block->payload, false);
+    slab_arena_give(pool->arena, from, block->payload);
+    if (is_idle) slab_arena_set_idle(pool->arena, to, payload, true);
+    block->payload = payload;
+    block->class = KV_DEMOTED;
+}
+
 void block_pool_reopen(struct block_pool *pool, block_id id) {
     ASSERT(pool->blocks[id].state == BLOCK_SEALED && pool->blocks[id].n_references == 1);
+    ASSERT(pool->blocks[id].class == KV_OPEN);
     pool->blocks[id].node = 0;
     set_state(pool, id, BLOCK_OPEN);
 }
@@ -144,6 +159,9 @@ static bool check_payloads(const struct block_pool *pool) {
         const struct block *block = &pool->blocks[id];
         if (block->class >= KV_CLASS_COUNT) return false;
         bool is_staged = block->staged != PAYLOAD_NONE;
+        if (block->class == KV_DEMOTED &&
+            (pool->slab_classes[KV_DEMOTED] == pool->slab_classes[KV_OPEN] || block->state == BLOCK_OPEN))
+            return false;
         if (is_staged && (block->state != BLOCK_OPEN || block->class == KV_OPEN)) return false;
         n_used[pool->slab_classes[KV_OPEN]] += is_staged;
         n_used[pool->slab_classes[block->class]] += block->state != BLOCK_FREE;

@@ -22,7 +22,7 @@ struct block_ages {
 
 struct block_pool {
     struct slab_arena *arena;              /* borrowed */
-    uint32_t slab_classes[KV_CLASS_COUNT]; /* of this group's payloads; all one unless it converts */
+    uint32_t slab_classes[KV_CLASS_COUNT]; /* of this group's payloads; one for all that are alike */
     uint32_t n_blocks;
     struct block_ages *ages; /* borrowed */
     block_id first_free;
@@ -43,6 +43,8 @@ void block_pool_convert(struct block_pool *pool, block_id id, enum kv_class clas
 void block_pool_revert(struct block_pool *pool, block_id id);
 /* OPEN -> SEALED, as the block of `node`; what was staged goes. */
 void block_pool_seal(struct block_pool *pool, block_id id, uint32_t node);
+/* Gives a SEALED or IDLE block a payload of the class DEMOTED in place of its OPEN one. There is room. */
+void block_pool_demote(struct block_pool *pool, block_id id);
 /* SEALED with a single reference -> OPEN, no node's any more. */
 void block_pool_reopen(struct block_pool *pool, block_id id);
 /* One more reference to an OPEN or SEALED block, or IDLE -> SEALED. */

@@ -2,7 +2,8 @@
  * group's passed blocks leave it at its front.
  *
  * Entry i covers positions [i * BLOCK_TOKENS, (i + 1) * BLOCK_TOKENS), also after earlier entries have gone.
- * The payload addresses stand beside the block ids because that is what a step carries to the kernels. */
+ * The payloads' names (kv_codecs.h) stand beside the block ids because that is what a step carries to the
+ * kernels. */
 #ifndef CABINET_KV_BLOCK_TABLE_H
 #define CABINET_KV_BLOCK_TABLE_H
 
@@ -15,10 +16,13 @@ struct block_table {
 };
 
 /* Names a block at entry i; the reference is the caller's business. BLOCK_NONE empties the entry. */
+static inline uint64_t block_payload_name(const struct block *block) {
+    return kv_payload_name(block->payload, block->class == KV_DEMOTED);
+}
 static inline void block_table_set(struct block_table *table, const struct block_pool *pool, uint32_t i,
                                    block_id id) {
     table->blocks[i] = id;
-    table->payloads[i] = id == BLOCK_NONE ? PAYLOAD_NONE : pool->blocks[id].payload;
+    table->payloads[i] = id == BLOCK_NONE ? PAYLOAD_NONE : block_payload_name(&pool->blocks[id]);
 }
 
 #endif

@@ -26,9 +26,8 @@ int evict_heap_create(void **state, uint32_t n_items) {
 }
 
 static bool goes_before(const struct evict_entry *a, const struct evict_entry *b) {
-    if (a->class != b->class) return a->class < b->class;
-    if (a->first != b->first) return a->first < b->first;
-    return a->second != b->second ? a->second < b->second : a->item < b->item;
+    if (evict_goes_before(&a->rank, &b->rank)) return true;
+    return !evict_goes_before(&b->rank, &a->rank) && a->item < b->item;
 }
 
 static void place(struct evict_heap *heap, uint32_t at, struct evict_entry entry) {
@@ -50,10 +49,10 @@ static void settle(struct evict_heap *heap, uint32_t at, struct evict_entry entr
     place(heap, at, entry);
 }
 
-void evict_heap_insert(struct evict_heap *heap, struct evict_entry entry) {
-    ASSERT(entry.item < heap->n_items && heap->places[entry.item] == 0);
+void evict_heap_insert(struct evict_heap *heap, uint32_t item, struct evict_rank rank) {
+    ASSERT(item < heap->n_items && heap->places[item] == 0);
     heap->n++;
-    settle(heap, heap->n - 1, entry);
+    settle(heap, heap->n - 1, (struct evict_entry){rank, item});
 }
 
 void evict_heap_remove(void *state, uint32_t item) {

@@ -5,11 +5,10 @@
 
 #include "kv/evict_policy.h"
 
-/* What goes first: the lower class, of equal ones the lower first key, then the lower second key, then the
- * smaller item. */
+/* Of equal ranks the smaller item goes first. */
 struct evict_entry {
-    uint32_t class, item;
-    uint64_t first, second;
+    struct evict_rank rank;
+    uint32_t item;
 };
 
 struct evict_heap {
@@ -24,9 +23,14 @@ static inline uint32_t evict_class(const struct evict_traits *traits) {
     return 2 * (uint32_t)traits->priority + (traits->is_passed ? 0 : 1);
 }
 
-void evict_heap_insert(struct evict_heap *heap, struct evict_entry entry);
+static inline bool evict_goes_before(const struct evict_rank *a, const struct evict_rank *b) {
+    if (a->class != b->class) return a->class < b->class;
+    return a->first != b->first ? a->first < b->first : a->second < b->second;
+}
 
-/* The functions of a policy whose state is a heap, but for `insert`. */
+void evict_heap_insert(struct evict_heap *heap, uint32_t item, struct evict_rank rank);
+
+/* The functions of a policy whose state is a heap, but for `rank` and `insert`. */
 int evict_heap_create(void **state, uint32_t n_items);
 void evict_heap_destroy(void *state);
 void evict_heap_remove(void *state, uint32_t item);

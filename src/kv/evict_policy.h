@@ -21,8 +21,16 @@ struct evict_traits {
     uint64_t cost_ns; /* what computing it again would take */
 };
 
+/* What goes first: the lower class, of equal ones the lower first key, then the lower second key. */
+struct evict_rank {
+    uint32_t class;
+    uint64_t first, second;
+};
+
 struct evict_policy {
     const char *name;
+    /* The rank of something idle with these traits, whether it is an item that the policy holds or not. */
+    struct evict_rank (*rank)(const void *state, const struct evict_traits *traits);
     /* A state for items 0 .. n_items - 1; nothing is allocated afterwards. NO_MEMORY. */
     int (*create)(void **state, uint32_t n_items);
     void (*destroy)(void *state); /* NULL is allowed */

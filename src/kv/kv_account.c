@@ -104,11 +104,14 @@ struct kv_share kv_account_share(const struct kv_account *account, const struct 
 static void count_payloads(const struct kv_cache *kv, unsigned group, uint64_t n[KV_CLASS_COUNT]) {
     const struct block_pool *pool = &kv->pools[group];
     for (int class = 0; class < KV_CLASS_COUNT; class ++)
-        n[class] =
-            kv->layout.groups[group].converts ? kv->arena.classes[pool->slab_classes[class]].n_used : 0;
+        n[class] = kv->layout.groups[group].converts && class != KV_DEMOTED
+                       ? kv->arena.classes[pool->slab_classes[class]].n_used
+                       : 0;
     if (kv->layout.groups[group].converts) return;
     n[KV_OPEN] = pool->n_in_state[BLOCK_OPEN];
-    n[KV_SEALED] = pool->n_in_state[BLOCK_SEALED] + pool->n_in_state[BLOCK_IDLE];
+    if (kv->layout.groups[group].demotes)
+        n[KV_DEMOTED] = kv->arena.classes[pool->slab_classes[KV_DEMOTED]].n_used;
+    n[KV_SEALED] = pool->n_in_state[BLOCK_SEALED] + pool->n_in_state[BLOCK_IDLE] - n[KV_DEMOTED];
 }
 
 struct kv_figures kv_account_figures(const struct kv_account *account) {

@@ -22,7 +22,8 @@ uint64_t kv_account_pool_bytes(const struct kv_account *account);
 /* What the cache holds, in more detail than kv_usage. */
 struct kv_figures {
     uint64_t n_slots, n_unused_slots; /* of blocks that sequences have; of them those without a token */
-    /* Payloads in use by what they hold; groups that do not convert have OPEN and SEALED ones. */
+    /* Payloads in use by what they hold; groups that do not convert have OPEN and SEALED ones,
+     * and DEMOTED ones. */
     uint64_t n_payloads[KV_MAX_GROUPS][KV_CLASS_COUNT];
     uint64_t codec_bytes[CODEC_ALL_COUNT]; /* payload bytes in use, held and idle */
 };

@@ -9,6 +9,15 @@
 #include "kv/kv_parts.h"
 #include "kv/kv_usage.h"
 
+/* Most that can be due at once: each block that was full at the last commit. */
+static uint64_t count_demotions(const struct kv_cache *kv) {
+    uint64_t n = 0;
+    for (unsigned g = 0; g < kv->layout.n_groups; g++)
+        if (kv->layout.groups[g].demotes)
+            n += slab_arena_capacity(&kv->arena, kv->pools[g].slab_classes[KV_OPEN]);
+    return n;
+}
+
 static int open_tables(struct kv_cache *kv) {
     size_t n_sequences = kv->opts.max_sequences, n_tables = n_sequences * kv->layout.n_groups;
     kv->blocks_per_table = blocks_for(kv->opts.max_tokens);
@@ -18,9 +27,10 @@ static int open_tables(struct kv_cache *kv) {
     kv->noted = mem_alloc(n_sequences, sizeof *kv->noted);
     kv->free_tables = mem_alloc(n_sequences, sizeof *kv->free_tables);
     kv->open_tokens = mem_alloc(n_sequences * BLOCK_TOKENS, sizeof *kv->open_tokens);
-    kv->max_ops = (uint32_t)(2 * n_tables); /* what a sequence gives up again is not due any more */
-    kv->ops = mem_alloc(kv->max_ops, sizeof *kv->ops);
-    kv->copies = mem_alloc(kv->max_ops, sizeof *kv->copies);
+    kv->max_copies = (uint32_t)(2 * n_tables); /* what a sequence gives up again is not due any more */
+    uint64_t max_ops = kv->max_copies + count_demotions(kv);
+    kv->ops = mem_alloc(max_ops, sizeof *kv->ops);
+    kv->copies = mem_alloc(max_ops, sizeof *kv->copies);
     if (!kv->open_tokens || !kv->ops || !kv->copies) return ERR_NO_MEMORY;
     if (!kv->tables || !kv->table_blocks || !kv->table_payloads || !kv->noted || !kv->free_tables)
         return ERR_NO_MEMORY;
@@ -68,12 +78,12 @@ static int open_pools(struct kv_cache *kv) {
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         const struct kv_group *group = &kv->layout.groups[g];
         for (int class = 0; class < KV_CLASS_COUNT; class ++) {
-            bool is_own = class == 0 || group->converts;
+            bool is_own = class == KV_OPEN || (class == KV_DEMOTED ? group->demotes : group->converts);
             if (is_own) payload_bytes[n++] = group->class_bytes[class];
             slab_classes[g][class] = n - 1;
         }
     }
-    TRY(slab_arena_open(&kv->arena, kv->opts.memory_bytes, payload_bytes, n));
+    TRY(slab_arena_open(&kv->arena, kv->opts.memory_bytes, payload_bytes, n, kv->demotes));
     for (unsigned g = 0; g < kv->layout.n_groups; g++)
         TRY(block_pool_open(&kv->pools[g], &kv->arena, &kv->ages, slab_classes[g]));
     return 0;
@@ -82,6 +92,7 @@ static int open_pools(struct kv_cache *kv) {
 static int open_parts(struct kv_cache *kv) {
     TRY(open_pools(kv));
     TRY(open_tables(kv));
+    TRY(kv_demotion_open(kv));
     return open_tree(kv);
 }
 
@@ -94,6 +105,7 @@ int kv_open(struct kv_cache **out, const struct kv_layout *layout, const struct 
     if (kv == NULL) return ERR_NO_MEMORY;
     kv->layout = *layout;
     kv->opts = *opts;
+    kv->demotes = kv_layout_demotes(layout);
     int result = open_parts(kv);
     if (result < 0) {
         kv_close(kv);
@@ -108,6 +120,7 @@ void kv_close(struct kv_cache *kv) {
     for (unsigned g = 0; g < kv->layout.n_groups; g++) block_pool_close(&kv->pools[g]);
     slab_arena_close(&kv->arena);
     prefix_tree_close(&kv->tree);
+    kv_demotion_close(kv);
     if (kv->policy != NULL) kv->policy->destroy(kv->policy_state);
     mem_free(kv->counts);
     mem_free(kv->tables);
@@ -142,7 +155,7 @@ static int refuse(const struct kv_cache *kv, uint64_t n_tokens) {
     return ERR(FULL,
                "KV memory exhausted: %" PRIu64 " tokens take %" PRIu64 " bytes, %" PRIu64 " of %" PRIu64
                " bytes are held (raise --kv-memory or shorten the context)",
-               n_tokens, kv_bytes_for(&kv->layout, (uint32_t)n_tokens, kv->opts.step_tokens),
+               n_tokens, kv_least_bytes_for(&kv->layout, (uint32_t)n_tokens, kv->opts.step_tokens),
                usage.held_bytes, usage.arena_bytes);
 }
 
@@ -152,8 +165,8 @@ static bool wants_payload(const struct kv_cache *kv, const struct block_table *t
                           uint32_t i, uint32_t n_tokens) {
     if (i >= table->n) return true;
     if (i < table->first) return false;
-    return kv->pools[group].blocks[table->blocks[i]].class !=
-           kv_class_at(&kv->layout.groups[group], i, n_tokens);
+    const struct block *block = &kv->pools[group].blocks[table->blocks[i]];
+    return block->class != KV_DEMOTED && block->class != kv_class_at(&kv->layout.groups[group], i, n_tokens);
 }
 
 /* Extends every group's table so that the first n_tokens have slots, evicting what must go, or leaves all as
@@ -260,7 +273,7 @@ void kv_commit(struct kv_cache *kv, struct kv_seq *seq, const int32_t *tokens, u
     uint32_t n_reserved = seq->n_reserved - seq->n_computed;
     ASSERT(seq->table != 0 && n_done <= n_reserved);
     ASSERT(n_done == n_reserved || kv_layout_is_row(&kv->layout));
-    kv_end_copies(kv);
+    kv_end_ops(kv);
     kv->asked_tokens += seq->n_asked;
     kv->hit_tokens += seq->n_found;
     seq->n_asked = seq->n_found = 0;
@@ -297,14 +310,16 @@ void kv_drop_blocks(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_left) {
 
 /* ---- truncation ---- */
 
-/* Whether the sequence's last full block can be cut: nobody else has it, nothing follows it, and no group has
- * passed it. */
+/* Whether the sequence's last full block can be cut: nobody else has it, nothing follows it, no group has
+ * passed it, and it is still rows. */
 static bool can_reopen(const struct kv_cache *kv, const struct kv_seq *seq) {
     const struct prefix_node *node = &kv->tree.nodes[seq->node];
     if (!kv_layout_is_row(&kv->layout)) return false;
     if (node->n_sequences != 1 || node->first_child != NODE_ROOT) return false;
-    for (unsigned g = 0; g < kv->layout.n_groups; g++)
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         if (table_of(kv, seq, g)->first >= seq->n_computed / BLOCK_TOKENS) return false;
+        if (kv->pools[g].blocks[node->blocks[g]].class == KV_DEMOTED) return false;
+    }
     return true;
 }
 

@@ -45,7 +45,8 @@ void kv_close(struct kv_cache *kv);
  * left to compute; returns its length. Whole blocks are shared; behind them the rows of a block that begins
  * alike (with row codecs any, else one that is not full yet) are copied into an own one, if there is room
  * for it: kv_ops has the copies. 0 if nothing is cached or all tables are taken: the sequence stays fresh.
- * Its blocks will be shared under `salt`, found or not; without a call that is 0. */
+ * Rows of a block that was demoted are not there to copy. Its blocks will be shared under `salt`, found or
+ * not; without a call that is 0. */
 uint32_t kv_match(struct kv_cache *kv, struct kv_seq *seq, const int32_t *tokens, uint32_t n, uint64_t salt);
 /* The same for a sequence that has computed some of `tokens` already: goes on with what has become resident
  * behind them since. Forgets reservations. Returns the tokens gained. */
@@ -54,12 +55,14 @@ uint32_t kv_extend(struct kv_cache *kv, struct kv_seq *seq, const int32_t *token
  * rows `dst` gets a copy. Returns how many it has: n_tokens, or less where a window has passed on, a block
  * codec has sealed the last block, or there is no room. */
 uint32_t kv_fork(struct kv_cache *kv, struct kv_seq *dst, const struct kv_seq *src, uint32_t n_tokens);
-/* The copies that matches and forks since the last commit want done, in this order, before the next forward
- * pass; *ops is borrowed until the next kv_commit, which counts them as done. Returns how many. */
+/* The copies that matches and forks, and the demotions that all that wants room, since the last commit want
+ * done, in this order, before the next forward pass, and before anybody looks at rows; *ops is borrowed until
+ * the next kv_commit, which counts them as done. Returns how many. */
 uint32_t kv_ops(struct kv_cache *kv, const struct kv_op **ops);
-/* Gives slots to the n_new tokens after the computed ones, at the cost of IDLE blocks if need be. FULL, with
- * a message that gives the bytes needed and left, if that is not enough or all tables are taken; TOO_LARGE
- * past max_tokens. On failure nothing has changed, and nothing was evicted. */
+/* Gives slots to the n_new tokens after the computed ones, at the cost of IDLE blocks if need be, and, first
+ * and where the layout demotes, of other blocks' precision. FULL, with a message that gives the bytes needed
+ * and left, if that is not enough or all tables are taken; TOO_LARGE past max_tokens. On failure the sequence
+ * is as it was, and unless the layout demotes nothing was evicted. */
 int kv_reserve(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_new);
 /* The first n_done reserved tokens are computed; all of them, if the layout has block codecs. `tokens` are
  * the sequence's from position 0 on, at least those computed. Blocks that are full now are sealed for all to
@@ -67,16 +70,16 @@ int kv_reserve(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_new);
  * window groups those that no later token sees are given back. */
 void kv_commit(struct kv_cache *kv, struct kv_seq *seq, const int32_t *tokens, uint32_t n_done);
 /* Forgets the tokens from n_tokens on, and reservations. Returns the tokens kept, at most n_computed:
- * n_tokens if the cut is at a block's border, in the OPEN block, or in the last full one (a row codec's) if
- * that is nobody else's and nothing follows it: it is OPEN again. Else the border below; and lower still
- * where a block is gone that the next token would see in a window. */
+ * n_tokens if the cut is at a block's border, in the OPEN block, or in the last full one (a row codec's, not
+ * demoted) if that is nobody else's and nothing follows it: it is OPEN again. Else the border below; and
+ * lower still where a block is gone that the next token would see in a window. */
 uint32_t kv_truncate(struct kv_cache *kv, struct kv_seq *seq, uint32_t n_tokens);
 /* Gives everything back, last block first; the sequence is fresh again, without a salt. */
 void kv_release(struct kv_cache *kv, struct kv_seq *seq);
 /* Frees IDLE blocks by policy until that is `bytes` of payloads or none is left; returns what it was. */
 uint64_t kv_evict(struct kv_cache *kv, uint64_t bytes);
-/* Payload offsets of a sequence's blocks in one group, in order of position; *n of them, PAYLOAD_NONE for the
- * passed ones. Borrowed until the next call on this sequence. */
+/* Payloads (kv_codecs.h) of a sequence's blocks in one group, in order of position; *n of them, PAYLOAD_NONE
+ * for the passed ones. Borrowed until the next call on this sequence. */
 const uint64_t *kv_payloads(const struct kv_cache *kv, const struct kv_seq *seq, unsigned group, uint32_t *n);
 /* Of the block that the next row goes into, if the reservation fills it and the group converts: the payload
  * that has its rows so far, to be encoded with the new ones. Else PAYLOAD_NONE. */

@@ -1,7 +1,7 @@
 /* kv_check: the invariants at the head of block.h, by walking everything. */
 #include <string.h>
 
-#include "kv/kv_state.h"
+#include "kv/kv_parts.h"
 
 static uint32_t *clear_counts(const struct kv_cache *kv) {
     memset(kv->counts, 0, kv->n_counts * sizeof *kv->counts);
@@ -23,8 +23,12 @@ static bool check_table(const struct kv_cache *kv, size_t sequence, unsigned gro
         } else {
             const struct block *block = &kv->pools[group].blocks[table->blocks[i]];
             if (block->state != (is_full ? BLOCK_SEALED : BLOCK_OPEN)) return false;
-            if (block->payload != table->payloads[i] || block->node != (is_full ? node : 0)) return false;
-            if (block->class != kv_class_at(&kv->layout.groups[group], i, seq->n_reserved)) return false;
+            if (block_payload_name(block) != table->payloads[i] || block->node != (is_full ? node : 0))
+                return false;
+            bool is_demoted =
+                block->class == KV_DEMOTED && kv->layout.groups[group].demotes && is_full && i > 0;
+            if (!is_demoted && block->class != kv_class_at(&kv->layout.groups[group], i, seq->n_reserved))
+                return false;
             bool has_rows = !is_full && i == n_full && seq->n_computed % BLOCK_TOKENS != 0;
             if ((block->staged != PAYLOAD_NONE) != (has_rows && block->class != KV_OPEN)) return false;
         }
@@ -77,7 +81,7 @@ static bool check_references(const struct kv_cache *kv, unsigned group) {
     }
     add_leases(kv, group, n_named);
     for (uint32_t i = 0; i < kv->n_ops; i++) {
-        if (kv->ops[i].group != group) continue;
+        if (kv->ops[i].group != group || kv->ops[i].kind != KV_COPY) continue;
         if (pool->blocks[kv->copies[i].target].state == BLOCK_FREE) return false;
         n_named[kv->copies[i].source]++;
     }
@@ -116,6 +120,7 @@ static bool check_node(const struct kv_cache *kv, uint32_t index, uint32_t *n_bl
         } else {
             if (node->blocks[g] >= kv->pools[g].n_blocks) return false;
             const struct block *block = &kv->pools[g].blocks[node->blocks[g]];
+            if (block->class == KV_DEMOTED && node->n_blocks == 1) return false;
             if (block->node != index || (is_idle_leaf && block->state != BLOCK_IDLE)) return false;
             is_item = block->state == BLOCK_IDLE && is_window(kv, g);
             has_block = true;
@@ -145,8 +150,16 @@ static bool check_tree(const struct kv_cache *kv) {
     return n_blocks == n_keyed && kv->policy->check(kv->policy_state, n_items);
 }
 
+/* Invariant 12. */
+static bool check_reserve(const struct kv_cache *kv) {
+    uint64_t n[SLAB_MAX_CLASSES] = {0};
+    struct slab_room room = slab_arena_rooms(&kv->arena, false);
+    kv_add_reserve(kv, n);
+    return slab_arena_fits(&kv->arena, &room, n);
+}
+
 bool kv_check(const struct kv_cache *kv) {
-    if (!slab_arena_check(&kv->arena)) return false;
+    if (!slab_arena_check(&kv->arena) || !check_reserve(kv)) return false;
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         if (!block_pool_check(&kv->pools[g]) || !check_idle_slabs(kv, g)) return false;
         for (size_t s = 0; s < kv->opts.max_sequences; s++)

@@ -1,4 +1,6 @@
 /* What outlives its sequence: nodes and window blocks nobody has, and how they go. */
+#include <string.h>
+
 #include "base/err.h"
 #include "base/fault.h"
 #include "kv/kv_parts.h"
@@ -20,12 +22,12 @@ static uint64_t bytes_of(const struct kv_cache *kv, uint32_t node, unsigned grou
     return bytes;
 }
 
-/* Hands an item to the policy: a leaf, for `group` past the last, or a window block. */
-static void offer(struct kv_cache *kv, uint32_t index, unsigned group, bool is_passed, uint64_t used) {
+/* Of a leaf, for `group` past the last, or of one block. */
+static struct evict_traits traits_of(const struct kv_cache *kv, uint32_t index, unsigned group,
+                                     bool is_passed, uint64_t used) {
     const struct prefix_node *node = &kv->tree.nodes[index];
-    bool is_leaf = group >= kv->layout.n_groups;
     double n_keys = ((double)node->n_blocks - 0.5) * BLOCK_TOKENS; /* that a token of the block sees */
-    struct evict_traits traits = {
+    return (struct evict_traits){
         .priority = node->priority,
         .is_passed = is_passed,
         .used = used,
@@ -33,6 +35,17 @@ static void offer(struct kv_cache *kv, uint32_t index, unsigned group, bool is_p
         .bytes = bytes_of(kv, index, group),
         .cost_ns = (uint64_t)(BLOCK_TOKENS * (kv->ns_per_token + kv->ns_per_key * n_keys)),
     };
+}
+
+struct evict_rank kv_idle_rank(const struct kv_cache *kv, unsigned group, const struct block *block) {
+    struct evict_traits traits = traits_of(kv, block->node, group, false, kv->tree.nodes[block->node].used);
+    return kv->policy->rank(kv->policy_state, &traits);
+}
+
+/* Hands an item to the policy: a leaf, for `group` past the last, or a window block. */
+static void offer(struct kv_cache *kv, uint32_t index, unsigned group, bool is_passed, uint64_t used) {
+    bool is_leaf = group >= kv->layout.n_groups;
+    struct evict_traits traits = traits_of(kv, index, group, is_passed, used);
     kv->policy->insert(kv->policy_state, is_leaf ? leaf_item(kv, index) : window_item(kv, index, group),
                        &traits);
 }
@@ -110,15 +123,31 @@ uint64_t kv_idle_evict(struct kv_cache *kv) {
     return bytes;
 }
 
-bool kv_idle_make_room(struct kv_cache *kv, const uint64_t *n) {
-    if (fault_hit()) return false; /* as if memory were short: tests reach each place where it can be */
+static bool fits_now(const struct kv_cache *kv, const uint64_t *n) {
+    struct slab_room room = slab_arena_rooms(&kv->arena, false);
+    return slab_arena_fits(&kv->arena, &room, n);
+}
+
+/* Whether eviction leads there, which is certain, or demotion may. */
+static bool could_fit(const struct kv_cache *kv, const uint64_t *n) {
     struct slab_room room = slab_arena_rooms(&kv->arena, true);
-    if (!slab_arena_fits(&kv->arena, &room, n)) return false;
-    while (room = slab_arena_rooms(&kv->arena, false), !slab_arena_fits(&kv->arena, &room, n)) {
-        uint64_t bytes = kv_idle_evict(kv);
-        ASSERT(bytes > 0);
+    if (slab_arena_fits(&kv->arena, &room, n)) return true;
+    if (kv->demotes) room = kv_demoted_room(kv);
+    return kv->demotes && slab_arena_fits(&kv->arena, &room, n);
+}
+
+bool kv_idle_make_room(struct kv_cache *kv, const uint64_t *n_wanted) {
+    if (fault_hit()) return false; /* as if memory were short: tests reach each place where it can be */
+    uint64_t n[SLAB_MAX_CLASSES];
+    memcpy(n, n_wanted, sizeof n);
+    kv_add_reserve(kv, n);
+    if (!could_fit(kv, n)) return false;
+    for (bool goes_on = true; goes_on && !fits_now(kv, n);) {
+        goes_on = kv_demote_for(kv, n);
+        while (!fits_now(kv, n) && kv_idle_evict(kv) > 0) goes_on = true; /* what stays may be demoted now */
     }
-    return true;
+    ASSERT(kv->demotes || fits_now(kv, n));
+    return fits_now(kv, n);
 }
 
 uint64_t kv_evict(struct kv_cache *kv, uint64_t bytes) {

@@ -63,14 +63,15 @@ static uint32_t count_equal(const int32_t *a, const int32_t *b, uint32_t n) {
     return i;
 }
 
-static bool has_all_blocks(const struct kv_cache *kv, const struct prefix_node *node) {
+/* Its blocks are there, and as rows. */
+static bool has_all_rows(const struct kv_cache *kv, const struct prefix_node *node) {
     for (unsigned g = 0; g < kv->layout.n_groups; g++)
-        if (node->blocks[g] == BLOCK_NONE) return false;
+        if (node->blocks[g] == BLOCK_NONE || kv->pools[g].blocks[node->blocks[g]].class == KV_DEMOTED)
+            return false;
     return true;
 }
 
-/* Whether rows of a block that is full can be copied: not once a block codec has made something else of them.
- */
+/* Of blocks that are full, as far as no block codec has made something else of them. */
 static void find_sealed_rows(const struct kv_cache *kv, const struct kv_seq *seq, const int32_t *tokens,
                              uint32_t max, struct kv_rows *best) {
     uint32_t n_seen = 0, n_compared = 0;
@@ -81,7 +82,7 @@ static void find_sealed_rows(const struct kv_cache *kv, const struct kv_seq *seq
         if (node->salt != seq->salt) continue;
         n_compared++;
         uint32_t n = count_equal(node->tokens, tokens, max);
-        if (n > best->n_slots && has_all_blocks(kv, node)) *best = (struct kv_rows){.node = i, .n_slots = n};
+        if (n > best->n_slots && has_all_rows(kv, node)) *best = (struct kv_rows){.node = i, .n_slots = n};
     }
 }
 
@@ -144,7 +145,7 @@ static bool find_fork_rows(const struct kv_cache *kv, const struct kv_seq *src, 
         return true;
     }
     rows->node = kv_node_at(kv, src, n_blocks + 1);
-    return kv_layout_is_row(&kv->layout) && has_all_blocks(kv, &kv->tree.nodes[rows->node]);
+    return kv_layout_is_row(&kv->layout) && has_all_rows(kv, &kv->tree.nodes[rows->node]);
 }
 
 uint32_t kv_fork(struct kv_cache *kv, struct kv_seq *dst, const struct kv_seq *src, uint32_t n_tokens) {

@@ -1,4 +1,4 @@
-/* Copies of rows within the arena: what is due, and what it holds until it is made. */
+/* What is due within the arena before the next forward pass, and what it holds until it is done. */
 #include <string.h>
 
 #include "base/err.h"
@@ -14,17 +14,23 @@ static block_id source_of(const struct kv_cache *kv, const struct kv_rows *rows,
     return kv->tables[(size_t)(rows->table - 1) * kv->layout.n_groups + group].blocks[i];
 }
 
+void kv_add_op(struct kv_cache *kv, struct kv_op op, struct kv_copy copy) {
+    kv->n_copies_due += op.kind == KV_COPY;
+    kv->copies[kv->n_ops] = copy;
+    kv->ops[kv->n_ops++] = op;
+}
+
 /* Adds a copy for each group, as yet without a target. */
 static void hold_sources(struct kv_cache *kv, const struct kv_rows *rows, uint32_t i) {
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         block_id source = source_of(kv, rows, g, i);
         kv_idle_enter(kv, rows->node);
         kv_idle_ref(kv, g, source);
-        kv->copies[kv->n_ops] = (struct kv_copy){source, BLOCK_NONE, rows->node};
-        kv->ops[kv->n_ops++] = (struct kv_op){.kind = KV_COPY,
-                                              .group = (uint8_t)g,
-                                              .n_slots = rows->n_slots,
-                                              .source = payload_with_rows(&kv->pools[g].blocks[source])};
+        struct kv_op op = {.kind = KV_COPY,
+                           .group = (uint8_t)g,
+                           .n_slots = rows->n_slots,
+                           .source = payload_with_rows(&kv->pools[g].blocks[source])};
+        kv_add_op(kv, op, (struct kv_copy){source, BLOCK_NONE, rows->node});
     }
 }
 
@@ -52,15 +58,39 @@ static bool open_block(struct kv_cache *kv, const struct kv_seq *seq, uint32_t i
     return true;
 }
 
+/* Takes ops out of the list, at i. */
+static void remove_ops(struct kv_cache *kv, uint32_t i, uint32_t n) {
+    for (uint32_t k = i; k < i + n; k++) kv->n_copies_due -= kv->ops[k].kind == KV_COPY;
+    kv->n_ops -= n;
+    memmove(kv->ops + i, kv->ops + i + n, (kv->n_ops - i) * sizeof *kv->ops);
+    memmove(kv->copies + i, kv->copies + i + n, (kv->n_ops - i) * sizeof *kv->copies);
+}
+
+/* The n copies at `first` go behind what was added since: demotions, out of payloads that may be their
+ * targets now. Their sources are not demoted meanwhile. */
+static uint32_t put_last(struct kv_cache *kv, uint32_t first, uint32_t n) {
+    struct kv_op ops[KV_MAX_GROUPS];
+    struct kv_copy copies[KV_MAX_GROUPS];
+    memcpy(ops, kv->ops + first, n * sizeof *ops);
+    memcpy(copies, kv->copies + first, n * sizeof *copies);
+    remove_ops(kv, first, n);
+    first = kv->n_ops;
+    for (uint32_t i = 0; i < n; i++) kv_add_op(kv, ops[i], copies[i]);
+    return first;
+}
+
 bool kv_copy_rows(struct kv_cache *kv, struct kv_seq *seq, const struct kv_rows *rows,
                   const int32_t *tokens) {
     unsigned n_groups = kv->layout.n_groups;
     uint32_t n_full = seq->n_computed / BLOCK_TOKENS, first_op = kv->n_ops;
     bool is_fresh = seq->table == 0;
-    if (kv->n_ops + n_groups > kv->max_ops || (is_fresh && !kv_take_table(kv, seq))) return false;
+    if (kv->n_copies_due + n_groups > kv->max_copies || (is_fresh && !kv_take_table(kv, seq))) return false;
     hold_sources(kv, rows, n_full); /* so that making room does not take them */
-    if (!open_block(kv, seq, n_full)) {
-        while (kv->n_ops > first_op) let_source_go(kv, --kv->n_ops);
+    bool has_block = open_block(kv, seq, n_full);
+    first_op = put_last(kv, first_op, n_groups);
+    if (!has_block) {
+        for (uint32_t i = kv->n_ops; i-- > first_op;) let_source_go(kv, i);
+        remove_ops(kv, first_op, n_groups);
         if (is_fresh) kv_give_table(kv, seq);
         return false;
     }
@@ -84,9 +114,7 @@ void kv_cancel_copies(struct kv_cache *kv) {
             continue;
         }
         let_source_go(kv, i); /* perhaps another copy's target, which nobody has any more */
-        kv->n_ops--;
-        memmove(kv->ops + i, kv->ops + i + 1, (kv->n_ops - i) * sizeof *kv->ops);
-        memmove(kv->copies + i, kv->copies + i + 1, (kv->n_ops - i) * sizeof *kv->copies);
+        remove_ops(kv, i, 1);
         if (kv->n_ops_given > i) kv->n_ops_given--;
         i = 0;
     }
@@ -97,12 +125,13 @@ uint32_t kv_ops(struct kv_cache *kv, const struct kv_op **ops) {
     return kv->n_ops_given = kv->n_ops;
 }
 
-void kv_end_copies(struct kv_cache *kv) {
+void kv_end_ops(struct kv_cache *kv) {
     ASSERT(kv->n_ops == kv->n_ops_given); /* else rows would be missing */
     for (uint32_t i = 0; i < kv->n_ops; i++) {
+        if (kv->ops[i].kind != KV_COPY) continue;
         let_source_go(kv, i);
         kv->n_copies++;
         if (kv->ops[i].group == 0) kv->copied_tokens += kv->ops[i].n_slots;
     }
-    kv->n_ops = kv->n_ops_given = 0;
+    kv->n_ops = kv->n_ops_given = kv->n_copies_due = 0;
 }

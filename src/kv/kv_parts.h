@@ -33,13 +33,15 @@ struct kv_rows {
     uint32_t table; /* 1 + index */
     uint32_t n_slots;
 };
+/* Adds an op; there is room for it. `copy` is what it holds. */
+void kv_add_op(struct kv_cache *kv, struct kv_op op, struct kv_copy copy);
 /* Gives the sequence n_slots rows of the block behind its full ones; `tokens`, (n_slots), are theirs. False,
  * and nothing changed, if there is no room for it. */
 bool kv_copy_rows(struct kv_cache *kv, struct kv_seq *seq, const struct kv_rows *rows, const int32_t *tokens);
 /* Copies into blocks that are FREE now are not due any more. */
 void kv_cancel_copies(struct kv_cache *kv);
-/* The copies that kv_ops gave out are made. */
-void kv_end_copies(struct kv_cache *kv);
+/* The ops that kv_ops gave out are done. */
+void kv_end_ops(struct kv_cache *kv);
 
 /* ---- kv_match.c ---- */
 
@@ -60,8 +62,22 @@ void kv_idle_unref(struct kv_cache *kv, unsigned group, block_id id, bool is_pas
 uint64_t kv_idle_free(struct kv_cache *kv, uint32_t item);
 /* Evicts what the policy says; returns the payload bytes that this frees, 0 if nothing is IDLE. */
 uint64_t kv_idle_evict(struct kv_cache *kv);
-/* Evicts until n[g] payloads of each group g can be taken. False, and nothing evicted, if no eviction leads
- * there. */
+/* Demotes and evicts until n[c] payloads of each slab class c can be taken. False if that does not lead
+ * there: nothing evicted then, unless demotion seemed to help and did not. */
 bool kv_idle_make_room(struct kv_cache *kv, const uint64_t *n);
+/* What the policy would say of an IDLE block, as if no window had passed it. */
+struct evict_rank kv_idle_rank(const struct kv_cache *kv, unsigned group, const struct block *block);
+
+/* ---- kv_demote.c ---- */
+
+int kv_demotion_open(struct kv_cache *kv);
+void kv_demotion_close(struct kv_cache *kv);
+/* Adds to n the payloads for which room is kept, so that the blocks of a slab can be demoted at any time. */
+void kv_add_reserve(const struct kv_cache *kv, uint64_t *n);
+/* What could be handed out if all IDLE blocks went and all others that can be were demoted: at most. */
+struct slab_room kv_demoted_room(const struct kv_cache *kv);
+/* Demotes, the coldest first, until n[c] payloads of each slab class c can be taken, or nothing is left that
+ * leads there. Returns whether anything was demoted. */
+bool kv_demote_for(struct kv_cache *kv, const uint64_t *n);
 
 #endif

@@ -27,6 +27,13 @@ struct kv_copy {
     uint32_t node;
 };
 
+/* A slab of which some blocks can be demoted, as the latest look saw it. */
+struct kv_heat {
+    struct evict_rank rank; /* of the one that should be demoted last */
+    uint32_t n;             /* how many */
+    block_id first;         /* of them; linked by next_in_slab */
+};
+
 struct kv_cache {
     struct kv_layout layout;
     struct kv_opts opts;
@@ -44,15 +51,20 @@ struct kv_cache {
     struct kv_seq *noted;  /* (max_sequences) each table's sequence as it was last seen, for kv_check */
     uint32_t *free_tables; /* a stack of the indices that no sequence holds */
     uint32_t n_free_tables;
-    int32_t *open_tokens;   /* (max_sequences, BLOCK_TOKENS) those computed of each table's OPEN block */
-    struct kv_op *ops;      /* (max_ops) copies due, and */
-    struct kv_copy *copies; /* (max_ops) what they hold */
-    uint32_t n_ops, max_ops, n_ops_given; /* given out by kv_ops */
+    int32_t *open_tokens;        /* (max_sequences, BLOCK_TOKENS) those computed of each table's OPEN block */
+    struct kv_op *ops;           /* copies and demotions due, and */
+    struct kv_copy *copies;      /* what they hold; a demotion nothing */
+    uint32_t n_ops, n_ops_given; /* given out by kv_ops */
+    uint32_t n_copies_due, max_copies;     /* of the ops, the copies */
+    bool demotes;                          /* some group does; only then: */
+    struct kv_heat *heats;                 /* (n_slabs) */
+    block_id *next_in_slab[KV_MAX_GROUPS]; /* (n_blocks) */
+    uint32_t *longest[KV_MAX_GROUPS]; /* (n_blocks) computed tokens of the longest sequence that has it */
     struct kv_lease leases[KV_MAX_LEASES];
     uint32_t n_leases;
     uint64_t leased_bytes, now_us;
     double ns_per_token, ns_per_key; /* to compute again */
-    uint64_t asked_tokens, hit_tokens, copied_tokens, n_copies, n_evictions;
+    uint64_t asked_tokens, hit_tokens, copied_tokens, n_copies, n_evictions, n_demotions, demoted_bytes;
     uint32_t *counts; /* (n_counts) scratch of kv_check: as many as blocks of a group, nodes, or slabs */
     uint32_t n_counts;
 };

@@ -1,6 +1,22 @@
 /* What the cache holds, in figures. */
 #include "kv/kv_usage.h"
-#include "kv/kv_state.h"
+
+#include "kv/kv_parts.h"
+
+/* Of n_blocks in a group that demotes, those that stay as they are: a sequence's first one and the last. */
+static uint64_t count_undemoted(uint64_t n_blocks) { return n_blocks < 2 ? n_blocks : 2; }
+
+uint64_t kv_least_bytes_for(const struct kv_layout *layout, uint32_t n_tokens, uint32_t n_step) {
+    uint64_t bytes = kv_bytes_for(layout, n_tokens, n_step);
+    for (unsigned g = 0; g < layout->n_groups; g++) {
+        const struct kv_group *group = &layout->groups[g];
+        uint64_t n_blocks = kv_group_blocks(group, n_tokens, n_step);
+        if (group->demotes)
+            bytes -= (n_blocks - count_undemoted(n_blocks)) *
+                     (group->class_bytes[KV_OPEN] - group->class_bytes[KV_DEMOTED]);
+    }
+    return bytes;
+}
 
 uint64_t kv_bytes_for(const struct kv_layout *layout, uint32_t n_tokens, uint32_t n_step) {
     uint64_t bytes = 0;
@@ -44,6 +60,9 @@ uint64_t kv_group_held_bytes(const struct kv_cache *kv, const struct kv_seq *seq
     if (n_blocks == 0) return 0;
     const struct block_table *table = table_of(kv, seq, group);
     uint64_t bytes = 0; /* only the first and the last can be of another class than the rest */
+    for (uint32_t i = table->first; layout->demotes && i < table->n; i++)
+        bytes += layout->class_bytes[kv->pools[group].blocks[table->blocks[i]].class];
+    if (layout->demotes) return bytes;
     if (n_blocks > 2) bytes = (uint64_t)(n_blocks - 2) * layout->block_bytes;
     for (uint32_t i = table->first; i < table->n; i += n_blocks > 1 ? n_blocks - 1 : 1)
         bytes += layout->class_bytes[kv_class_at(layout, i, seq->n_reserved)];
@@ -79,9 +98,15 @@ struct kv_sharing kv_shared(const struct kv_cache *kv, const struct kv_seq *seq)
     return shared;
 }
 
-/* Adds the payloads, by slab class, that n_blocks of a sequence take at most. */
-static void add_payloads(const struct kv_cache *kv, unsigned group, uint64_t n_blocks, uint64_t *n) {
+/* Adds the payloads, by slab class, that n_blocks of a sequence take at most: as they come, or at last. */
+static void add_payloads(const struct kv_cache *kv, unsigned group, uint64_t n_blocks, bool is_demoted,
+                         uint64_t *n) {
     const uint32_t *slab_classes = kv->pools[group].slab_classes;
+    if (is_demoted && kv->layout.groups[group].demotes) {
+        n[slab_classes[KV_OPEN]] += count_undemoted(n_blocks);
+        n[slab_classes[KV_DEMOTED]] += n_blocks - count_undemoted(n_blocks);
+        return;
+    }
     if (!kv->layout.groups[group].converts || n_blocks == 0) {
         n[slab_classes[KV_SEALED]] += n_blocks;
         return;
@@ -92,14 +117,15 @@ static void add_payloads(const struct kv_cache *kv, unsigned group, uint64_t n_b
 }
 
 /* The longest sequence, in tokens, whose blocks find room. */
-static uint64_t tokens_that_fit(const struct kv_cache *kv, const struct slab_room *room) {
+static uint64_t tokens_that_fit(const struct kv_cache *kv, const struct slab_room *room, bool is_demoted) {
     uint64_t fit = 0, too_many = UINT32_MAX / BLOCK_TOKENS + 1; /* blocks */
     while (too_many - fit > 1) {
         uint64_t n_blocks = fit + (too_many - fit) / 2, n[SLAB_MAX_CLASSES] = {0};
+        kv_add_reserve(kv, n);
         for (unsigned g = 0; g < kv->layout.n_groups; g++)
             add_payloads(
                 kv, g, kv_group_blocks(&kv->layout.groups[g], n_blocks * BLOCK_TOKENS, kv->opts.step_tokens),
-                n);
+                is_demoted, n);
         if (slab_arena_fits(&kv->arena, room, n))
             fit = n_blocks;
         else
@@ -108,11 +134,20 @@ static uint64_t tokens_that_fit(const struct kv_cache *kv, const struct slab_roo
     return fit == UINT32_MAX / BLOCK_TOKENS ? UINT32_MAX : fit * BLOCK_TOKENS;
 }
 
+static bool fits(const struct kv_cache *kv, const uint64_t *n_blocks, const struct slab_room *room,
+                 bool is_demoted) {
+    uint64_t n[SLAB_MAX_CLASSES] = {0};
+    kv_add_reserve(kv, n);
+    for (unsigned g = 0; g < kv->layout.n_groups; g++) add_payloads(kv, g, n_blocks[g], is_demoted, n);
+    return slab_arena_fits(&kv->arena, room, n);
+}
+
 bool kv_has_room(const struct kv_cache *kv, const uint64_t *n_blocks) {
     struct slab_room room = slab_arena_rooms(&kv->arena, true);
-    uint64_t n[SLAB_MAX_CLASSES] = {0};
-    for (unsigned g = 0; g < kv->layout.n_groups; g++) add_payloads(kv, g, n_blocks[g], n);
-    return slab_arena_fits(&kv->arena, &room, n);
+    if (fits(kv, n_blocks, &room, false)) return true;
+    if (!kv->demotes) return false;
+    room = kv_demoted_room(kv);
+    return fits(kv, n_blocks, &room, true);
 }
 
 struct kv_group_usage kv_group_usage(const struct kv_cache *kv, unsigned group) {
@@ -132,7 +167,9 @@ struct kv_usage kv_usage(const struct kv_cache *kv) {
                              .miss_tokens = kv->asked_tokens - kv->hit_tokens,
                              .copied_tokens = kv->copied_tokens,
                              .n_copies = kv->n_copies,
-                             .n_evictions = kv->n_evictions};
+                             .n_evictions = kv->n_evictions,
+                             .n_demotions = kv->n_demotions,
+                             .demoted_bytes = kv->demoted_bytes};
     for (unsigned g = 0; g < kv->layout.n_groups; g++) {
         const uint32_t *n_in_state = kv->pools[g].n_in_state;
         usage.n_open += n_in_state[BLOCK_OPEN];
@@ -144,8 +181,10 @@ struct kv_usage kv_usage(const struct kv_cache *kv) {
         usage.held_bytes += (class->n_used - class->n_idle) * class->payload_bytes;
         usage.idle_bytes += class->n_idle * class->payload_bytes;
     }
-    struct slab_room empty = {.n_slabs = kv->arena.n_slabs}, room = slab_arena_rooms(&kv->arena, true);
-    usage.free_tokens = tokens_that_fit(kv, &room);
-    usage.capacity_tokens = tokens_that_fit(kv, &empty);
+    struct slab_room empty = {.n_slabs = kv->arena.n_slabs};
+    struct slab_room room = kv->demotes ? kv_demoted_room(kv) : slab_arena_rooms(&kv->arena, true);
+    usage.free_tokens = tokens_that_fit(kv, &room, true);
+    usage.capacity_tokens = tokens_that_fit(kv, &empty, true);
+    usage.undemoted_tokens = tokens_that_fit(kv, &empty, false);
     return usage;
 }

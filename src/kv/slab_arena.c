@@ -12,6 +12,8 @@ enum {
     SMALL_PAGE = 4096,
     MIN_SLABS = 16,          /* fewer would let one class hold a large share of the arena for one payload */
     GOOD_WASTE_DIVISOR = 64, /* a slab whose tail is below 1/64 of it is good enough */
+    SMALL_SLAB_PAYLOADS = 8, /* of the largest class, at most, in a small slab */
+    GOOD_SMALL_DIVISOR = 16,
 };
 
 static size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
@@ -26,35 +28,40 @@ static uint64_t worst_waste(size_t slab_bytes, const size_t *payload_bytes, uint
     return worst;
 }
 
-/* The smallest number of huge pages that wastes little; in an arena too small for that, the largest payload.
- */
-static size_t choose_slab_bytes(size_t arena_bytes, const size_t *payload_bytes, uint32_t n_classes) {
+/* The smallest number of huge pages that wastes little, or, for small slabs, of the largest payload; in an
+ * arena too small for that, the largest payload. */
+static size_t choose_slab_bytes(size_t arena_bytes, const size_t *payload_bytes, uint32_t n_classes,
+                                bool is_small) {
     size_t largest = 0;
     for (uint32_t i = 0; i < n_classes; i++)
         if (payload_bytes[i] > largest) largest = payload_bytes[i];
+    const size_t one = largest < SMALL_PAGE ? largest : round_up(largest, SMALL_PAGE);
+    const size_t first = is_small ? one : round_up(largest, HUGE_PAGE), step = is_small ? one : HUGE_PAGE;
+    const size_t most = is_small ? SMALL_SLAB_PAYLOADS * one : LARGEST_SLAB;
+    const uint64_t good = (1u << 20) / (is_small ? GOOD_SMALL_DIVISOR : GOOD_WASTE_DIVISOR);
     size_t best = 0;
     uint64_t best_waste = UINT64_MAX;
-    for (size_t candidate = round_up(largest, HUGE_PAGE);
-         candidate <= LARGEST_SLAB && candidate <= arena_bytes / MIN_SLABS; candidate += HUGE_PAGE) {
+    for (size_t candidate = first; candidate <= most && candidate <= arena_bytes / MIN_SLABS;
+         candidate += step) {
         uint64_t waste = worst_waste(candidate, payload_bytes, n_classes);
         if (waste < best_waste) {
             best_waste = waste;
             best = candidate;
         }
-        if (waste <= (1u << 20) / GOOD_WASTE_DIVISOR) break;
+        if (waste <= good) break;
     }
-    if (best != 0) return best;
-    return largest < SMALL_PAGE ? largest : round_up(largest, SMALL_PAGE);
+    return best != 0 ? best : one;
 }
 
 static uint32_t *next_free_of(const struct slab_arena *arena, uint32_t slab) {
     return arena->next_free + (size_t)slab * arena->max_payloads_per_slab;
 }
 
-int slab_arena_open(struct slab_arena *arena, size_t bytes, const size_t *payload_bytes, uint32_t n_classes) {
+int slab_arena_open(struct slab_arena *arena, size_t bytes, const size_t *payload_bytes, uint32_t n_classes,
+                    bool is_small) {
     ASSERT(n_classes >= 1 && n_classes <= SLAB_MAX_CLASSES);
     *arena = (struct slab_arena){.bytes = bytes, .n_classes = n_classes, .first_free_slab = SLAB_NONE};
-    arena->slab_bytes = choose_slab_bytes(bytes, payload_bytes, n_classes);
+    arena->slab_bytes = choose_slab_bytes(bytes, payload_bytes, n_classes, is_small);
     size_t n_slabs = bytes / arena->slab_bytes;
     if (n_slabs < n_classes || n_slabs >= SLAB_NONE)
         return ERR(FULL, "%zu bytes of KV memory hold no block: one takes %zu bytes", bytes,

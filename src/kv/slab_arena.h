@@ -46,8 +46,10 @@ struct slab_arena {
     uint32_t *next_free; /* (n_slabs, max_payloads_per_slab) */
 };
 
-/* Plans slabs over `bytes` for payloads of the given sizes. FULL if not one payload of each class fits. */
-int slab_arena_open(struct slab_arena *arena, size_t bytes, const size_t *payload_bytes, uint32_t n_classes);
+/* Plans slabs over `bytes` for payloads of the given sizes; small ones hold few, so that a slab is soon
+ * empty. FULL if not one payload of each class fits. */
+int slab_arena_open(struct slab_arena *arena, size_t bytes, const size_t *payload_bytes, uint32_t n_classes,
+                    bool is_small);
 void slab_arena_close(struct slab_arena *arena);
 
 /* Offset of a payload of that class, or PAYLOAD_NONE when the arena has no room for it. */

@@ -61,7 +61,7 @@ void kv_write_row(const struct kv_write *write, size_t row, const float *k, cons
     const struct kv_areas *areas = &layer->areas[KV_OPEN];
     const struct batch_sequence *s = sequence_of(write->batch, row);
     uint32_t position = write->batch->positions[row], block = position / BLOCK_TOKENS;
-    uint8_t *rows = write->arena + s->payloads[layer->group][block] + areas->offset;
+    uint8_t *rows = write->arena + kv_payload_offset(s->payloads[layer->group][block]) + areas->offset;
     if (write->converts && block < end_filled(s))
         rows = rows_of(write, s->first_filled + block - first_block(s));
     unsigned slot = position % BLOCK_TOKENS, dim = layer->head_dim;
@@ -84,7 +84,7 @@ void kv_write_encode(const struct kv_write *write, size_t item) {
     const struct kv_areas *open = &layer->areas[KV_OPEN],
                           *areas = &layer->areas[filled->block == 0 ? KV_SINK : KV_SEALED];
     const uint8_t *k = rows_of(write, i) + kv_k_offset(open, head) - open->offset;
-    uint8_t *payload = write->arena + s->payloads[layer->group][filled->block];
+    uint8_t *payload = write->arena + kv_payload_offset(s->payloads[layer->group][filled->block]);
     write->kernels->convert_k(codec_get(areas->codecs.k), payload + kv_k_offset(areas, head),
                               codec_get(open->codecs.k), k, layer->head_dim);
     write->kernels->convert_v(codec_get(areas->codecs.v), payload + kv_v_offset(areas, head),

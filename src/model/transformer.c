@@ -236,6 +236,7 @@ static void attend(struct step *step) {
     struct attention_job job = {
         .layer = layer,
         .converts = step->write.converts,
+        .demotes = step->layout->groups[layer->group].demotes,
         .arena = step->write.arena,
         .n_heads = d->n_heads,
         .scale = d->attention_scale,

@@ -15,7 +15,7 @@ struct batch_sequence {
     uint32_t first_row, n_rows;
     uint32_t first_position; /* of first_row */
     const uint64_t
-        *payloads[KV_MAX_GROUPS];   /* arena offsets of its blocks, by group; borrowed until kv_commit */
+        *payloads[KV_MAX_GROUPS];   /* its blocks' (kv_codecs.h), by group; borrowed until kv_commit */
     uint64_t staged[KV_MAX_GROUPS]; /* where its rows already are of a block that goes over into another
                                        payload in this step (kv_staged_payload), or PAYLOAD_NONE */
     uint32_t first_filled;          /* the model's own, during the step */

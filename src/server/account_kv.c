@@ -17,6 +17,7 @@ static void set_bytes(struct metrics *metrics, const struct kv_usage *usage) {
     metrics_set(metrics, METRIC_kv_cache_usage, (double)usage->held_bytes / (double)usage->arena_bytes);
     metrics_set(metrics, METRIC_kv_capacity_bytes, (double)usage->arena_bytes);
     metrics_set(metrics, METRIC_kv_capacity_tokens, (double)usage->capacity_tokens);
+    metrics_set(metrics, METRIC_kv_undemoted_tokens, (double)usage->undemoted_tokens);
     metrics_set(metrics, METRIC_kv_free_tokens, (double)usage->free_tokens);
     metrics_set_at(metrics, METRIC_kv_bytes, metric_series(METRIC_use_held, 0), (double)usage->held_bytes);
     metrics_set_at(metrics, METRIC_kv_bytes, metric_series(METRIC_use_idle, 0), (double)usage->idle_bytes);
@@ -40,6 +41,7 @@ static void set_blocks(struct metrics *metrics, struct engine *engine, const str
         n_payloads[kind][METRIC_class_open] += (double)figures->n_payloads[g][KV_OPEN];
         n_payloads[kind][METRIC_class_sink] += (double)figures->n_payloads[g][KV_SINK];
         n_payloads[kind][METRIC_class_sealed] += (double)figures->n_payloads[g][KV_SEALED];
+        n_payloads[kind][METRIC_class_demoted] += (double)figures->n_payloads[g][KV_DEMOTED];
     }
     for (uint32_t g = 0; g < METRIC_group_COUNT; g++) {
         for (uint32_t s = 0; s < METRIC_state_COUNT; s++)
@@ -82,6 +84,8 @@ void account_cache(struct server *server, struct engine *engine) {
                 (double)kv_layout_bytes_per_token(engine_kv_layout(engine)));
     set_blocks(metrics, engine, &figures);
     set_storage(metrics, &figures);
+    grow(metrics, METRIC_kv_demotions, 0, &server->noted.n_demotions, usage.n_demotions);
+    grow(metrics, METRIC_kv_demoted_bytes, 0, &server->noted.demoted_bytes, usage.demoted_bytes);
     grow(metrics, METRIC_kv_copies, 0, &server->noted.n_copies, usage.n_copies);
     grow(metrics, METRIC_kv_copied_tokens, 0, &server->noted.copied_tokens, usage.copied_tokens);
 }

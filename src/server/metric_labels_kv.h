@@ -25,7 +25,8 @@
 #define METRIC_LABEL_class(X)                                                                                \
     X(class, open, "open")                                                                                   \
     X(class, sink, "sink")                                                                                   \
-    X(class, sealed, "sealed")
+    X(class, sealed, "sealed")                                                                               \
+    X(class, demoted, "demoted")
 
 /* How numbers are stored: names of codec_get. */
 #define METRIC_LABEL_codec(X)                                                                                \

@@ -16,6 +16,8 @@
       "Bytes that one token takes in all layers.")                                                           \
     X(GAUGE, kv_capacity_tokens, "cabinet_kv_capacity_tokens", none, none, none,                             \
       "Longest sequence that the whole KV cache could hold.")                                                \
+    X(GAUGE, kv_undemoted_tokens, "cabinet_kv_undemoted_tokens", none, none, none,                           \
+      "Longest sequence that the whole KV cache could hold without demoting blocks.")                        \
     X(GAUGE, kv_free_tokens, "cabinet_kv_free_tokens", none, none, none,                                     \
       "Longest sequence that free and idle memory could hold.")                                              \
     X(GAUGE, kv_blocks, "cabinet_kv_blocks", state, group, none, "Blocks by state and kind of group.")       \
@@ -29,6 +31,10 @@
     X(COUNTER, kv_prefix_tokens, "cabinet_kv_prefix_tokens_total", outcome, none, none,                      \
       "Prompt tokens looked up, by whether they were cached.")                                               \
     X(COUNTER, kv_evictions, "cabinet_kv_evictions_total", none, none, none, "Blocks evicted.")              \
+    X(COUNTER, kv_demotions, "cabinet_kv_demotions_total", none, none, none,                                 \
+      "Blocks stored smaller because memory was short.")                                                     \
+    X(COUNTER, kv_demoted_bytes, "cabinet_kv_demoted_bytes_total", none, none, none,                         \
+      "Bytes that demotions have freed.")                                                                    \
     X(COUNTER, kv_copies, "cabinet_kv_copies_total", none, none, none,                                       \
       "Runs of slots copied within the cache.")                                                              \
     X(COUNTER, kv_copied_tokens, "cabinet_kv_copied_tokens_total", none, none, none,                         \

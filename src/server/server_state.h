@@ -23,7 +23,7 @@ struct rate {
 
 /* How far counters have followed what engine and cache count themselves. */
 struct noted_totals {
-    uint64_t n_copies, copied_tokens;
+    uint64_t n_copies, copied_tokens, n_demotions, demoted_bytes;
     uint64_t read_bytes, written_bytes, billed_byte_seconds, house_byte_seconds;
 };
 

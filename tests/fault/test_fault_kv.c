@@ -12,6 +12,8 @@
 
 #include "base/err.h"
 #include "base/fault.h"
+#include "codec/kv_rules.h"
+#include "kv/kv_demote.h"
 #include "kv/kv_pin.h"
 #include "kv/kv_usage.h"
 
@@ -104,7 +106,66 @@ static void every_call_may_fail(void **state) {
         }
 }
 
+/* ---- a cache that demotes, in little memory ---- */
+
+static int open_small_cache(void) {
+    struct kv_layout layout = {.n_groups = 1};
+    struct kv_rules rules;
+    assert_int_equal(kv_rules_parse(&rules, "auto"), 0);
+    assert_int_equal(kv_layout_add(&layout, 0, 1, 32, kv_rules_codecs(&rules, 0, 0)), 0);
+    struct kv_opts opts = {
+        .memory_bytes = 7 * layout.groups[0].block_bytes, .max_sequences = N_SEQUENCES, .max_tokens = N_TEXT};
+    return kv_open(&kv, &layout, &opts);
+}
+
+/* Two of 5 and 4 blocks, which share 2, in memory for 6, and a copy out of what may be demoted. */
+static int run_pressed(void) {
+    TRY(open_small_cache());
+    struct kv_seq *first = &sequences[0], *second = &sequences[1];
+    memset(sequences, 0, sizeof sequences);
+    int32_t other[N_TEXT];
+    memcpy(other, text, sizeof other);
+    other[2 * B + 9] = -1;
+    kv_match(kv, first, text, N_TEXT, 1);
+    for (uint32_t n = B; n <= 5 * B; n += B) go_on(first, n);
+    uint32_t n_before = first->n_computed;
+    expect(kv_match(kv, second, other, N_TEXT, 1), 2 * B + 9);
+    for (uint32_t n = second->n_computed / B * B + B; n <= 4 * B; n += B) go_on(second, n);
+    assert_int_equal(first->n_computed, n_before);
+    (void)kv_demote(kv, UINT64_MAX);
+    assert_true(kv_check(kv));
+    for (int i = 0; i < N_SEQUENCES; i++) kv_release(kv, &sequences[i]);
+    assert_true(kv_check(kv));
+    if (n_failed == 0) assert_true(kv_usage(kv).n_demotions > 2 && kv_usage(kv).n_evictions == 0);
+    (void)kv_evict(kv, UINT64_MAX);
+    struct kv_usage usage = kv_usage(kv);
+    assert_true(usage.held_bytes == 0 && usage.idle_bytes == 0 && usage.waste_bytes == 0);
+    kv_close(kv);
+    return 0;
+}
+
+static void every_call_may_fail_under_pressure(void **state) {
+    (void)state;
+    for (int i = 0; i < N_TEXT; i++) text[i] = i;
+    for (enum fault_mode mode = FAULT_ONCE; mode <= FAULT_FROM_THEN_ON; mode++) {
+        unsigned n_opens = 0, n_short = 0;
+        for (uint64_t n = 1;; n++) {
+            n_failed = 0;
+            fault_arm(mode, n);
+            int result = run_pressed();
+            fault_disarm();
+            assert_true(n < 1000 && (result == 0 || result == ERR_NO_MEMORY));
+            if (!fault_delivered()) break;
+            n_opens += result < 0;
+            n_short += n_failed > 0;
+        }
+        assert_true(n_opens >= 19 && n_short >= 5); /* three allocations more than without demotion */
+        assert_int_equal(n_failed, 0);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_call_may_fail)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_call_may_fail),
+                                       cmocka_unit_test(every_call_may_fail_under_pressure)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,8 +40,12 @@ static void place_blocks(struct attention_case *c) {
     memset(c->arena, 0xff, c->arena_bytes); /* NaN in every codec */
     for (size_t s = 0, next = 0; s < c->shape.n_sequences; s++) {
         c->payloads[s] = checked(mem_alloc(n_blocks_of(c->shape.n_keys[s]) + 1, sizeof(uint64_t)));
-        for (size_t b = 0; b < n_blocks_of(c->shape.n_keys[s]); b++)
-            c->payloads[s][b] = order[next++] * block_bytes;
+        for (size_t b = 0; b < n_blocks_of(c->shape.n_keys[s]); b++) {
+            bool may_be =
+                b > 0 && (b + 1) * BLOCK_TOKENS <= c->shape.n_keys[s] && c->layout.groups[0].demotes;
+            bool is_demoted = may_be && rng_u64(5, next) % 2 == 0;
+            c->payloads[s][b] = kv_payload_name(order[next++] * block_bytes, is_demoted);
+        }
     }
     mem_free(order);
 }
@@ -54,12 +58,14 @@ static void spoil_scales(enum codec_id codec, uint8_t *scales, unsigned first) {
 
 /* A block of layer 0: n_rows rows from `first` on encoded, and kept as the codecs decode them. */
 static void store_block(struct attention_case *c, unsigned head, size_t s, size_t first, float magnitude) {
-    const struct kv_areas *areas = &c->layout.layers[0].areas[KV_SEALED];
+    const uint64_t name = c->payloads[s][first / BLOCK_TOKENS];
+    const struct kv_areas *areas =
+        &c->layout.layers[0].areas[kv_payload_is_demoted(name) ? KV_DEMOTED : KV_SEALED];
     const struct codec *k_codec = codec_get(areas->codecs.k), *v_codec = codec_get(areas->codecs.v);
     const unsigned dim = c->shape.head_dim;
     const size_t n_left = c->shape.n_keys[s] - first;
     const unsigned n_rows = n_left < BLOCK_TOKENS ? (unsigned)n_left : BLOCK_TOKENS;
-    uint8_t *payload = c->arena + c->payloads[s][first / BLOCK_TOKENS];
+    uint8_t *payload = c->arena + kv_payload_offset(name);
     uint8_t *k_area = payload + kv_k_offset(areas, head), *v_area = payload + kv_v_offset(areas, head);
     const size_t at = ((size_t)head * c->total_keys + c->first_key[s] + first) * dim;
     float k[BLOCK_TOKENS * CODEC_MAX_DIM] = {0}, v[BLOCK_TOKENS * CODEC_MAX_DIM] = {0};
@@ -168,6 +174,7 @@ float *case_run(const struct attention_case *c, const struct kernel_set *kernels
     memset(out, 0xa5, out_bytes + GUARD);
     memset(scratch, 0xa5, scratch_bytes + GUARD);
     struct attention_job job = {.layer = &c->layout.layers[0],
+                                .demotes = c->layout.groups[0].demotes,
                                 .arena = c->arena,
                                 .n_heads = c->shape.n_heads,
                                 .scale = c->scale,

@@ -8,7 +8,8 @@
 enum { CASE_MAX_SEQUENCES = 64 };
 
 struct attention_shape {
-    struct kv_codecs codecs; /* of every block */
+    struct kv_codecs
+        codecs; /* of every block; with demotes_*, about half of the full ones but the first are so */
     unsigned n_heads, n_kv_heads, head_dim, n_layers;
     size_t n_sequences, n_keys[CASE_MAX_SEQUENCES]; /* keys stored of each sequence */
     uint32_t window;                                /* as attention_job has them */

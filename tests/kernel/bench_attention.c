@@ -215,8 +215,10 @@ static void bench_prefill(const struct attention_case *c, const struct kernel_se
 
 int bench_attention(void) {
     static const struct kv_codecs codecs[] = {
-        {CODEC_f32, CODEC_f32}, {CODEC_f16, CODEC_f16}, {CODEC_bf16, CODEC_bf16}, {CODEC_q8, CODEC_q8},
-        {CODEC_q8, CODEC_q4},   {CODEC_q4, CODEC_q4},   {CODEC_q3, CODEC_q3}};
+        {.k = CODEC_f32, .v = CODEC_f32},   {.k = CODEC_f16, .v = CODEC_f16},
+        {.k = CODEC_bf16, .v = CODEC_bf16}, {.k = CODEC_q8, .v = CODEC_q8},
+        {.k = CODEC_q8, .v = CODEC_q4},     {.k = CODEC_q4, .v = CODEC_q4},
+        {.k = CODEC_q3, .v = CODEC_q3}};
     for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++) {
         struct attention_shape shape = {codecs[i], N_HEADS,  N_KV_HEADS, HEAD_DIM, N_LAYERS,
                                         1,         {N_KEYS}, 0,          0};

@@ -19,14 +19,24 @@ int bench_attention(void);
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* What blocks may hold: every codec, and pairs of codecs. */
+/* What blocks may hold: every codec, pairs of codecs, and last, blocks of either of two. */
 static const struct kv_codecs pairs[] = {
-    {CODEC_f32, CODEC_f32}, {CODEC_f16, CODEC_f16}, {CODEC_bf16, CODEC_bf16}, {CODEC_q8, CODEC_q8},
-    {CODEC_q8, CODEC_q4},   {CODEC_q4, CODEC_q4},   {CODEC_q4, CODEC_q8},     {CODEC_q3, CODEC_q3},
-    {CODEC_q8, CODEC_q3},   {CODEC_f16, CODEC_q8},  {CODEC_q4, CODEC_f16}};
-enum { F16_PAIR = 1, BF16_PAIR = 2 };
+    {.k = CODEC_f32, .v = CODEC_f32},
+    {.k = CODEC_f16, .v = CODEC_f16},
+    {.k = CODEC_bf16, .v = CODEC_bf16},
+    {.k = CODEC_q8, .v = CODEC_q8},
+    {.k = CODEC_q8, .v = CODEC_q4},
+    {.k = CODEC_q4, .v = CODEC_q4},
+    {.k = CODEC_q4, .v = CODEC_q8},
+    {.k = CODEC_q3, .v = CODEC_q3},
+    {.k = CODEC_q8, .v = CODEC_q3},
+    {.k = CODEC_f16, .v = CODEC_q8},
+    {.k = CODEC_q4, .v = CODEC_f16},
+    {.k = CODEC_f16, .v = CODEC_f16, .demotes_k = true, .demotes_v = true}};
+enum { F16_PAIR = 1, BF16_PAIR = 2, AUTO_PAIR = COUNT(pairs) - 1 };
 
 static bool takes_dim(struct kv_codecs codecs, unsigned head_dim) {
+    if (codecs.demotes_k && head_dim % codec_get(KV_DEMOTED_CODEC)->dim_multiple != 0) return false;
     return head_dim % codec_get(codecs.k)->dim_multiple == 0 &&
            head_dim % codec_get(codecs.v)->dim_multiple == 0;
 }
@@ -65,8 +75,10 @@ static void naive_row(const struct attention_case *c, size_t sequence, size_t po
     }
     for (unsigned d = 0; d < dim; d++) out[d] /= sum;
     *tolerance = largest * (4e-6 + span * sqrt(dim) * 0x1p-23 + (double)c->shape.softcap * 0x1p-21);
-    if (codec_is_coded(c->shape.codecs.k)) *tolerance += largest * span * 0x1p-14; /* 15-bit q */
-    if (codec_is_coded(c->shape.codecs.v)) *tolerance += largest * 0x1p-12;        /* 15-bit weights */
+    if (codec_is_coded(c->shape.codecs.k) || c->shape.codecs.demotes_k)
+        *tolerance += largest * span * 0x1p-14; /* 15-bit q */
+    if (codec_is_coded(c->shape.codecs.v) || c->shape.codecs.demotes_v)
+        *tolerance += largest * 0x1p-12; /* 15-bit weights */
     *rounding = c->shape.codecs.k == CODEC_bf16 ? largest * span * 0x1p-8 : 0;
     if (c->shape.codecs.v == CODEC_bf16) *rounding += largest * 0x1p-8;
     free(scores);
@@ -323,8 +335,9 @@ static void neighbours_do_not_change_bits(void **state) {
     (void)state;
     assert_neighbours_do_not_matter(pairs[F16_PAIR], 0);
     assert_neighbours_do_not_matter(pairs[F16_PAIR], 600);
-    assert_neighbours_do_not_matter((struct kv_codecs){CODEC_q8, CODEC_q4}, 0);
-    assert_neighbours_do_not_matter((struct kv_codecs){CODEC_q4, CODEC_q8}, 600);
+    assert_neighbours_do_not_matter(pairs[AUTO_PAIR], 600);
+    assert_neighbours_do_not_matter((struct kv_codecs){.k = CODEC_q8, .v = CODEC_q4}, 0);
+    assert_neighbours_do_not_matter((struct kv_codecs){.k = CODEC_q4, .v = CODEC_q8}, 600);
 }
 
 /* ---- keys that several sequences see are read once ---- */
@@ -400,7 +413,7 @@ static void shared_keys_do_not_change_bits(void **state) {
 static void users_of_one_prompt_do_not_change_bits(void **state) {
     (void)state;
     for (uint32_t window = 0; window <= 600; window += 600) {
-        struct attention_shape shape = {.codecs = {CODEC_f16, CODEC_f16},
+        struct attention_shape shape = {.codecs = {.k = CODEC_f16, .v = CODEC_f16},
                                         .n_heads = 9,
                                         .n_kv_heads = 3,
                                         .head_dim = 64,
@@ -459,7 +472,7 @@ static void store_v_row(struct attention_case *c, void *v_area, size_t first, un
  */
 static void rows_of_a_tile_are_independent(void **test_state) {
     (void)test_state;
-    for (size_t pair = 0; pair < COUNT(pairs); pair++) {
+    for (size_t pair = 0; pair < AUTO_PAIR; pair++) { /* a tile has one form */
         struct attention_shape shape = {pairs[pair], 1, 1, TILE_DIM, 1, 1, {ATTENTION_TILE}, 0, 0};
         struct attention_case c;
         case_open(&c, &shape, 1);

@@ -118,7 +118,7 @@ static size_t count_reads(unsigned n_kv_heads, size_t n_shared, bool shares) {
     struct kernel_set counting = kernel_set_scalar;
     counting.attend_tile = count_tile;
     struct attention_shape shape = {
-        {CODEC_f16, CODEC_f16}, 3 * n_kv_heads, n_kv_heads, 8, 1, N_USERS, {0}, 0, 0};
+        {.k = CODEC_f16, .v = CODEC_f16}, 3 * n_kv_heads, n_kv_heads, 8, 1, N_USERS, {0}, 0, 0};
     struct attention_chunk chunks[N_USERS];
     for (size_t s = 0; s < N_USERS; s++) {
         shape.n_keys[s] = n_shared + 100 - 3 * s;

@@ -19,12 +19,13 @@ _Static_assert(BLOCK_TOKENS == 3 && BLOCK_KEY_BITS == 4 && KV_MAX_LEASES == 3,
 
 enum {
     N_GROUPS = 2,
+    N_CLASSES = 2 * N_GROUPS, /* of payloads: a group's, and behind them, the same group's demoted ones */
     MAX_SLABS = 7,
     MAX_SEQUENCES = 5,
     MAX_TOKENS = 40,
     MAX_BLOCKS = MAX_TOKENS / BLOCK_TOKENS + 1,
     MAX_ARENA_BYTES = 4096,
-    MAX_PREFIXES = 256,
+    MAX_PREFIXES = 1024,
     N_TEXTS = 3,
     N_SALTS = 2,
     OPERATIONS_PER_CACHE = 500,
@@ -43,6 +44,7 @@ enum {
 struct naive_block {
     bool is_used;
     unsigned group;
+    bool is_demoted;
     uint32_t n_holders; /* table entries, leases, and copies from it that are due */
     uint32_t n_leases;  /* of them */
     bool is_keyed;
@@ -98,7 +100,8 @@ struct world {
     struct kv_cache *cache;
     struct kv_layout layout;
     struct kv_opts opts;
-    uint32_t block_bytes[N_GROUPS], window[N_GROUPS], slab_bytes, n_slabs, max_prefixes;
+    bool demotes[N_GROUPS];
+    uint32_t class_bytes[N_CLASSES], window[N_GROUPS], slab_bytes, n_slabs, max_prefixes;
     uint32_t most_held[N_GROUPS][FAR + 1];              /* blocks of a sequence of so many blocks, at worst */
     struct naive_sequence sequences[MAX_SEQUENCES + 1]; /* one more than the cache has tables for */
     struct naive_prefix prefixes[MAX_PREFIXES];
@@ -107,11 +110,11 @@ struct world {
     uint64_t content[MAX_ARENA_BYTES]; /* at payload + slot: what is stored there */
     int32_t texts[N_TEXTS][MAX_TOKENS];
     struct naive_copy copies[MAX_COPIES];
-    uint32_t n_copies;
+    uint32_t n_copies, n_reencodings; /* that are due */
     struct naive_lease leases[KV_MAX_LEASES];
     bool is_by_hits; /* evicts those least often hit, else those longest unused */
     uint64_t now_us, n_touches;
-    uint64_t asked_tokens, hit_tokens, copied_tokens, n_copies_made, n_evictions;
+    uint64_t asked_tokens, hit_tokens, copied_tokens, n_copies_made, n_evictions, n_demotions, demoted_bytes;
     uint64_t n_allocations, seed, number, operation, n_uses;
 };
 
@@ -130,13 +133,28 @@ static inline uint32_t blocks_of(uint32_t n_tokens) { return (n_tokens + BLOCK_T
 /* Whether a token at `position` or any later one sees a slot of block b: its last one is passed last. */
 bool naive_is_seen(unsigned group, uint32_t position, uint32_t b);
 bool naive_is_idle(const struct naive_block *block);
-/* How many slabs are free, and how many payloads of each group fit into the others. */
-uint32_t naive_free_slabs(bool with_idle, uint32_t room[N_GROUPS]);
-/* Whether group g can get n[g] more payloads, for each. */
-bool naive_can_take(uint32_t n_free, const uint32_t room[N_GROUPS], const uint32_t n[N_GROUPS]);
+static inline unsigned naive_class(const struct naive_block *block) {
+    return block->group + (block->is_demoted ? N_GROUPS : 0);
+}
+static inline uint32_t naive_bytes(const struct naive_block *block) {
+    return world.class_bytes[naive_class(block)];
+}
+/* How many slabs are free, and how many payloads of each class fit into the others. */
+uint32_t naive_free_slabs(bool with_idle, uint32_t room[N_CLASSES]);
+/* Whether n[c] more payloads of each class c find room. */
+bool naive_can_take(uint32_t n_free, const uint32_t room[N_CLASSES], const uint32_t n[N_CLASSES]);
+/* Adds what is always kept free: to demote what a slab holds. */
+void naive_add_reserve(uint32_t n[N_CLASSES]);
+/* Makes room as the cache should: demotes, coldest slab first, then evicts, and so on. False if that does not
+ * lead there, and nothing changed if that could be seen beforehand. */
+bool naive_make_room(const uint32_t n[N_CLASSES]);
+/* As much as is wanted of what a demotion frees. Returns the bytes. */
+uint64_t naive_demote(uint64_t bytes);
+/* What is free if everything goes that is idle and everything else is demoted that can be. */
+uint32_t naive_free_when_demoted(uint32_t room[N_CLASSES]);
 /* Blocks that a sequence holds at worst while it grows to n_tokens, step_tokens at a time. */
 uint32_t naive_most_held(unsigned group, uint32_t n_tokens);
-uint32_t naive_most_tokens(uint32_t n_free, const uint32_t room[N_GROUPS]);
+uint32_t naive_most_tokens(uint32_t n_free, const uint32_t room[N_CLASSES], bool is_demoted);
 struct naive_prefix *naive_find_prefix(uint64_t salt, const int32_t *tokens, uint32_t n_blocks);
 struct naive_prefix *naive_prefix_of(const struct naive_sequence *s, uint32_t n_blocks);
 /* Nothing longer is cached, and no sequence's full blocks end there. */

@@ -1,7 +1,7 @@
 /* Random operations against the KV cache and against a deliberately naive one, with blocks of 3 tokens, at
- * most 7 slabs, two groups, of which any may have a window, keys of 4 bits and texts that often begin alike,
- * so that every corner is near: full pools, cut blocks, passed blocks, slabs that change their class, keys
- * that collide, evictions.
+ * most 7 slabs (14 where blocks may be demoted), two groups, of which any may have a window, keys of 4 bits
+ * and texts that often begin alike, so that every corner is near: full pools, cut blocks, passed blocks,
+ * slabs that change their class, keys that collide, evictions.
  *
  *     test_kv_property [OPERATIONS [SEED]]
  *
@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "kv/evict_list.h"
+#include "kv/kv_demote.h"
 #include "kv/kv_usage.h"
 #include "naive_kv.h"
 
@@ -28,7 +29,7 @@ static uint64_t stream, n_drawn;
 /* How often the rarer things happened, all caches together: that they are tried is not enough. */
 static struct {
     uint64_t n_copies, n_copied_sealed, n_cancelled, n_forked, n_extended, n_pinned, n_refused, n_expired,
-        n_dropped;
+        n_dropped, n_demoted, n_demotions;
 } happened;
 
 static uint32_t below(uint32_t n) { return (uint32_t)(rng_u64(stream, n_drawn++) % n); }
@@ -45,24 +46,30 @@ static uint64_t meaning(const struct naive_sequence *s, uint32_t i) {
 
 static void check_sequence(uint32_t index) {
     struct naive_sequence *s = &world.sequences[index];
-    uint64_t bytes = 0, shared_bytes = 0, meanings[MAX_TOKENS];
+    uint64_t bytes = 0, undemoted_bytes = 0, shared_bytes = 0, meanings[MAX_TOKENS];
     uint32_t n_shared = 0;
     CHECK(s->kv.n_computed == s->n_computed && s->kv.n_reserved == s->n_reserved && s->kv.salt == s->salt);
     CHECK((s->kv.table != 0) == s->has_tables);
     for (uint32_t i = 0; i < s->n_computed; i++) meanings[i] = meaning(s, i);
     for (unsigned g = 0; g < N_GROUPS; g++) {
         uint32_t n;
+        uint64_t group_bytes = 0;
         const uint64_t *payloads = kv_payloads(world.cache, &s->kv, g, &n);
         CHECK(n == s->n_blocks);
         for (uint32_t b = 0; b < n; b++) {
-            CHECK(payloads[b] == (b < s->n_passed[g] ? NONE : s->payloads[g][b]));
-            if (b < s->n_passed[g]) continue;
-            const struct naive_block *block = &world.blocks[payloads[b]];
+            if (b < s->n_passed[g]) {
+                CHECK(payloads[b] == NONE);
+                continue;
+            }
+            const struct naive_block *block = &world.blocks[s->payloads[g][b]];
+            CHECK(kv_payload_offset(payloads[b]) == s->payloads[g][b]);
+            CHECK(kv_payload_is_demoted(payloads[b]) == block->is_demoted);
+            group_bytes += naive_bytes(block);
+            undemoted_bytes += world.class_bytes[g];
             if (!block->is_keyed || block->n_holders - block->n_leases == 1) continue;
             n_shared++;
-            shared_bytes += world.block_bytes[g];
+            shared_bytes += naive_bytes(block);
         }
-        uint64_t group_bytes = (n - s->n_passed[g]) * world.block_bytes[g];
         CHECK(kv_group_held_bytes(world.cache, &s->kv, g) == group_bytes);
         bytes += group_bytes;
         for (uint32_t i = s->n_passed[g] * BLOCK_TOKENS; i < s->n_computed; i++)
@@ -72,13 +79,13 @@ static void check_sequence(uint32_t index) {
     struct kv_sharing shared = kv_shared(world.cache, &s->kv);
     CHECK(shared.n_blocks == n_shared && shared.bytes == shared_bytes);
     if (world.window[0] == 0 && world.window[1] == 0)
-        CHECK(bytes == kv_bytes_for(&world.layout, s->n_reserved, 1));
+        CHECK(undemoted_bytes == kv_bytes_for(&world.layout, s->n_reserved, 1));
 }
 
 static void check_everything(void) {
     CHECK(kv_check(world.cache));
     CHECK(mem_count() == world.n_allocations);
-    uint32_t n_sealed = 0, n_open = 0, n_idle = 0, room[N_GROUPS], none[N_GROUPS] = {0};
+    uint32_t n_sealed = 0, n_open = 0, n_idle = 0, room[N_CLASSES], none[N_CLASSES] = {0};
     uint64_t held = 0, idle = 0, leased = 0;
     for (uint32_t i = 0; i < MAX_SEQUENCES + 1; i++) check_sequence(i);
     for (size_t i = 0; i < world.n_slabs * world.slab_bytes; i++) {
@@ -98,11 +105,13 @@ static void check_everything(void) {
     CHECK(usage.miss_tokens == world.asked_tokens - world.hit_tokens);
     CHECK(usage.copied_tokens == world.copied_tokens && usage.n_copies == world.n_copies_made);
     CHECK(usage.n_evictions == world.n_evictions);
+    CHECK(usage.n_demotions == world.n_demotions && usage.demoted_bytes == world.demoted_bytes);
     uint32_t n_free = naive_free_slabs(true, room);
     CHECK(usage.waste_bytes == (uint64_t)(world.n_slabs - n_free) * world.slab_bytes - held - idle);
-    n_free = naive_free_slabs(false, room);
-    CHECK(usage.free_tokens == naive_most_tokens(n_free, room));
-    CHECK(usage.capacity_tokens == naive_most_tokens(world.n_slabs, none));
+    n_free = naive_free_when_demoted(room);
+    CHECK(usage.free_tokens == naive_most_tokens(n_free, room, true));
+    CHECK(usage.capacity_tokens == naive_most_tokens(world.n_slabs, none, true));
+    CHECK(usage.undemoted_tokens == naive_most_tokens(world.n_slabs, none, false));
 }
 
 /* ---- operations ---- */
@@ -135,15 +144,6 @@ static bool is_hit(uint64_t salt, const int32_t *tokens, uint32_t n_blocks) {
 static void take_cached(struct naive_sequence *s, unsigned group, uint32_t b) {
     s->payloads[group][b] = naive_prefix_of(s, b + 1)->payloads[group];
     world.blocks[s->payloads[group][b]].n_holders++;
-}
-
-/* Makes room as the cache should. False, and nothing changed, if it cannot. */
-static bool make_room(const uint32_t n_new[N_GROUPS]) {
-    uint32_t room[N_GROUPS], n_free = naive_free_slabs(false, room);
-    if (!naive_can_take(n_free, room, n_new)) return false;
-    while (n_free = naive_free_slabs(true, room), !naive_can_take(n_free, room, n_new))
-        CHECK(naive_evict_one() > 0);
-    return true;
 }
 
 static void pass_blocks(struct naive_sequence *s) {
@@ -216,13 +216,16 @@ struct rows {
     uint32_t n_slots;
 };
 
+/* Rows can be copied of a block that is there and was not demoted. */
+static bool has_rows(uint64_t payload) { return payload != NONE && !world.blocks[payload].is_demoted; }
+
 /* Of the prefixes one block longer those found last, so many, and of them the one that goes on most alike. */
 static void find_sealed_rows(const struct naive_sequence *s, uint32_t max, struct rows *best) {
     uint32_t n_full = s->n_computed / BLOCK_TOKENS;
     uint64_t before = UINT64_MAX;
     for (int n = 0; n < COMPARED_CHILDREN; n++) {
         struct naive_prefix *latest = NULL;
-        for (int i = 0; i < MAX_PREFIXES; i++) {
+        for (uint32_t i = 0; i < world.max_prefixes; i++) {
             struct naive_prefix *prefix = &world.prefixes[i];
             if (prefix->n_blocks != n_full + 1 || !naive_begins_with(prefix, s->salt, s->tokens, n_full))
                 continue;
@@ -234,7 +237,7 @@ static void find_sealed_rows(const struct naive_sequence *s, uint32_t max, struc
         uint32_t n_equal =
             count_equal(latest->tokens + n_full * BLOCK_TOKENS, s->tokens + n_full * BLOCK_TOKENS, max);
         bool has_all = true;
-        for (unsigned g = 0; g < N_GROUPS; g++) has_all &= latest->payloads[g] != NONE;
+        for (unsigned g = 0; g < N_GROUPS; g++) has_all &= has_rows(latest->payloads[g]);
         if (has_all && n_equal > best->n_slots) *best = (struct rows){.prefix = latest, .n_slots = n_equal};
     }
 }
@@ -255,10 +258,21 @@ static void find_open_rows(const struct naive_sequence *s, uint32_t max, struct 
         }
 }
 
+/* The i-th copy that the cache wants done. */
+static const struct kv_op *copy_op(uint32_t i) {
+    const struct kv_op *ops;
+    uint32_t n_copies = 0, n_ops = kv_ops(world.cache, &ops);
+    CHECK(n_ops == world.n_copies + world.n_reencodings);
+    for (uint32_t k = 0; k < n_ops; k++)
+        if (ops[k].kind == KV_COPY && n_copies++ == i) return &ops[k];
+    CHECK(!"copied");
+    return NULL;
+}
+
 /* The block behind the full ones gets rows, if it can. The payloads of a new one are known only afterwards.
  */
 static bool copy_rows(struct naive_sequence *s, const struct rows *rows) {
-    uint32_t n_full = s->n_computed / BLOCK_TOKENS, first = world.n_copies, one[N_GROUPS] = {1, 1};
+    uint32_t n_full = s->n_computed / BLOCK_TOKENS, first = world.n_copies, one[N_CLASSES] = {1, 1};
     if (first + N_GROUPS > 2 * world.opts.max_sequences * N_GROUPS) return false;
     for (unsigned g = 0; g < N_GROUPS; g++) {
         struct naive_copy *copy = &world.copies[world.n_copies++];
@@ -270,14 +284,12 @@ static bool copy_rows(struct naive_sequence *s, const struct rows *rows) {
         world.blocks[copy->source].n_holders++;
     }
     bool is_new = s->n_blocks == n_full;
-    if (is_new && !make_room(one)) {
+    if (is_new && !naive_make_room(one)) {
         while (world.n_copies > first) naive_end_copy(world.n_copies - 1);
         return false;
     }
-    const struct kv_op *ops;
-    CHECK(kv_ops(world.cache, &ops) == world.n_copies);
     for (unsigned g = 0; g < N_GROUPS; g++) {
-        uint64_t target = ops[first + g].target;
+        uint64_t target = copy_op(first + g)->target;
         if (is_new) naive_own_block(g, s->payloads[g][n_full] = target);
         CHECK(target == s->payloads[g][n_full]);
         world.copies[first + g].target = target;
@@ -355,7 +367,7 @@ static void fork_from(uint32_t index, uint32_t from) {
         else
             rows.prefix = naive_prefix_of(source, n_blocks + 1);
         for (unsigned g = 0; g < N_GROUPS && rows.prefix != NULL; g++)
-            has_all &= rows.prefix->payloads[g] != NONE;
+            has_all &= has_rows(rows.prefix->payloads[g]);
         if (has_all) copy_rows(s, &rows);
     }
     happened.n_forked += n_forked % BLOCK_TOKENS != 0;
@@ -366,17 +378,17 @@ static void fork_from(uint32_t index, uint32_t from) {
 static int expect_reserve(const struct naive_sequence *s, uint32_t n_tokens) {
     if (n_tokens > world.opts.max_tokens) return ERR_TOO_LARGE;
     if (!s->has_tables && count_holders() == world.opts.max_sequences) return ERR_FULL;
-    uint32_t n_blocks = blocks_of(n_tokens), n_new[N_GROUPS];
+    uint32_t n_blocks = blocks_of(n_tokens), n_new[N_CLASSES] = {0};
     for (unsigned g = 0; g < N_GROUPS; g++) n_new[g] = n_blocks > s->n_blocks ? n_blocks - s->n_blocks : 0;
-    return make_room(n_new) ? 0 : ERR_FULL;
+    return naive_make_room(n_new) ? 0 : ERR_FULL;
 }
 
 static void reserve(uint32_t index, uint32_t n_new) {
     struct naive_sequence *s = &world.sequences[index];
     uint32_t n_tokens = s->n_computed + n_new;
-    int expected = expect_reserve(s, n_tokens);
     s->before = s->kv;
-    CHECK(kv_reserve(world.cache, &s->kv, n_new) == expected);
+    int result = kv_reserve(world.cache, &s->kv, n_new), expected = expect_reserve(s, n_tokens);
+    CHECK(result == expected);
     if (expected < 0) {
         CHECK(memcmp(&s->before, &s->kv, sizeof s->kv) == 0);
         return;
@@ -417,11 +429,12 @@ static void key_block(struct naive_sequence *s, uint32_t b) {
 /* As an engine does before the forward pass. */
 static void make_copies(void) {
     const struct kv_op *ops;
-    CHECK(kv_ops(world.cache, &ops) == world.n_copies);
+    CHECK(kv_ops(world.cache, &ops) == world.n_copies + world.n_reencodings);
     for (uint32_t i = 0; i < world.n_copies; i++) {
         const struct naive_copy *copy = &world.copies[i];
-        CHECK(ops[i].kind == KV_COPY && ops[i].group == copy->group && ops[i].n_slots == copy->n_slots);
-        CHECK(ops[i].source == copy->source && ops[i].target == copy->target);
+        const struct kv_op *op = copy_op(i);
+        CHECK(op->group == copy->group && op->n_slots == copy->n_slots);
+        CHECK(op->source == copy->source && op->target == copy->target);
         CHECK(world.blocks[copy->target].n_holders > 0 && !world.blocks[copy->target].is_keyed);
         for (uint32_t slot = 0; slot < copy->n_slots; slot++)
             world.content[copy->target + slot] = world.content[copy->source + slot];
@@ -445,6 +458,7 @@ static void commit(uint32_t index) {
         }
     kv_commit(world.cache, &s->kv, s->tokens, n_done);
     while (world.n_copies > 0) naive_end_copy(0);
+    world.n_reencodings = 0;
     world.asked_tokens += s->n_asked;
     world.hit_tokens += s->n_found;
     s->n_asked = s->n_found = 0;
@@ -466,7 +480,9 @@ static bool can_keep(const struct naive_sequence *s, uint32_t n_tokens) {
         struct naive_sequence without = *s;
         const struct naive_prefix *last = naive_prefix_of(s, n_full);
         for (unsigned g = 0; g < N_GROUPS; g++)
-            if (s->n_passed[g] > cut || world.blocks[s->payloads[g][cut]].n_holders > 1) return false;
+            if (s->n_passed[g] > cut || world.blocks[s->payloads[g][cut]].n_holders > 1 ||
+                world.blocks[s->payloads[g][cut]].is_demoted)
+                return false;
         world.sequences[s - world.sequences].n_computed = 0; /* as if it did not end there */
         bool is_own = naive_is_leaf(last);
         world.sequences[s - world.sequences] = without;
@@ -518,6 +534,12 @@ static void evict(uint64_t bytes) {
     CHECK(kv_evict(world.cache, bytes) == freed);
 }
 
+static void demote(uint64_t bytes) {
+    uint64_t freed = kv_demote(world.cache, bytes);
+    happened.n_demoted += freed > 0;
+    CHECK(freed == naive_demote(bytes));
+}
+
 /* ---- what stays ---- */
 
 static uint64_t hold_leased(const struct naive_lease *lease, bool only_counts) {
@@ -527,7 +549,7 @@ static uint64_t hold_leased(const struct naive_lease *lease, bool only_counts) {
             if (!naive_is_seen(g, lease->n_blocks * BLOCK_TOKENS, b)) continue;
             struct naive_block *block =
                 &world.blocks[naive_find_prefix(lease->salt, lease->tokens, b + 1)->payloads[g]];
-            if (block->n_leases == 0) bytes += world.block_bytes[g];
+            if (block->n_leases == 0) bytes += naive_bytes(block);
             block->n_leases += !only_counts;
             block->n_holders += !only_counts;
         }
@@ -554,7 +576,7 @@ static void set_priority(uint64_t salt, const int32_t *tokens, uint32_t n_blocks
 static uint64_t leased_bytes(void) {
     uint64_t bytes = 0;
     for (int i = 0; i < MAX_ARENA_BYTES; i++)
-        if (world.blocks[i].n_leases > 0) bytes += world.block_bytes[world.blocks[i].group];
+        if (world.blocks[i].n_leases > 0) bytes += naive_bytes(&world.blocks[i]);
     return bytes;
 }
 
@@ -628,7 +650,7 @@ static void drop(void) {
     uint64_t freed = 0, more;
     do {
         more = 0;
-        for (int i = 0; i < MAX_PREFIXES; i++) {
+        for (uint32_t i = 0; i < world.max_prefixes; i++) {
             struct naive_prefix *prefix = &world.prefixes[i];
             uint32_t n_blocks = n / BLOCK_TOKENS;
             if (!naive_begins_with(prefix, s->salt, s->tokens, n_blocks)) continue;
@@ -649,14 +671,15 @@ static void drop(void) {
 
 static uint64_t prefix_bytes(const struct naive_prefix *prefix) {
     uint64_t bytes = 0;
-    for (unsigned g = 0; g < N_GROUPS; g++) bytes += prefix->payloads[g] != NONE ? world.block_bytes[g] : 0;
+    for (unsigned g = 0; g < N_GROUPS; g++)
+        bytes += prefix->payloads[g] != NONE ? naive_bytes(&world.blocks[prefix->payloads[g]]) : 0;
     return bytes;
 }
 
 /* Whether a run of blocks ends there: 0, 1, or 2 if it is pinned. */
 static int end_of_run(const struct naive_prefix *prefix) {
     int n_next = 0, is_pinned = 0;
-    for (int i = 0; i < MAX_PREFIXES; i++)
+    for (uint32_t i = 0; i < world.max_prefixes; i++)
         n_next += world.prefixes[i].n_blocks == prefix->n_blocks + 1 &&
                   naive_begins_with(&world.prefixes[i], prefix->salt, prefix->tokens, prefix->n_blocks);
     for (int i = 0; i < KV_MAX_LEASES; i++)
@@ -680,7 +703,7 @@ static void list(void) {
                               entry.last_used_us};
         for (int i = 0; i < 7; i++) sums[i] += fields[i] * (1 + entry.n_tokens * entry.is_pinned);
     }
-    for (int p = 0; p < MAX_PREFIXES; p++) {
+    for (uint32_t p = 0; p < world.max_prefixes; p++) {
         const struct naive_prefix *prefix = &world.prefixes[p];
         int end = prefix->is_used && prefix->salt == salt ? end_of_run(prefix) : 0;
         if (end == 0) continue;
@@ -732,8 +755,10 @@ static void operate(void) {
         extend(index);
     else if (kind < 75)
         fork_from(fresh_after(index), below(MAX_SEQUENCES + 1));
-    else if (kind < 77)
+    else if (kind < 76)
         evict(below(200));
+    else if (kind < 77)
+        demote(1 + below(200));
     else if (kind < 80)
         pin();
     else if (kind < 81)
@@ -756,7 +781,8 @@ static uint32_t count_max_prefixes(void) {
     uint32_t n_fewest = UINT32_MAX;
     uint32_t n_all = (world.opts.max_sequences + KV_MAX_LEASES) * blocks_of(world.opts.max_tokens);
     for (unsigned g = 0; g < N_GROUPS; g++) {
-        uint32_t n = world.n_slabs * (world.slab_bytes / world.block_bytes[g]);
+        uint32_t n =
+            world.n_slabs * (world.slab_bytes / world.class_bytes[world.demotes[g] ? N_GROUPS + g : g]);
         n_all += n;
         if (world.window[g] == 0 && n < n_fewest) n_fewest = n;
     }
@@ -767,17 +793,24 @@ static void open_cache(void) {
     uint64_t number = world.number;
     world = (struct world){.seed = seed, .number = number};
     world.layout.n_groups = N_GROUPS;
+    bool has_demotion = below(2);
+    uint32_t n_classes = 0;
     for (unsigned g = 0; g < N_GROUPS; g++) {
         world.window[g] = world.layout.groups[g].window = below(2) * below(MAX_WINDOW + 1);
         for (uint32_t n_layers = 1 + below(2); n_layers > 0; n_layers--)
             assert_int_equal(
                 kv_layout_add(&world.layout, g, 1 + below(2), 2 + 2 * below(2), kv_codecs_both(CODEC_f16)),
                 0);
-        world.block_bytes[g] = (uint32_t)world.layout.groups[g].block_bytes;
-        if (world.block_bytes[g] > world.slab_bytes) world.slab_bytes = world.block_bytes[g];
+        world.class_bytes[g] = (uint32_t)world.layout.groups[g].block_bytes;
+        if (world.class_bytes[g] > world.slab_bytes) world.slab_bytes = world.class_bytes[g];
+        world.class_bytes[N_GROUPS + g] = world.class_bytes[g] / (1 + below(4)) / 2 * 2; /* even */
+        if (world.class_bytes[N_GROUPS + g] < 4) world.class_bytes[N_GROUPS + g] = 4;
+        world.demotes[g] = world.layout.groups[g].demotes = has_demotion && below(4) > 0;
+        world.layout.groups[g].class_bytes[KV_DEMOTED] = world.class_bytes[N_GROUPS + g];
+        n_classes += 1 + world.demotes[g];
     }
     /* An arena this small is cut into slabs of the largest payload; what is left over is not used. */
-    world.n_slabs = N_GROUPS + below(MAX_SLABS - N_GROUPS + 1);
+    world.n_slabs = n_classes + below((has_demotion ? 2 : 1) * MAX_SLABS - n_classes + 1);
     world.opts = (struct kv_opts){
         .memory_bytes = world.n_slabs * world.slab_bytes + below(world.slab_bytes),
         .max_sequences = 1 + below(MAX_SEQUENCES),
@@ -812,6 +845,7 @@ static void close_cache(void) {
     struct kv_usage usage = kv_usage(world.cache);
     CHECK(usage.held_bytes + usage.idle_bytes + usage.waste_bytes == 0 &&
           usage.free_tokens == usage.capacity_tokens);
+    happened.n_demotions += usage.n_demotions;
     kv_close(world.cache);
 }
 
@@ -828,14 +862,16 @@ static void the_cache_agrees_with_the_naive_one(void **state) {
         }
         close_cache();
     }
-    const uint64_t counts[] = {happened.n_copies,  happened.n_copied_sealed, happened.n_cancelled,
-                               happened.n_forked,  happened.n_extended,      happened.n_pinned,
-                               happened.n_refused, happened.n_expired,       happened.n_dropped};
+    const uint64_t counts[] = {happened.n_copies,   happened.n_copied_sealed, happened.n_cancelled,
+                               happened.n_forked,   happened.n_extended,      happened.n_pinned,
+                               happened.n_refused,  happened.n_expired,       happened.n_dropped,
+                               happened.n_demotions};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         printf("%llu ", (unsigned long long)counts[i]);
         if (n_operations >= 100000) assert_true(counts[i] > n_operations / 10000);
     }
-    printf("times something rare\n");
+    printf("times something rare, %llu demotions asked for\n", (unsigned long long)happened.n_demoted);
+    if (n_operations >= 100000) assert_true(happened.n_demoted > 0);
 }
 
 int main(int argc, char **argv) {

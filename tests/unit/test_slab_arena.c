@@ -14,7 +14,7 @@ enum { MIB = 1 << 20 };
 
 static void open_arena(struct slab_arena *arena, size_t bytes, const size_t *payload_bytes,
                        uint32_t n_classes) {
-    assert_int_equal(slab_arena_open(arena, bytes, payload_bytes, n_classes), 0);
+    assert_int_equal(slab_arena_open(arena, bytes, payload_bytes, n_classes, false), 0);
     assert_true(slab_arena_check(arena));
 }
 
@@ -117,12 +117,12 @@ static void an_arena_without_room_for_each_class_is_refused(void **state) {
     (void)state;
     struct slab_arena arena;
     const size_t payload_bytes[] = {5000, 100};
-    assert_int_equal(slab_arena_open(&arena, 2 * 8192 - 1, payload_bytes, 2),
+    assert_int_equal(slab_arena_open(&arena, 2 * 8192 - 1, payload_bytes, 2, false),
                      ERR_FULL); /* slabs of whole pages */
     assert_non_null(strstr(err_message(), "16383"));
     assert_non_null(strstr(err_message(), "8192"));
     slab_arena_close(&arena);
-    assert_int_equal(slab_arena_open(&arena, 0, payload_bytes, 1), ERR_FULL);
+    assert_int_equal(slab_arena_open(&arena, 0, payload_bytes, 1, false), ERR_FULL);
     slab_arena_close(&arena);
     open_arena(&arena, 2 * 8192, payload_bytes, 2);
     slab_arena_close(&arena);
