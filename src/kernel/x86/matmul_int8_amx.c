@@ -155,19 +155,18 @@ PANEL_INLINE void multiply_panel(unsigned n_shares, bool has_minimum, const stru
 /* One for every kind of type. */
 typedef void multiply_function(const struct tile_rows *rows, const struct decoded_group *panel,
                                size_t n_groups, const struct tile_outputs *to);
-#define X(n_shares, has_minimum)                                                                             \
+#define DEFINE_MULTIPLY(n_shares, has_minimum)                                                               \
     static void multiply_##n_shares##_##has_minimum(const struct tile_rows *rows,                            \
                                                     const struct decoded_group *panel, size_t n_groups,      \
                                                     const struct tile_outputs *to) {                         \
         multiply_panel(n_shares, has_minimum, rows, panel, n_groups, to);                                    \
-    }
-X(1, 0)
-X(1, 1)
-X(2, 0)
-X(2, 1)
-#undef X
-    static multiply_function *const multiply[2][2] = {{multiply_1_0, multiply_1_1},
-                                                      {multiply_2_0, multiply_2_1}};
+    }                                                                                                        \
+    static multiply_function multiply_##n_shares##_##has_minimum
+DEFINE_MULTIPLY(1, 0);
+DEFINE_MULTIPLY(1, 1);
+DEFINE_MULTIPLY(2, 0);
+DEFINE_MULTIPLY(2, 1);
+static multiply_function *const multiply[2][2] = {{multiply_1_0, multiply_1_1}, {multiply_2_0, multiply_2_1}};
 
 /* Tiles of n rows and of a share of a group. */
 static void load_shapes(unsigned n_shares, size_t n_rows) {
