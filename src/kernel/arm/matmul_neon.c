@@ -91,7 +91,8 @@ PANEL_INLINE int32x4_t dot_lines(const int8x16_t line[PANEL_LINES], unsigned beg
     X(0)
     X(1)
     X(2)
-    X(3) X(4) X(5) X(6) X(7)
+    X(3)
+    X(4) X(5) X(6) X(7)
 #undef X
         return dot;
 }
