@@ -86,15 +86,19 @@ PANEL_INLINE int32x4_t dot_lines(const int8x16_t line[PANEL_LINES], unsigned beg
                                  const int8_t *codes) {
     const int8x16_t low = vld1q_s8(codes), high = vld1q_s8(codes + 16);
     int32x4_t dot = vdupq_n_s32(0);
-#define X(i)                                                                                                 \
-    if (begin <= (i) && (i) < end) dot = vdotq_laneq_s32(dot, line[i], (i) < 4 ? low : high, (i) % 4);
-    X(0)
-    X(1)
-    X(2)
-    X(3)
-    X(4) X(5) X(6) X(7)
-#undef X
-        return dot;
+/* A lane is named by a constant. */
+#define ADD_LINE(i)                                                                                          \
+    if (begin <= (i) && (i) < end) dot = vdotq_laneq_s32(dot, line[i], (i) < 4 ? low : high, (i) % 4)
+    ADD_LINE(0);
+    ADD_LINE(1);
+    ADD_LINE(2);
+    ADD_LINE(3);
+    ADD_LINE(4);
+    ADD_LINE(5);
+    ADD_LINE(6);
+    ADD_LINE(7);
+#undef ADD_LINE
+    return dot;
 }
 
 PANEL_INLINE void add_plane(enum weight_type type, unsigned n_rows, const int8x16_t line[PANEL_LINES],
