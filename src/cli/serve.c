@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/config_file.h"
+#include "cli/plan_subject.h"
 #include "cli/session.h"
 #include "kv/evict_list.h"
 #include "kv/kv_usage.h"
@@ -243,15 +244,20 @@ static void print_ready(const struct server *server, const struct serve_opts *op
     fflush(stdout);
 }
 
-/* The planner's page knows the served model by its file, if the planner can read that. */
-static void offer_plans(struct serve_opts *opts, struct plan_model *model) {
+/* The planner's page knows the served model by its file, if the planner can read that, and this machine, if
+ * it was calibrated. */
+static void offer_plans(struct serve_opts *opts, struct plan_model *model, struct plan_hardware *hardware) {
     char path[4096];
+    bool is_assumed;
     if (cli_model_path(opts->session.model, path, sizeof path) == 0 && plan_model_from_gguf(model, path) == 0)
         opts->server.plan_model = model;
+    if (plan_subject_hardware(hardware, NULL, "this", &is_assumed) == 0)
+        opts->server.plan_hardware = hardware;
 }
 
 static int serve(struct serve_opts *opts) {
-    static struct plan_model planned; /* too much for the stack */
+    static struct plan_model planned; /* too much for the stack, as is */
+    static struct plan_hardware here;
     struct session session;
     struct server *server;
     struct log log;
@@ -264,7 +270,7 @@ static int serve(struct serve_opts *opts) {
     opts->server.model = &session.model;
     opts->server.max_tokens = session.max_tokens;
     opts->server.price = opts->session.price;
-    offer_plans(opts, &planned);
+    offer_plans(opts, &planned, &here);
     int result = server_open(&server, &opts->server);
     if (result == 0) {
         print_ready(server, opts, &session);
