@@ -71,7 +71,7 @@ class OpenAPI(ServedTest):
         document = pathlib.Path(self.folder) / "openapi.json"
         document.write_text(json.dumps(self.document))
         config = pathlib.Path(self.folder) / "schemathesis.toml"  # a made up prefix is not in the cache, or none or two: 404 or 400, mostly
-        config.write_text("".join(f'[[operations]]\ninclude-path = "{path}"\nwarnings = false\n' for path in ("/v1/kv/pin", "/v1/kv/unpin", "/v1/plan")))
+        config.write_text("".join(f'[[operations]]\ninclude-path = "{path}"\nwarnings = false\n' for path in ("/v1/kv/pin", "/v1/kv/unpin", "/v1/plan", "/v1/plan/curves")))
         command = [sys.executable, "-m", "schemathesis.cli", "--config-file", config, "run", document, "--url", self.server.url, "--phases", "examples,coverage,fuzzing",
                    "--exclude-checks", "positive_data_acceptance", "--max-examples", os.environ.get("CABINET_EXAMPLES", "30"),
                    "--seed", os.environ.get("CABINET_SEED", "1"), "--request-timeout", str(SECONDS), "--continue-on-failure",
