@@ -8,6 +8,8 @@
 #include "plan/economics.h"
 #include "plan/what_if.h"
 
+/* A number; null if it is without end or not known. */
+json_t *plan_json_number(double value);
 /* New references, or NULL out of memory. What is without end or not known is null. */
 json_t *plan_what_if_json(const struct plan_what_if *table);
 json_t *plan_economics_json(const struct plan_economics *economics);
