@@ -64,6 +64,12 @@ static void write_program(FILE *out, const char *data) {
     fputs("</script>\n", out);
 }
 
+/* Up to the quote that ends an attribute, or the line. */
+static size_t name_length(const char *name, const char *end) {
+    const char *quote = memchr(name, '"', (size_t)(end - name));
+    return (size_t)((quote != NULL ? quote : end) - name);
+}
+
 static void write_page(FILE *out, const char *data) {
     static const char style[] = "<link rel=\"stylesheet\" href=\"", icon[] = "<link rel=\"icon\"";
     static const char theme[] = "<script src=\"theme_first.js\"", plot[] = "<script src=\"uplot.js\"";
@@ -81,7 +87,7 @@ static void write_page(FILE *out, const char *data) {
         else if (is_live || starts(at, end, icon) || starts(at, end, theme))
             (void)0;
         else if (starts(at, end, style))
-            write_file(out, at + strlen(style), strcspn(at + strlen(style), "\""), "style");
+            write_file(out, at + strlen(style), name_length(at + strlen(style), end), "style");
         else if (starts(at, end, plot))
             write_file(out, "uplot.js", 8, "script");
         else if (starts(at, end, "<script src=\"plan.js\""))
