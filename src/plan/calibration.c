@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "plan/kept_fields.h"
 
 const uint32_t calibration_matmul_rows[CALIBRATION_MATMUL_ROWS] = {1, 4, 16, 32, 128, 512};
 const uint32_t calibration_attention_rows[CALIBRATION_ATTENTION_ROWS] = {1, 4, 16, 48};
@@ -92,18 +93,7 @@ int calibration_write(const struct calibration *c, const char *path) {
 /* ---- reading ---- */
 
 static int read_number(const json_t *object, const char *key, double *number) {
-    const json_t *value = json_object_get(object, key);
-    *number = json_number_value(value);
-    if (json_is_number(value) && isfinite(*number) && *number >= 0) return 0;
-    return ERR(CORRUPT, "\"%s\" is no number of 0 or more", key);
-}
-
-static int read_text(const json_t *object, const char *key, char *text, size_t size) {
-    const char *value = json_string_value(json_object_get(object, key));
-    if (value == NULL || strlen(value) >= size)
-        return ERR(CORRUPT, "\"%s\" is no text of less than %zu bytes", key, size);
-    memcpy(text, value, strlen(value) + 1);
-    return 0;
+    return kept_number(object, key, INFINITY, number);
 }
 
 static int read_list(const json_t *list, const char *what, double *numbers, size_t n) {
@@ -167,10 +157,10 @@ static int read_root(struct calibration *c, const json_t *root) {
     double memory_bytes, n_threads;
     if (schema == NULL || strcmp(schema, CALIBRATION_SCHEMA) != 0)
         return ERR(CORRUPT, "its schema is not %s", CALIBRATION_SCHEMA);
-    TRY(read_text(root, "date", c->date, sizeof c->date));
-    TRY(read_text(root, "name", c->machine, sizeof c->machine));
-    TRY(read_text(kernels, "version", c->version, sizeof c->version));
-    TRY(read_text(kernels, "kernels", c->kernels, sizeof c->kernels));
+    TRY(kept_text(root, "date", c->date, sizeof c->date));
+    TRY(kept_text(root, "name", c->machine, sizeof c->machine));
+    TRY(kept_text(kernels, "version", c->version, sizeof c->version));
+    TRY(kept_text(kernels, "kernels", c->kernels, sizeof c->kernels));
     TRY(read_number(root, "mem_bytes", &memory_bytes));
     TRY(read_number(kernels, "threads", &n_threads));
     if (memory_bytes >= 0x1p53 || n_threads < 1 || n_threads >= 0x1p16)

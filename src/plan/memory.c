@@ -20,18 +20,29 @@ double plan_kv_bytes_per_token(const struct plan_model *model, const struct plan
     return bytes;
 }
 
+/* Which entries of a part are meant: geometry.h. */
+enum entries { HELD, READ, SHARED_HELD, SHARED_READ };
+
+static double entries_of(const struct plan_kv_part *part, enum entries entries, double context,
+                         double shared) {
+    switch (entries) {
+    case HELD: return plan_part_held(part, context);
+    case READ: return plan_part_read(part, context);
+    case SHARED_HELD: return plan_part_shared_held(part, context, shared);
+    default: return plan_part_shared_read(part, context, shared);
+    }
+}
+
+/* The part of a part that one rank of a tensor group has: each head has one rank, or several copies. */
+static double rank_share(const struct plan_kv_part *part, const struct plan_load *load) {
+    double split = part->is_split ? fmin(load->tp, part->n_rows) : 1;
+    return 1 / (split * load->pp * load->cp);
+}
+
 double plan_kv_bytes(const struct plan_model *model, const struct plan_kv_format *format, double context) {
     double bytes = 0;
     for (uint32_t i = 0; i < model->n_kv_parts; i++)
         bytes += entry_bytes(&model->kv_parts[i], format) * plan_part_held(&model->kv_parts[i], context);
-    return bytes;
-}
-
-double plan_kv_read_bytes(const struct plan_model *model, const struct plan_kv_format *format,
-                          double context) {
-    double bytes = 0;
-    for (uint32_t i = 0; i < model->n_kv_parts; i++)
-        bytes += entry_bytes(&model->kv_parts[i], format) * plan_part_read(&model->kv_parts[i], context);
     return bytes;
 }
 
@@ -45,51 +56,34 @@ double plan_kv_bytes_simplified(const struct plan_model *model, const struct pla
     return 2 * users * context * model->n_layers * model->d_model * format->nominal_bytes;
 }
 
-/* The part of a part that one rank of a tensor group has: each head has one rank, or several copies. */
-static double rank_share(const struct plan_kv_part *part, const struct plan_load *load) {
-    double split = part->is_split ? fmin(load->tp, part->n_rows) : 1;
-    return 1 / (split * load->pp * load->cp);
-}
-
-double plan_kv_device_bytes(const struct plan_model *model, const struct plan_load *load, double context) {
+static double device_bytes(const struct plan_model *model, const struct plan_load *load, enum entries entries,
+                           double context) {
     double bytes = 0;
     for (uint32_t i = 0; i < model->n_kv_parts; i++) {
         const struct plan_kv_part *part = &model->kv_parts[i];
-        bytes += entry_bytes(part, load->kv) * plan_part_held(part, context) * rank_share(part, load);
+        bytes += entry_bytes(part, load->kv) * entries_of(part, entries, context, load->shared_tokens) *
+                 rank_share(part, load);
     }
     return bytes;
+}
+
+double plan_kv_device_bytes(const struct plan_model *model, const struct plan_load *load, double context) {
+    return device_bytes(model, load, HELD, context);
 }
 
 double plan_kv_device_read_bytes(const struct plan_model *model, const struct plan_load *load,
                                  double context) {
-    double bytes = 0;
-    for (uint32_t i = 0; i < model->n_kv_parts; i++) {
-        const struct plan_kv_part *part = &model->kv_parts[i];
-        bytes += entry_bytes(part, load->kv) * plan_part_read(part, context) * rank_share(part, load);
-    }
-    return bytes;
+    return device_bytes(model, load, READ, context);
 }
 
 double plan_kv_device_shared_bytes(const struct plan_model *model, const struct plan_load *load,
                                    double context) {
-    double bytes = 0;
-    for (uint32_t i = 0; i < model->n_kv_parts; i++) {
-        const struct plan_kv_part *part = &model->kv_parts[i];
-        double held = plan_part_shared_held(part, context, load->shared_tokens);
-        bytes += entry_bytes(part, load->kv) * held * rank_share(part, load);
-    }
-    return bytes;
+    return device_bytes(model, load, SHARED_HELD, context);
 }
 
 double plan_kv_device_shared_read_bytes(const struct plan_model *model, const struct plan_load *load,
                                         double context) {
-    double bytes = 0;
-    for (uint32_t i = 0; i < model->n_kv_parts; i++) {
-        const struct plan_kv_part *part = &model->kv_parts[i];
-        double read = plan_part_shared_read(part, context, load->shared_tokens);
-        bytes += entry_bytes(part, load->kv) * read * rank_share(part, load);
-    }
-    return bytes;
+    return device_bytes(model, load, SHARED_READ, context);
 }
 
 /* Over all devices, each row once. */

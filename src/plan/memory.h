@@ -10,10 +10,6 @@ double plan_kv_bytes_per_token(const struct plan_model *model, const struct plan
     start: growing and windowed parts both */
 double plan_kv_bytes(const struct plan_model *model, const struct plan_kv_format *format, double context);
 double plan_state_bytes(const struct plan_model *model);
-/* What one decode step reads of it: sparse attention reads what it selects. State is read and written whole.
- */
-double plan_kv_read_bytes(const struct plan_model *model, const struct plan_kv_format *format,
-                          double context);
 /* The textbook's 2 x users x context x layers x d_model x bytes: every head has K and V of its own, no
  * window. Source: docs/planner.md, "Memory". */
 double plan_kv_bytes_simplified(const struct plan_model *model, const struct plan_kv_format *format,
@@ -22,6 +18,7 @@ double plan_kv_bytes_simplified(const struct plan_model *model, const struct pla
 /* On the fullest device of a layout: heads divide over tp until each has one (then ranks hold copies),
  * latents and index keys are on every rank; cp divides tokens, pp layers. */
 double plan_kv_device_bytes(const struct plan_model *model, const struct plan_load *load, double context);
+/* What one decode step reads of that: sparse attention reads what it selects. */
 double plan_kv_device_read_bytes(const struct plan_model *model, const struct plan_load *load,
                                  double context);
 /* Of these, what the load's shared tokens are of a sequence: held, or read, once for all users of a rank. */

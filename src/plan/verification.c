@@ -9,20 +9,10 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "plan/kept_fields.h"
 
 static int read_number(const json_t *object, const char *key, double *number) {
-    const json_t *value = json_object_get(object, key);
-    *number = json_number_value(value);
-    if (json_is_number(value) && isfinite(*number) && *number >= 0 && *number < 0x1p53) return 0;
-    return ERR(CORRUPT, "\"%s\" is no number of 0 or more", key);
-}
-
-static int read_text(const json_t *object, const char *key, char *text, size_t size) {
-    const char *value = json_string_value(json_object_get(object, key));
-    if (value == NULL || strlen(value) >= size)
-        return ERR(CORRUPT, "\"%s\" is no text of less than %zu bytes", key, size);
-    memcpy(text, value, strlen(value) + 1);
-    return 0;
+    return kept_number(object, key, 0x1p53, number);
 }
 
 static int read_errors(const json_t *root, const char *kind, struct self_errors *errors) {
@@ -54,9 +44,9 @@ static int read_root(struct verification *v, const json_t *root) {
     double n_threads, model_bytes;
     if (schema == NULL || strcmp(schema, VERIFICATION_SCHEMA) != 0)
         return ERR(CORRUPT, "its schema is not %s", VERIFICATION_SCHEMA);
-    TRY(read_text(root, "version", v->version, sizeof v->version));
-    TRY(read_text(root, "kernels", v->kernels, sizeof v->kernels));
-    TRY(read_text(root, "date", v->date, sizeof v->date));
+    TRY(kept_text(root, "version", v->version, sizeof v->version));
+    TRY(kept_text(root, "kernels", v->kernels, sizeof v->kernels));
+    TRY(kept_text(root, "date", v->date, sizeof v->date));
     TRY(read_number(root, "threads", &n_threads));
     TRY(read_number(root, "model_bytes", &model_bytes));
     if (n_threads >= 0x1p16) return ERR(CORRUPT, "its threads are absurd");
