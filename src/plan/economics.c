@@ -109,8 +109,6 @@ static double longest_context(const struct firm *firm) {
 /* Holding against computing again, of one token at the load's context. */
 static void find_break_even(struct plan_economics *economics, const struct firm *firm) {
     const struct plan_load *load = firm->load;
-    struct plan_memory memory;
-    plan_memory_of(&memory, firm->model, firm->hardware, load, NULL);
     struct plan_economics_point point = point_at(firm, load->context_tokens);
     /* A place in memory is paid for by the bytes that it takes of what weights leave. */
     economics->held_usd_per_million_hour =
