@@ -37,6 +37,7 @@ static void multiply(void *argument) {
 
 static void use_matrix(struct matmul_bench *bench, enum weight_type type, size_t n_outputs) {
     panel_matrix_init(&bench->matrix, type, n_outputs, N_INPUTS, bench->weights);
+    panel_matrix_measure(&bench->matrix);
     bench->matrix_bytes = (panel_matrix_bytes(type, n_outputs, N_INPUTS) + LINE - 1) / LINE * LINE;
     bench->n_matrices = WEIGHT_BYTES / bench->matrix_bytes;
 }
@@ -45,15 +46,18 @@ static int open_matmul(struct matmul_bench *bench, const struct calibrator *cali
     const size_t n_groups = N_INPUTS / PANEL_GROUP;
     struct activations *x = &bench->x;
     *bench = (struct matmul_bench){.calibrator = calibrator};
-    *x = (struct activations){
-        .n_rows = MOST_ROWS, .n_cols = N_INPUTS, .n_groups = n_groups, .forms = FORM_INT8 | FORM_BF16};
+    *x = (struct activations){.n_rows = MOST_ROWS,
+                              .n_cols = N_INPUTS,
+                              .n_groups = n_groups,
+                              .forms = FORM_BF16 | calibrator->kernels->quantised_form};
     float *f32 = mem_alloc_aligned((size_t)MOST_ROWS * N_INPUTS, sizeof *f32);
     x->f32 = f32;
     x->bf16 = mem_alloc_aligned((size_t)MOST_ROWS * N_INPUTS, sizeof *x->bf16);
+    x->raised = mem_alloc_aligned((size_t)MOST_ROWS * N_INPUTS, sizeof *x->raised);
     x->scaled_sum = mem_alloc_aligned(MOST_ROWS * n_groups, sizeof *x->scaled_sum);
     bench->out = mem_alloc_aligned((size_t)MOST_ROWS * N_OUTPUTS, sizeof *bench->out);
     bench->weights = mem_map(WEIGHT_BYTES);
-    bool is_complete = f32 && x->bf16 && x->scaled_sum && bench->out && bench->weights;
+    bool is_complete = f32 && x->bf16 && x->raised && x->scaled_sum && bench->out && bench->weights;
     for (int p = 0; p < PLANE_COUNT; p++) {
         struct activation_plane *plane = &x->planes[p];
         plane->codes = mem_alloc_aligned((size_t)MOST_ROWS * N_INPUTS, 1);
@@ -71,6 +75,7 @@ static int open_matmul(struct matmul_bench *bench, const struct calibrator *cali
 static void close_matmul(struct matmul_bench *bench) {
     mem_free((float *)bench->x.f32);
     mem_free(bench->x.bf16);
+    mem_free(bench->x.raised);
     mem_free(bench->x.scaled_sum);
     for (int p = 0; p < PLANE_COUNT; p++) {
         mem_free(bench->x.planes[p].codes);
@@ -245,7 +250,7 @@ struct vector_bench {
 static void go_through_row(void *argument) {
     struct vector_bench *bench = argument;
     bench->kernels->rmsnorm((float *)bench->x.f32, bench->row, bench->other, N_INPUTS, 1e-5f);
-    bench->kernels->quantize_row(&bench->x, 0);
+    activations_prepare_row(bench->kernels, &bench->x, 0);
     bench->kernels->add(bench->row, bench->other, N_INPUTS);
     bench->kernels->silu_mul((float *)bench->x.f32, bench->other, bench->row, N_INPUTS);
 }

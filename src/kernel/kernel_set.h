@@ -28,6 +28,10 @@ struct kernel_set {
     void (*quantize_row)(struct activations *x, size_t row);
     /* Rounds one row of n_cols numbers into row `row` of x->bf16 (kernel/quantize.h). */
     void (*round_row)(struct activations *x, size_t row);
+    /* The form that quantised weights meet: FORM_INT8 or FORM_RAISED; for the latter what fills x->raised as
+     * round_row does x->bf16, otherwise NULL. */
+    unsigned quantised_form;
+    void (*raise_row)(struct activations *x, size_t row);
     matmul_function *matmul[WEIGHT_TYPE_END]; /* of every type that runs */
 
     /* Where not NULL, what a thread calls before and after its tiles, all of that head size. */

@@ -20,9 +20,9 @@
 
 #define KERNEL_SET_DEFINE                                                                                    \
     KERNEL_SET_DEFINE_AS(KERNEL_SET, KERNEL_SET_MATMUL_ENTRY, KERNEL_SET_NAME(matmul_BF16),                  \
-                         .attend_tile = KERNEL_SET_NAME(attend_tile))
+                         .quantised_form = FORM_INT8, .attend_tile = KERNEL_SET_NAME(attend_tile))
 /* A set of another name that has KERNEL_SET's functions but for the products with quantised and BF16 weights,
- * and with the members of tiles of attention. */
+ * and with the members of quantised weights' form and of tiles of attention. */
 #define KERNEL_SET_DEFINE_AS(set, quantised_entry, matmul_of_bf16, ...)                                      \
     const struct kernel_set KERNEL_SET_JOIN(kernel_set, set) = {                                             \
         .name = KERNEL_SET_STRING(set),                                                                      \

@@ -5,11 +5,11 @@
 enum {
     /* Rows that are multiplied together: their codes, scales and sums stay in a core's second-level cache
      * while the panels pass by. */
-    BLOCK_BYTES = 512 * 1024,
+    BLOCK_BYTES = 384 * 1024,
     /* A piece of work holds this many bytes of weights, or this many multiplications, whichever comes first:
      * long beside handing it out and beside waiting for its first line, short enough that no thread waits
      * long for another's last. */
-    CHUNK_BYTES = 24 * 1024,
+    CHUNK_BYTES = 48 * 1024,
     CHUNK_PRODUCTS = 1 << 19,
     /* Below this much work another thread's wake-up costs more than it saves. */
     ALONE_PRODUCTS = 1 << 16,
@@ -20,14 +20,15 @@ struct prepare_job {
     struct activations *x;
 };
 
-unsigned activations_forms_of(enum weight_type type) {
-    if (weight_is_quantised(type)) return FORM_INT8;
+unsigned activations_forms_of(const struct kernel_set *kernels, enum weight_type type) {
+    if (weight_is_quantised(type)) return kernels->quantised_form;
     return type == WEIGHT_BF16 ? FORM_BF16 : 0;
 }
 
 void activations_prepare_row(const struct kernel_set *kernels, struct activations *x, size_t row) {
     if (x->forms & FORM_INT8) kernels->quantize_row(x, row);
     if (x->forms & FORM_BF16) kernels->round_row(x, row);
+    if (x->forms & FORM_RAISED) kernels->raise_row(x, row);
 }
 
 static void prepare_row(void *argument, unsigned rank, size_t row) {
@@ -50,7 +51,6 @@ struct matmul_job {
     const struct matmul_output *outputs;
     size_t n_outputs;
     size_t rows_per_block, pieces_per_block;
-    struct team_cursor cursor;
 };
 
 static size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
@@ -65,38 +65,34 @@ static size_t chunk_of(const struct matmul_job *job, const struct panel_matrix *
     return divide_up(chunk, together) * together;
 }
 
-static void run_pieces(void *argument, unsigned rank, unsigned n_ranks) {
+static void run_piece(void *argument, unsigned rank, size_t piece) {
     (void)rank;
-    (void)n_ranks;
-    struct matmul_job *job = argument;
-    size_t piece, end;
-    while (team_cursor_take(&job->cursor, &piece, &end)) {
-        size_t block = piece / job->pieces_per_block, left = piece % job->pieces_per_block;
-        const struct matmul_output *output = job->outputs;
-        size_t chunk = chunk_of(job, output->weight), n;
-        while (left >= (n = divide_up(output->weight->n_panels, chunk))) {
-            left -= n;
-            output++;
-            chunk = chunk_of(job, output->weight);
-        }
-        const struct panel_matrix *w = output->weight;
-        size_t first = left * chunk, last = first + chunk < w->n_panels ? first + chunk : w->n_panels;
-        size_t row = block * job->rows_per_block, row_end = row + job->rows_per_block;
-        if (row_end > job->x->n_rows) row_end = job->x->n_rows;
-        job->kernels->matmul[w->type](w, first, last, job->x, row, row_end, output->out, output->out_stride);
+    const struct matmul_job *job = argument;
+    size_t block = piece / job->pieces_per_block, left = piece % job->pieces_per_block;
+    const struct matmul_output *output = job->outputs;
+    size_t chunk = chunk_of(job, output->weight), n;
+    while (left >= (n = divide_up(output->weight->n_panels, chunk))) {
+        left -= n;
+        output++;
+        chunk = chunk_of(job, output->weight);
     }
+    const struct panel_matrix *w = output->weight;
+    size_t first = left * chunk, last = first + chunk < w->n_panels ? first + chunk : w->n_panels;
+    size_t row = block * job->rows_per_block, row_end = row + job->rows_per_block;
+    if (row_end > job->x->n_rows) row_end = job->x->n_rows;
+    job->kernels->matmul[w->type](w, first, last, job->x, row, row_end, output->out, output->out_stride);
 }
 
-/* Bytes of a row of n_cols inputs as a weight type reads it. */
+/* Bytes of a row of n_cols inputs as a weight type reads it, in any set at most. */
 static size_t input_bytes(size_t n_cols, enum weight_type type) {
-    const size_t n_groups = divide_up(n_cols, PANEL_GROUP);
-    if (weight_is_quantised(type)) return n_groups * (PANEL_GROUP + 4 * sizeof(float));
-    return type == WEIGHT_BF16 ? n_groups * PANEL_GROUP * sizeof(bf16_bits) : n_cols * sizeof(float);
+    if (type == WEIGHT_F32 || type == WEIGHT_F16) return n_cols * sizeof(float);
+    return divide_up(n_cols, PANEL_GROUP) * PANEL_GROUP * sizeof(bf16_bits);
 }
 
 /* Rows that are multiplied together; row_bytes: of the widest form that the weights want. */
 static size_t rows_per_block(size_t n_rows, size_t row_bytes) {
-    return divide_up(n_rows, divide_up(n_rows * row_bytes, BLOCK_BYTES));
+    size_t rows = divide_up(n_rows, divide_up(n_rows * row_bytes, BLOCK_BYTES));
+    return divide_up(rows, PANEL_ROWS) * PANEL_ROWS;
 }
 
 size_t matmul_n_passes(const struct panel_matrix *const *weights, size_t n_weights, size_t n_rows) {
@@ -124,7 +120,6 @@ void matmul(const struct kernel_set *kernels, struct team *team, const struct ac
     const size_t n_blocks = divide_up(x->n_rows, job.rows_per_block);
     for (size_t i = 0; i < n_outputs; i++)
         job.pieces_per_block += divide_up(outputs[i].weight->n_panels, chunk_of(&job, outputs[i].weight));
-    team_cursor_init(&job.cursor, n_blocks * job.pieces_per_block, 1);
     if (n_weights * x->n_rows < ALONE_PRODUCTS) team = NULL;
-    team_run(team, run_pieces, &job);
+    team_for(team, n_blocks * job.pieces_per_block, 1, run_piece, &job);
 }

@@ -11,8 +11,8 @@ struct matmul_output {
     size_t out_stride;
 };
 
-/* The forms beside f32 that weights of a type want to meet: FORM_INT8, FORM_BF16 or 0. */
-unsigned activations_forms_of(enum weight_type type);
+/* The form beside f32 that weights of a type want to meet, or 0. */
+unsigned activations_forms_of(const struct kernel_set *kernels, enum weight_type type);
 /* Fills row `row` of the forms that x->forms names from x->f32; and every row, on the team. */
 void activations_prepare_row(const struct kernel_set *kernels, struct activations *x, size_t row);
 void activations_prepare(const struct kernel_set *kernels, struct team *team, struct activations *x);

@@ -1,5 +1,6 @@
 #include "kernel/panel.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -137,4 +138,66 @@ void panel_pack_one(const struct panel_matrix *matrix, const void *source, size_
 void panel_pack(struct panel_matrix *matrix, const void *source, size_t begin, size_t end) {
     for (size_t i = begin; i < end; i++)
         panel_pack_one(matrix, source, i, matrix->data + i * matrix->panel_bytes);
+}
+
+/* ---- the largest weight ---- */
+
+/* The largest of n f16 magnitudes, as bits. */
+static unsigned largest_f16(const uint8_t *numbers, size_t n, unsigned largest) {
+    for (size_t i = 0; i < n; i++) {
+        f16_bits bits;
+        memcpy(&bits, numbers + i * sizeof bits, sizeof bits);
+        unsigned magnitude = bits & 0x7fffu;
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    return largest;
+}
+
+static float f16_magnitude(unsigned bits) { return bits >= 0x7c00 ? NAN : f16_to_f32((f16_bits)bits); }
+
+/* A bound on one panel's weights: the largest scale with the largest factor and number, and the largest
+ * minimum. */
+PANEL_INLINE float panel_bound(enum weight_type type, const uint8_t *panel, size_t n_groups) {
+    enum { MOST_FACTOR = 128, MOST_NIBBLE = 15 };
+    const struct weight_traits traits = weight_traits_of(type);
+    unsigned scale = 0, minimum = 0, exponent = 0;
+    for (size_t g = 0; g < n_groups; g++) {
+        const uint8_t *group = panel + panel_group_at(type, g), *common = panel + panel_common_at(type, g);
+        if (traits.scale == SCALE_E8M0) {
+            for (size_t row = 0; row < PANEL_ROWS; row++)
+                exponent = group[row] > exponent ? group[row] : exponent;
+        } else if (traits.scale == SCALE_F16) {
+            scale = largest_f16(group, PANEL_ROWS, scale);
+            if (traits.has_minimum) minimum = largest_f16(group + panel_minima_at(type), PANEL_ROWS, minimum);
+        } else if (g % PANEL_FACTOR_GROUPS == 0) {
+            scale = largest_f16(common, PANEL_ROWS, scale);
+            if (traits.has_minimum) minimum = largest_f16(common + 2 * PANEL_ROWS, PANEL_ROWS, minimum);
+        }
+    }
+    const float factor = !panel_has_factors(type)        ? 1
+                         : traits.scale == SCALE_FACTORS ? MOST_FACTOR
+                                                         : MOST_NIBBLE;
+    const int above = traits.largest - traits.offset;
+    const float number = (float)(above > traits.offset ? above : traits.offset);
+    const float of_scale =
+        traits.scale == SCALE_E8M0 ? weight_e8m0_to_f32((uint8_t)exponent) : f16_magnitude(scale);
+    return factor * (of_scale * number + f16_magnitude(minimum));
+}
+
+void panel_matrix_measure(struct panel_matrix *matrix) {
+    const size_t n_groups = matrix->n_cols / PANEL_GROUP;
+    matrix->largest = 0;
+    for (size_t i = 0; i < matrix->n_panels; i++) {
+        const uint8_t *panel = matrix->data + i * matrix->panel_bytes;
+        float bound = 0;
+        switch (matrix->type) {
+#define X(name, number, elements, bytes)                                                                     \
+    case WEIGHT_##name: bound = panel_bound(WEIGHT_##name, panel, n_groups); break;
+            WEIGHT_QUANTISED_LIST(X)
+#undef X
+        default: return;
+        }
+        if (!(bound <= matrix->largest)) matrix->largest = bound;
+        if (isnan(bound)) return;
+    }
 }

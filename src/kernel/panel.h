@@ -32,6 +32,17 @@
  * An output of an F32 or F16 panel is formed by acc = fma(w[k], x[k], acc) for k = 0, 1, ... in order, in
  * f32.
  *
+ * That is the sequence of all sets but amx, whose tiles multiply BF16 numbers: there a group of a quantised
+ * panel becomes BF16 weights, which meet BF16 inputs in tdpbf16ps' order (below). Inputs are *raised*, times
+ * 2^PANEL_RAISE, because weights come low: w * 2^s is formed in f16 arithmetic, s being chosen by the
+ * matrix's largest weight, and the bits of that, moved to BF16's places, mean 2^-112 of it. An output is
+ *
+ *   acc * 2^(112 - s - PANEL_RAISE)    with acc as of a BF16 panel with its inputs in this order, and the
+ * weight bf16(fma_f16(number - offset, f16(scale * 2^s), f16(minimum * 2^s)))
+ *
+ * bf16() rounds ties away from zero and makes f16's denormal numbers zeros: those are less than 2^-29 of the
+ * bound on the largest weight.
+ *
  * BF16 panels meet activations rounded to BF16, because processors multiply such pairs faster than f32.
  * Products are exact, sums f32. How they are summed is up to the set, but never to the number of rows:
  *
@@ -56,6 +67,7 @@ struct panel_matrix {
     size_t n_rows, n_cols;
     size_t n_panels;
     size_t panel_bytes;
+    float largest; /* of panel_matrix_measure */
     uint8_t *data; /* n_panels * panel_bytes, starts at a cache line; owned by whoever called panel_pack */
 };
 
@@ -73,6 +85,10 @@ void panel_pack(struct panel_matrix *matrix, const void *source, size_t begin, s
  */
 void panel_pack_one(const struct panel_matrix *matrix, const void *source, size_t index, uint8_t *panel);
 
+/* Sets `largest` of a packed matrix: a bound on the magnitude of its weights, NaN if a scale is infinite or
+ * no number; 0 of a float type, which nobody needs. Reads all panels' scales. */
+void panel_matrix_measure(struct panel_matrix *matrix);
+
 struct activation_plane {
     int8_t *codes;     /* (n_rows, n_groups * PANEL_GROUP), zero past n_cols */
     float *scale;      /* (n_rows, n_groups); in the fine plane 0 where a row has none, whatever the codes */
@@ -81,15 +97,29 @@ struct activation_plane {
 
 enum { PLANE_COARSE, PLANE_FINE, PLANE_COUNT };
 /* What input rows are brought to for the weights that they meet. */
-enum { FORM_INT8 = 1, FORM_BF16 = 2 };
+enum { FORM_INT8 = 1, FORM_BF16 = 2, FORM_RAISED = 4 };
+/* Inputs up to 2^98 become finite BF16 numbers when they are raised. */
+enum { PANEL_RAISE = 29 };
+/* Rows lie by sixteens, [n_groups][16 rows][PANEL_GROUP]: where a row's group begins, and for how many rows
+ * there must be memory. */
+static inline size_t panel_raised_at(size_t n_groups, size_t row, size_t g) {
+    return ((row / PANEL_ROWS * n_groups + g) * PANEL_ROWS + row % PANEL_ROWS) * PANEL_GROUP;
+}
+static inline size_t panel_raised_rows(size_t n_rows) {
+    return (n_rows + PANEL_ROWS - 1) / PANEL_ROWS * PANEL_ROWS;
+}
+/* Of each four raised inputs the second and the third have changed places, as that is how codes come out of
+ * panels: where input k of a row is, and which one is at k. */
+static inline size_t panel_raised_place(size_t k) { return k % 4 == 1 ? k + 1 : k % 4 == 2 ? k - 1 : k; }
 
 /* Input rows of a matrix product: always f32, and in the forms that the panels want which will meet them.
  * Memory of a form that is not among `forms` need not exist; that of the planes begins as zeros. */
 struct activations {
     size_t n_rows, n_cols, n_groups; /* n_groups = ceil(n_cols / PANEL_GROUP) */
-    unsigned forms;                  /* FORM_INT8 | FORM_BF16 */
+    unsigned forms;                  /* FORM_INT8 | FORM_BF16 | FORM_RAISED */
     const float *f32;                /* (n_rows, n_cols) */
     bf16_bits *bf16;                 /* (n_rows, n_groups * PANEL_GROUP), zero past n_cols */
+    bf16_bits *raised;               /* the same of the numbers times 2^PANEL_RAISE, at panel_raised_at */
     struct activation_plane planes[PLANE_COUNT];
     float *scaled_sum; /* (n_rows, n_groups) scale * sum of codes, planes added up */
 };

@@ -231,6 +231,12 @@ static int pack_all(struct binder *binder, const struct description *d, struct t
     return 0;
 }
 
+static void measure_item(void *argument, unsigned rank, size_t item) {
+    (void)rank;
+    const struct binder *binder = argument;
+    panel_matrix_measure(binder->items[item].matrix);
+}
+
 /* ---- panels of an earlier run ---- */
 
 /* Whether one panel of each matrix is what repacking it gives: 1 or 0, or NO_MEMORY. */
@@ -315,6 +321,7 @@ int weights_open(struct weights *weights, const struct gguf *file, const struct 
     struct binder binder = {.file = file, .weights = weights};
     int result = open_parts(&binder, description);
     if (result == 0) result = take_or_pack(&binder, description, cache, team);
+    if (result == 0) team_for(team, binder.n_items, 1, measure_item, &binder);
     return finish(&binder, result);
 }
 

@@ -23,6 +23,8 @@ static void carve_activations(struct carver *carver, struct activations *x, size
     size_t n_groups = (n_cols + PANEL_GROUP - 1) / PANEL_GROUP;
     *x = (struct activations){.n_cols = n_cols, .n_groups = n_groups, .forms = forms};
     if (forms & FORM_BF16) x->bf16 = carve(carver, max_rows * n_groups * PANEL_GROUP, sizeof *x->bf16);
+    if (forms & FORM_RAISED)
+        x->raised = carve(carver, panel_raised_rows(max_rows) * n_groups * PANEL_GROUP, sizeof *x->raised);
     if (!(forms & FORM_INT8)) return;
     for (int p = 0; p < PLANE_COUNT; p++) {
         struct activation_plane *plane = &x->planes[p];
@@ -39,15 +41,16 @@ struct forms {
 };
 
 static struct forms forms_of(const struct model *model) {
-    struct forms forms = {.of_embd = activations_forms_of(model->weights.output.type)};
+    const struct kernel_set *kernels = model->kernels;
+    struct forms forms = {.of_embd = activations_forms_of(kernels, model->weights.output.type)};
     for (uint32_t i = 0; i < model->description.n_layers; i++) {
         const struct layer_weights *layer = &model->weights.layers[i];
         const struct panel_matrix *const of_embd[] = {&layer->q, &layer->k, &layer->v, &layer->gate,
                                                       &layer->up};
         for (size_t m = 0; m < sizeof of_embd / sizeof *of_embd; m++)
-            forms.of_embd |= activations_forms_of(of_embd[m]->type);
-        forms.of_heads |= activations_forms_of(layer->attn_output.type);
-        forms.of_ff |= activations_forms_of(layer->down.type);
+            forms.of_embd |= activations_forms_of(kernels, of_embd[m]->type);
+        forms.of_heads |= activations_forms_of(kernels, layer->attn_output.type);
+        forms.of_ff |= activations_forms_of(kernels, layer->down.type);
     }
     return forms;
 }

@@ -108,6 +108,7 @@ static struct panel_matrix plain_matrix(enum weight_type type, size_t bytes) {
     ASSERT(data != NULL);
     memset(data, 0x11, size);
     panel_matrix_init(&matrix, type, n_panels * PANEL_ROWS, n_cols, data);
+    panel_matrix_measure(&matrix);
     return matrix;
 }
 
@@ -118,7 +119,7 @@ static void bench_format(const struct kernel_set *set, struct team *team, enum w
     struct activations x = case_activations_new(GEMM_ROWS, large.n_cols, INPUT_NORMAL, 1);
     float *out = mem_map(GEMM_ROWS * large.n_rows * sizeof *out);
     ASSERT(out != NULL);
-    x.forms = activations_forms_of(type);
+    x.forms = activations_forms_of(set, type);
     activations_prepare(set, team, &x);
     double many = time_matmul(set, team, &x, &(struct matmul_output){&small, out, small.n_rows});
     double operations = 2.0 * GEMM_ROWS * (double)small.n_rows * (double)small.n_cols;
@@ -149,6 +150,7 @@ struct bench_model {
 static size_t place(struct panel_matrix *matrix, enum weight_type type, const size_t shape[2], uint8_t *data,
                     size_t at) {
     panel_matrix_init(matrix, type, shape[0], shape[1], data + at);
+    panel_matrix_measure(matrix);
     return (at + matrix->n_panels * matrix->panel_bytes + 63) / 64 * 64;
 }
 
@@ -228,7 +230,7 @@ static void bench_model(const struct kernel_set *set, struct team *team, enum we
     struct bench_step step = {.set = set, .team = team};
     step.narrow = case_activations_new(GEMM_ROWS, N_INPUTS, INPUT_NORMAL, 1);
     step.wide = case_activations_new(GEMM_ROWS, MOST_OUTPUTS, INPUT_NORMAL, 2);
-    step.narrow.forms = step.wide.forms = FORM_INT8;
+    step.narrow.forms = step.wide.forms = set->quantised_form;
     for (size_t j = 0; j < N_SHAPES; j++)
         step.out[j] = mem_alloc_aligned(GEMM_ROWS * layer_shapes[j][0], sizeof(float));
     step.logits = mem_alloc_aligned((size_t)N_HEAD * 32, sizeof(float));

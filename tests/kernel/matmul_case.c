@@ -7,6 +7,7 @@
 #include "base/float16.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "kernel/weight_run.h"
 
 const enum weight_type case_types[] = {
 #define X(name, number, elements, bytes) WEIGHT_##name,
@@ -68,6 +69,7 @@ struct case_matrix case_matrix_new(enum weight_type type, size_t n_rows, size_t 
     memset(packed, 0xee, bytes); /* packing must write every byte */
     panel_matrix_init(&matrix.packed, type, n_rows, n_cols, packed);
     panel_pack(&matrix.packed, matrix.source, 0, matrix.packed.n_panels);
+    panel_matrix_measure(&matrix.packed);
     return matrix;
 }
 
@@ -75,6 +77,41 @@ void case_matrix_free(struct case_matrix *matrix) {
     mem_free(matrix->source);
     mem_free(matrix->numbers);
     mem_free(matrix->packed.data);
+}
+
+/* ---- quantised weights as BF16, the formula of kernel/panel.h number by number ---- */
+
+int case_matrix_exponent(const struct case_matrix *m) {
+    const int most = weight_traits_of(m->type).scale == SCALE_F16 ? 15 : 60;
+    const int exponent = 14 - ilogb((double)m->packed.largest);
+    return exponent < most ? exponent : most;
+}
+
+static float f16_of(double value) { return f16_to_f32(f16_from_f32((float)value)); }
+
+double case_matrix_bf16_weight(const struct case_matrix *m, size_t output, size_t k) {
+    const struct weight_traits traits = weight_traits_of(m->type);
+    const size_t n_cols = m->packed.n_cols, row_bytes = weight_bytes(weight_format_get(m->type), n_cols);
+    const size_t share = traits.n_shares == 2 ? k % 32 / 16 : 0;
+    const int exponent = case_matrix_exponent(m);
+    struct weight_run run;
+    weight_unpack_run(m->type, &run, m->source + output * row_bytes, k / 32);
+    const bool has_factors = traits.scale == SCALE_FACTORS || traits.scale == SCALE_NIBBLE_FACTORS;
+    double scale = traits.scale == SCALE_E8M0 ? ldexp(1, run.scale - 128) : (double)f16_to_f32(run.scale),
+           minimum = 0;
+    if (traits.has_minimum) minimum = (double)f16_to_f32(run.minimum);
+    if (has_factors) {
+        scale *= run.scale_factor[share];
+        minimum *= traits.has_minimum ? run.minimum_factor[share] : 0;
+    }
+    const double number = weight_number(traits, run.code[k % 32]);
+    const float scaled =
+        f16_of(number * (double)f16_of(ldexp(scale, exponent)) + (double)f16_of(ldexp(minimum, exponent)));
+    if (fabsf(scaled) < 0x1p-14f) return 0;
+    /* eight significant bits, ties away from zero */
+    int binade;
+    const double significand = frexp((double)scaled, &binade);
+    return ldexp(round(significand * 256), binade - 8 - exponent);
 }
 
 static float random_input(enum case_input kind, uint64_t seed, uint64_t i) {
@@ -101,7 +138,8 @@ struct activations case_activations_like(const struct activations *x) {
     }
     y.scaled_sum = mem_alloc_aligned(n, sizeof *y.scaled_sum);
     y.bf16 = mem_alloc_aligned(n, PANEL_GROUP * sizeof *y.bf16);
-    ASSERT(y.scaled_sum != NULL && y.bf16 != NULL);
+    y.raised = mem_alloc_aligned(panel_raised_rows(x->n_rows) * x->n_groups, PANEL_GROUP * sizeof *y.raised);
+    ASSERT(y.scaled_sum != NULL && y.bf16 != NULL && y.raised != NULL);
     return y;
 }
 
@@ -126,4 +164,5 @@ void case_activations_free(struct activations *x) {
     }
     mem_free(x->scaled_sum);
     mem_free(x->bf16);
+    mem_free(x->raised);
 }

@@ -16,6 +16,9 @@ struct case_matrix {
 };
 struct case_matrix case_matrix_new(enum weight_type type, size_t n_rows, size_t n_cols, uint64_t seed);
 void case_matrix_free(struct case_matrix *matrix);
+/* A quantised weight as sets of FORM_RAISED multiply it, by the formula of kernel/panel.h, and its s. */
+double case_matrix_bf16_weight(const struct case_matrix *m, size_t output, size_t k);
+int case_matrix_exponent(const struct case_matrix *m);
 
 /* What kind of numbers the input rows hold. */
 enum case_input {

@@ -50,6 +50,7 @@ static void assert_same_bits(const struct guarded *a, size_t row_a, const struct
 }
 
 static void prepare_all(const struct kernel_set *set, struct activations *x) {
+    x->forms |= set->quantised_form;
     for (size_t r = 0; r < x->n_rows; r++) activations_prepare_row(set, x, r);
 }
 
@@ -87,9 +88,16 @@ static double coded_input(const struct activations *x, size_t row, size_t k) {
     return value;
 }
 
-/* An input as weights of the type meet it. */
-static double input_of(enum weight_type type, const struct activations *x, size_t row, size_t k) {
-    if (weight_is_quantised(type)) return coded_input(x, row, k);
+static double raised_input(const struct activations *x, size_t row, size_t k) {
+    const bf16_bits *group = x->raised + panel_raised_at(x->n_groups, row, k / PANEL_GROUP);
+    return ldexp((double)bf16_to_f32(group[panel_raised_place(k % PANEL_GROUP)]), -PANEL_RAISE);
+}
+
+/* An input as weights of the type meet it in a set. */
+static double input_of(const struct kernel_set *set, enum weight_type type, const struct activations *x,
+                       size_t row, size_t k) {
+    if (weight_is_quantised(type))
+        return set->quantised_form == FORM_RAISED ? raised_input(x, row, k) : coded_input(x, row, k);
     if (type == WEIGHT_BF16) return (double)bf16_to_f32(x->bf16[row * x->n_groups * PANEL_GROUP + k]);
     return (double)x->f32[row * x->n_cols + k];
 }
@@ -100,23 +108,26 @@ static double input_of(enum weight_type type, const struct activations *x, size_
  * most (5 * groups + 5) half-ulps of the sum of magnitudes, where a group's magnitude is |x| * 3 * max|w|: a
  * code's and a minimum's share of a weight may be larger than their sum. Of float weights: n_cols + 1 of
  * them. Each term may fall below what f32 holds, or, of BF16, below the normal numbers. */
-static void check_row_against_double(const struct case_matrix *m, const struct activations *x, size_t row,
-                                     const struct guarded *y) {
+static void check_row_against_double(const struct kernel_set *set, const struct case_matrix *m,
+                                     const struct activations *x, size_t row, const struct guarded *y) {
     size_t n = x->n_cols;
-    bool is_float = !weight_is_quantised(m->packed.type);
+    const enum weight_type type = m->packed.type;
+    const bool is_raised = weight_is_quantised(type) && set->quantised_form == FORM_RAISED;
+    const bool is_float = !weight_is_quantised(type) || is_raised;
+    double lost = type == WEIGHT_BF16 ? 0x1p-126 : 0x1p-149;
+    if (is_raised) lost = ldexp(0x1p-126, 112 - PANEL_RAISE - case_matrix_exponent(m));
     for (size_t o = 0; o < m->packed.n_rows; o++) {
         double sum = 0, magnitude = 0, largest = 0,
                steps = is_float ? (double)n + 1 : 5 * (double)x->n_groups + 5;
         for (size_t k = 0; k < n; k++) {
-            double w = (double)m->numbers[o * n + k];
-            double input = input_of(m->packed.type, x, row, k);
+            double w = is_raised ? case_matrix_bf16_weight(m, o, k) : (double)m->numbers[o * n + k];
+            double input = input_of(set, type, x, row, k);
             sum += w * input;
             magnitude += is_float ? fabs(w * input) : fabs(input);
             largest = fmax(largest, fabs(w));
         }
         if (!is_float) magnitude *= 3 * largest;
         double error = fabs((double)y->out[row * y->stride + o] - sum);
-        double lost = m->packed.type == WEIGHT_BF16 ? 0x1p-126 : 0x1p-149;
         assert_true(error <= steps * 0x1p-24 * magnitude + (double)n * lost);
     }
 }
@@ -135,7 +146,7 @@ static void scalar_agrees_with_double_precision(void **state) {
                 prepare_all(set, &x);
                 set->matmul[m.packed.type](&m.packed, 0, m.packed.n_panels, &x, 0, x.n_rows, y.out, y.stride);
                 guarded_check(&y);
-                for (size_t r = 0; r < x.n_rows; r++) check_row_against_double(&m, &x, r, &y);
+                for (size_t r = 0; r < x.n_rows; r++) check_row_against_double(set, &m, &x, r, &y);
                 mem_free(y.memory);
                 case_activations_free(&x);
                 case_matrix_free(&m);
@@ -143,8 +154,9 @@ static void scalar_agrees_with_double_precision(void **state) {
 }
 
 /* Every step of a product is defined to the bit, so the other sets must give the scalar set's bits, for any
- * number of rows together; but for BF16, whose sums are the processor's where it has an instruction for them:
- * those are held to the bound and to the bits of the set's own single rows. */
+ * number of rows together; but for BF16 weights, and quantised ones that become such, whose sums are the
+ * processor's where it has an instruction for them: those are held to the bound and to the bits of the set's
+ * own single rows. */
 static void check_set(const struct kernel_set *set, enum weight_type type, size_t shape,
                       enum case_input kind) {
     size_t most = row_counts[N_ROW_COUNTS - 1];
@@ -152,12 +164,13 @@ static void check_set(const struct kernel_set *set, enum weight_type type, size_
         case_matrix_new(type, output_counts[shape], columns_of(type, shape), shape * 31 + type);
     struct activations x = case_activations_new(most, m.packed.n_cols, kind, shape + 99);
     struct guarded expected = guarded_new(most, m.packed.n_rows);
-    prepare_all(&kernel_set_scalar, &x);
     bool is_own = type == WEIGHT_BF16 && set != &kernel_set_scalar && strcmp(set->name, "avx2") != 0;
+    is_own |= weight_is_quantised(type) && set->quantised_form == FORM_RAISED;
+    prepare_all(is_own ? set : &kernel_set_scalar, &x);
     const struct kernel_set *reference = is_own ? set : &kernel_set_scalar;
     for (size_t r = 0; r < most; r++)
         reference->matmul[type](&m.packed, 0, m.packed.n_panels, &x, r, r + 1, expected.out, expected.stride);
-    for (size_t r = 0; is_own && r < most; r++) check_row_against_double(&m, &x, r, &expected);
+    for (size_t r = 0; is_own && r < most; r++) check_row_against_double(set, &m, &x, r, &expected);
     for (size_t i = 0; i < N_ROW_COUNTS; i++) {
         size_t n_rows = row_counts[i];
         struct guarded y = guarded_new(n_rows, m.packed.n_rows);
@@ -259,6 +272,7 @@ static void check_team(const struct kernel_set *set, struct team *team, size_t n
     struct activations x = case_activations_new(n_rows, n_cols, INPUT_NORMAL, n_rows);
     struct activations alone = case_activations_like(&x);
     prepare_all(set, &alone);
+    x.forms = alone.forms;
     activations_prepare(set, team, &x);
     size_t n_groups = n_rows * x.n_groups;
     for (int p = 0; p < PLANE_COUNT; p++) {
@@ -266,6 +280,10 @@ static void check_team(const struct kernel_set *set, struct team *team, size_t n
         assert_memory_equal(x.planes[p].scale, alone.planes[p].scale, n_groups * sizeof(float));
     }
     assert_memory_equal(x.bf16, alone.bf16, n_groups * PANEL_GROUP * sizeof *x.bf16);
+    if (set->quantised_form == FORM_RAISED)
+        for (size_t r = 0; r < n_rows; r++)
+            for (size_t k = 0; k < n_cols; k++)
+                assert_true(raised_input(&x, r, k) == raised_input(&alone, r, k));
     for (size_t i = 0; i < N_MATRICES; i++) {
         m[i] = case_matrix_new(types[i], outputs[i], n_cols, i);
         y[i] = guarded_new(n_rows, outputs[i]);
@@ -394,6 +412,15 @@ static void check_rounded(const struct activations *x, size_t row) {
     }
 }
 
+static void check_raised(const struct activations *x, size_t row) {
+    for (size_t k = 0; k < x->n_groups * PANEL_GROUP; k++) {
+        float value = k < x->n_cols ? x->f32[row * x->n_cols + k] * 0x1p29f : 0;
+        bf16_bits expected = bf16_from_f32(fabsf(value) < 0x1p-126f ? copysignf(0, value) : value);
+        const bf16_bits *group = x->raised + panel_raised_at(x->n_groups, row, k / PANEL_GROUP);
+        assert_int_equal(group[panel_raised_place(k % PANEL_GROUP)], expected);
+    }
+}
+
 static void rows_are_rounded_to_the_nearest_bf16(void **state) {
     (void)state;
     static const float special[] = {0x1.01p0f,        0x1.03p0f,  -0x1.010002p0f,  0x1.00fffep0f,
@@ -411,6 +438,9 @@ static void rows_are_rounded_to_the_nearest_bf16(void **state) {
                 for (size_t row = 0; row < 2; row++) {
                     (*set)->round_row(&x, row);
                     check_rounded(&x, row);
+                    if ((*set)->raise_row == NULL) continue;
+                    (*set)->raise_row(&x, row);
+                    check_raised(&x, row);
                 }
                 case_activations_free(&x);
             }
@@ -433,12 +463,46 @@ static void numbers_that_are_not_finite_give_nan(void **state) {
                 for (size_t k = 32; k < 64; k++) assert_int_equal(x.planes[PLANE_COARSE].codes[k], 0);
                 (*set)->matmul[WEIGHT_Q8_0](&m.packed, 0, 2, &x, 0, n_rows, y.out, y.stride);
                 for (size_t r = 0; r < n_rows; r++)
-                    for (size_t o = 0; o < 32; o++) assert_true(isnan(y.out[r * y.stride + o]) == (r == 0));
+                    for (size_t o = 0; o < 32; o++)
+                        assert_true(isfinite(y.out[r * y.stride + o]) == (r != 0));
                 mem_free(y.memory);
                 case_activations_free(&x);
                 case_matrix_free(&m);
             }
     }
+}
+
+/* A bound that is none, or far above the largest weight, would cost BF16 weights their bits. */
+static void matrices_are_measured(void **state) {
+    (void)state;
+    for (size_t t = 0; t < n_case_types; t++) {
+        if (!weight_is_quantised(case_types[t])) continue;
+        struct case_matrix m = case_matrix_new(case_types[t], 40, columns_of(case_types[t], 3), t);
+        float largest = 0;
+        for (size_t i = 0; i < 40 * m.packed.n_cols; i++) largest = fmaxf(largest, fabsf(m.numbers[i]));
+        assert_true(m.packed.largest >= largest && m.packed.largest <= 64 * largest);
+        case_matrix_free(&m);
+    }
+}
+
+/* An infinite scale shows in the outputs of every set. */
+static void infinite_scales_show(void **state) {
+    (void)state;
+    for (const struct kernel_set *const *set = kernel_set_all(); *set != NULL; set++)
+        for (size_t n_rows = 1; n_rows <= 41 && (*set)->is_supported(); n_rows += 20) {
+            struct case_matrix m = case_matrix_new(WEIGHT_Q4_1, 32, 64, 1);
+            struct activations x = case_activations_new(n_rows, 64, INPUT_NORMAL, 2);
+            struct guarded y = guarded_new(n_rows, 32);
+            memcpy(m.source, &(f16_bits){0x7c00}, sizeof(f16_bits));
+            panel_pack(&m.packed, m.source, 0, 2);
+            panel_matrix_measure(&m.packed);
+            prepare_all(*set, &x);
+            (*set)->matmul[WEIGHT_Q4_1](&m.packed, 0, 2, &x, 0, n_rows, y.out, y.stride);
+            for (size_t r = 0; r < n_rows; r++) assert_false(isfinite(y.out[r * y.stride]));
+            mem_free(y.memory);
+            case_activations_free(&x);
+            case_matrix_free(&m);
+        }
 }
 
 /* ---- vectors ---- */
@@ -547,6 +611,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(teams_of_any_size_agree),
         cmocka_unit_test(quantised_rows_are_the_same_in_every_set),
         cmocka_unit_test(rows_are_rounded_to_the_nearest_bf16),
+        cmocka_unit_test(matrices_are_measured),
+        cmocka_unit_test(infinite_scales_show),
         cmocka_unit_test(numbers_that_are_not_finite_give_nan),
         cmocka_unit_test(bf16_sums_of_what_is_not_finite_are_not_either),
         cmocka_unit_test(vectors_are_near_double_precision),

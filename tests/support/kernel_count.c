@@ -201,6 +201,7 @@ const struct kernel_set kernel_set_count = {
     .is_supported = is_supported,
     .quantize_row = ignore_row,
     .round_row = ignore_row,
+    .quantised_form = FORM_INT8,
     .matmul = {WEIGHT_TYPE_LIST(MATMUL_ENTRY)},
     .attend_prepare = ignore_rows,
     .attend_tile = count_tile,

@@ -15,13 +15,15 @@ static bool is_granted(void) {
 }
 
 static bool is_supported(void) {
-    enum { LEAF = 7, AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 }; /* in edx */
+    enum { LEAF = 7, AMX_BF16 = 1 << 22, AVX512_FP16 = 1 << 23, AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 };
     unsigned eax, ebx, ecx, edx;
     if (!kernel_set_avx512.is_supported() || !__get_cpuid_count(LEAF, 0, &eax, &ebx, &ecx, &edx))
         return false;
-    return (edx & AMX_BF16) && (edx & AMX_TILE) && (edx & AMX_INT8) && is_granted();
+    unsigned wanted = AMX_BF16 | AVX512_FP16 | AMX_TILE | AMX_INT8;
+    return (edx & wanted) == wanted && is_granted();
 }
 
 #define MATMUL_ENTRY(type, number, elements, bytes) [WEIGHT_##type] = matmul_##type##_amx,
-KERNEL_SET_DEFINE_AS(amx, MATMUL_ENTRY, matmul_BF16_amx, .attend_begin = attend_begin_amx,
+KERNEL_SET_DEFINE_AS(amx, MATMUL_ENTRY, matmul_BF16_amx, .quantised_form = FORM_RAISED,
+                     .raise_row = raise_row_amx, .attend_begin = attend_begin_amx,
                      .attend_end = attend_end_amx, .attend_tile = attend_tile_amx);

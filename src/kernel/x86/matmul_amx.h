@@ -31,6 +31,7 @@ static inline void tile_shapes_load(const uint8_t n_rows[TILE_COUNT]) {
     tile_shapes_use(&shapes);
 }
 
+void raise_row_amx(struct activations *x, size_t row);
 matmul_function matmul_BF16_amx;
 #define X(type, number, elements, bytes) matmul_function matmul_##type##_amx;
 WEIGHT_QUANTISED_LIST(X)
