@@ -38,6 +38,7 @@
         .convert_k = codec_convert_k,                                                                        \
         .convert_v = codec_convert_v,                                                                        \
         .rotate = KERNEL_SET_NAME(rotate),                                                                   \
+        .rope = KERNEL_SET_NAME(rope),                                                                       \
         .rmsnorm = KERNEL_SET_NAME(rmsnorm),                                                                 \
         .silu_mul = KERNEL_SET_NAME(silu_mul),                                                               \
         .gelu_mul = KERNEL_SET_NAME(gelu_mul),                                                               \
@@ -69,13 +70,14 @@
 
 /* Those that its attention header needs. */
 #define KERNEL_SET_DECLARE_STORE(codec)                                                                      \
-    void KERNEL_SET_NAME(store_k_##codec)(void *k_area, unsigned slot, const float *row, unsigned head_dim); \
-    void KERNEL_SET_NAME(store_v_##codec)(void *v_area, unsigned slot, const float *row, unsigned head_dim);
+    store_function KERNEL_SET_NAME(store_k_##codec), KERNEL_SET_NAME(store_v_##codec);
 #define KERNEL_SET_DECLARE_ATTENTION                                                                         \
     CODEC_ROW_LIST(KERNEL_SET_DECLARE_STORE)                                                                 \
     void KERNEL_SET_NAME(attend_prepare)(struct attention_rows * rows);                                      \
     void KERNEL_SET_NAME(attend_tile)(struct attention_rows * rows, const struct attention_tile *tile);      \
     void KERNEL_SET_NAME(attend_merge)(struct attention_rows * rows, const struct attention_rows *part);     \
-    void KERNEL_SET_NAME(rotate)(float *x, unsigned n)
+    void KERNEL_SET_NAME(rotate)(float *x, unsigned n);                                                      \
+    void KERNEL_SET_NAME(rope)(float *heads, unsigned n_heads, unsigned head_dim, const float *table,        \
+                               unsigned n_dims, bool is_interleaved)
 
 #endif
