@@ -77,6 +77,11 @@ struct kernel_set {
     void (*softcap)(float *x, size_t n, float cap);
     /* x[i] += y[i] */
     void (*add)(float *x, const float *y, size_t n);
+    /* Where the largest of x[n] is, the first of equal ones; NaN is below all numbers. n is at least 1. */
+    size_t (*largest)(const float *x, size_t n);
+    /* out[i] = e^t with t = (x[i] - max) / temperature, 0 where t is below -87 or NaN; returns the sum. No
+     * x[i] is above max. out may be x. */
+    double (*soften)(float *out, const float *x, size_t n, float max, float temperature);
 };
 
 extern const struct kernel_set kernel_set_scalar;

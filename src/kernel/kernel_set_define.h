@@ -44,6 +44,8 @@
         .gelu_mul = KERNEL_SET_NAME(gelu_mul),                                                               \
         .softcap = KERNEL_SET_NAME(softcap),                                                                 \
         .add = KERNEL_SET_NAME(add),                                                                         \
+        .largest = KERNEL_SET_NAME(largest),                                                                 \
+        .soften = KERNEL_SET_NAME(soften),                                                                   \
         __VA_ARGS__}
 
 /* A set's matmul_function for a type, as WEIGHT_QUANTISED_LIST(KERNEL_SET_DEFINE_MATMUL) makes them: they
@@ -66,7 +68,9 @@
     void KERNEL_SET_NAME(silu_mul)(float *out, const float *gate, const float *up, size_t n);                \
     void KERNEL_SET_NAME(gelu_mul)(float *out, const float *gate, const float *up, size_t n);                \
     void KERNEL_SET_NAME(softcap)(float *x, size_t n, float cap);                                            \
-    void KERNEL_SET_NAME(add)(float *x, const float *y, size_t n)
+    void KERNEL_SET_NAME(add)(float *x, const float *y, size_t n);                                           \
+    size_t KERNEL_SET_NAME(largest)(const float *x, size_t n);                                               \
+    double KERNEL_SET_NAME(soften)(float *out, const float *x, size_t n, float max, float temperature)
 
 /* Those that its attention header needs. */
 #define KERNEL_SET_DECLARE_STORE(codec)                                                                      \

@@ -205,6 +205,20 @@ static void count_add(float *x, const float *y, size_t n) {
     counts.vector_numbers += n;
 }
 
+static size_t ignore_largest(const float *x, size_t n) {
+    (void)x;
+    (void)n;
+    return 0;
+}
+static double ignore_soften(float *out, const float *x, size_t n, float max, float temperature) {
+    (void)out;
+    (void)x;
+    (void)n;
+    (void)max;
+    (void)temperature;
+    return 0;
+}
+
 #define MATMUL_ENTRY(type, number, elements, bytes) [WEIGHT_##type] = count_matmul,
 #define STORE_K_ENTRY(name) [CODEC_##name] = store_k_##name,
 #define STORE_V_ENTRY(name) [CODEC_##name] = store_v_##name,
@@ -229,4 +243,6 @@ const struct kernel_set kernel_set_count = {
     .gelu_mul = count_gated,
     .softcap = count_softcap,
     .add = count_add,
+    .largest = ignore_largest,
+    .soften = ignore_soften,
 };
