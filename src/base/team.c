@@ -24,12 +24,19 @@ struct worker {
     unsigned rank;
 };
 
+/* On a line of its own: each is mostly one thread's. */
+struct range {
+    _Alignas(MEM_CACHE_LINE) struct team_cursor cursor;
+    size_t first;
+};
+
 struct team {
     unsigned n_threads, n_started;
     int spin_limit;
     team_function function;
     void *argument;
     struct worker *workers;
+    struct range *ranges;      /* (n_threads) of team_for under way */
     const struct clock *clock; /* NULL: waits are not measured */
     uint64_t *waited_ns;
     /* On lines of their own: the caller writes the first, the workers the second. */
@@ -129,8 +136,9 @@ int team_open(struct team **out, unsigned n_threads) {
     long n_processors = sysconf(_SC_NPROCESSORS_ONLN);
     team->spin_limit = n_processors > 0 && n_threads > (unsigned)n_processors ? 0 : SPIN_LIMIT;
     team->workers = mem_alloc(n_threads, sizeof *team->workers);
-    if (team->workers == NULL) {
-        mem_free(team);
+    team->ranges = mem_alloc_aligned(n_threads, sizeof *team->ranges);
+    if (team->workers == NULL || team->ranges == NULL) {
+        team_close(team);
         return ERR_NO_MEMORY;
     }
     for (unsigned rank = 1; rank < n_threads; rank++) {
@@ -153,26 +161,44 @@ void team_close(struct team *team) {
     announce(team);
     for (unsigned rank = 1; rank <= team->n_started; rank++) pthread_join(team->workers[rank].thread, NULL);
     mem_free(team->workers);
+    mem_free(team->ranges);
     mem_free(team);
 }
 
 struct item_job {
     team_item_function function;
     void *argument;
-    struct team_cursor cursor;
+    struct range *ranges;
 };
 
+/* A thread begins with the items that it had in the last call of so many too: what it wrote then is in its
+ * core's cache. Then it helps the others. */
 static void run_items(void *argument, unsigned rank, unsigned n_ranks) {
-    (void)n_ranks;
     struct item_job *job = argument;
     size_t begin, end;
-    while (team_cursor_take(&job->cursor, &begin, &end))
-        for (size_t item = begin; item < end; item++) job->function(job->argument, rank, item);
+    for (unsigned i = 0; i < n_ranks; i++) {
+        struct range *range = &job->ranges[(rank + i) % n_ranks];
+        while (team_cursor_take(&range->cursor, &begin, &end))
+            for (size_t item = begin; item < end; item++)
+                job->function(job->argument, rank, range->first + item);
+    }
 }
 
 void team_for(struct team *team, size_t n, size_t chunk, team_item_function function, void *argument) {
-    struct item_job job = {.function = function, .argument = argument};
-    team_cursor_init(&job.cursor, n, chunk);
+    if (team == NULL || team->n_threads == 1) {
+        for (size_t item = 0; item < n; item++) function(argument, 0, item);
+        return;
+    }
+    const size_t n_chunks = (n + chunk - 1) / chunk;
+    size_t first = 0;
+    for (unsigned rank = 0; rank < team->n_threads; rank++) {
+        size_t end = n_chunks * (rank + 1) / team->n_threads * chunk;
+        if (end > n) end = n;
+        team->ranges[rank].first = first;
+        team_cursor_init(&team->ranges[rank].cursor, end - first, chunk);
+        first = end;
+    }
+    struct item_job job = {.function = function, .argument = argument, .ranges = team->ranges};
     team_run(team, run_items, &job);
 }
 

@@ -48,7 +48,8 @@ static inline int team_cursor_take(struct team_cursor *cursor, size_t *begin, si
 void team_measure_waits(struct team *team, const struct clock *clock, uint64_t *waited_ns);
 
 typedef void (*team_item_function)(void *argument, unsigned rank, size_t item);
-/* Calls function(argument, rank, i) for i = 0 .. n-1, in turns of `chunk` items to whoever asks first. */
+/* Calls function(argument, rank, i) for i = 0 .. n-1, in turns of `chunk` items: to each thread from a part
+ * of its own, which depends on n and chunk alone, and when that is done from the others'. */
 void team_for(struct team *team, size_t n, size_t chunk, team_item_function function, void *argument);
 
 /* Physical cores that this process may use; at least 1. */
