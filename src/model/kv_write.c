@@ -57,18 +57,34 @@ void kv_write_layer(struct kv_write *write, const struct kv_layout *layout, uint
     }
 }
 
+/* Where a run goes: the heads' areas of its block, in OPEN form. */
+static uint8_t *areas_of(const struct kv_write *write, const struct kv_run *run) {
+    const struct kv_layer *layer = write->layer;
+    const struct batch_sequence *s = &write->batch->sequences[run->sequence];
+    const uint32_t block = write->batch->positions[run->first_row] / BLOCK_TOKENS;
+    if (write->converts && block < end_filled(s))
+        return rows_of(write, s->first_filled + block - first_block(s));
+    return write->arena + kv_payload_offset(s->payloads[layer->group][block]) + layer->areas[KV_OPEN].offset;
+}
+
+void kv_write_expect(const struct kv_write *write, const struct kv_run *run) {
+    enum { FEW_ROWS = 4, LINE = 64 };
+    if (run->n_rows > FEW_ROWS) return;
+    const struct kv_areas *areas = &write->layer->areas[KV_OPEN];
+    const uint8_t *of_heads = areas_of(write, run);
+    for (unsigned head = 0; head < write->layer->n_kv_heads; head++)
+        for (size_t i = 0; i < areas->k_bytes; i += LINE)
+            __builtin_prefetch(of_heads + kv_k_offset(areas, head) - areas->offset + i, 1);
+}
+
 void kv_write_run(const struct kv_write *write, const struct kv_run *run, const float *k, const float *v) {
     const struct kv_layer *layer = write->layer;
     const struct kv_areas *areas = &layer->areas[KV_OPEN];
-    const struct batch_sequence *s = &write->batch->sequences[run->sequence];
-    uint32_t position = write->batch->positions[run->first_row], block = position / BLOCK_TOKENS;
-    uint8_t *rows = write->arena + kv_payload_offset(s->payloads[layer->group][block]) + areas->offset;
-    if (write->converts && block < end_filled(s))
-        rows = rows_of(write, s->first_filled + block - first_block(s));
-    const unsigned slot = position % BLOCK_TOKENS, dim = layer->head_dim;
+    uint8_t *of_heads = areas_of(write, run);
+    const unsigned slot = write->batch->positions[run->first_row] % BLOCK_TOKENS, dim = layer->head_dim;
     const size_t stride = (size_t)layer->n_kv_heads * dim;
     for (unsigned head = 0; head < layer->n_kv_heads; head++) {
-        uint8_t *k_area = rows + kv_k_offset(areas, head) - areas->offset;
+        uint8_t *k_area = of_heads + kv_k_offset(areas, head) - areas->offset;
         write->kernels->store_k[areas->codecs.k](k_area, slot, run->n_rows, k + head * dim, stride, dim);
         write->kernels->store_v[areas->codecs.v](k_area + areas->k_bytes, slot, run->n_rows, v + head * dim,
                                                  stride, dim);

@@ -28,6 +28,9 @@ struct kv_write {
 void kv_write_begin(struct kv_write *write, const struct kv_layout *layout);
 /* The next layer: fetches the rows that its filled blocks have from before. */
 void kv_write_layer(struct kv_write *write, const struct kv_layout *layout, uint32_t layer);
+/* Asks for the memory that a run of few rows will be stored to, which has a line for each dimension of K:
+ * what is done to the rows before that hides the time. */
+void kv_write_expect(const struct kv_write *write, const struct kv_run *run);
 /* Stores k and v of a run, (n_rows, n_kv_heads, head_dim). Runs may be stored side by side. */
 void kv_write_run(const struct kv_write *write, const struct kv_run *run, const float *k, const float *v);
 /* When all rows are stored: encodes item `item` of kv_write_n_items. Side by side. */

@@ -158,6 +158,7 @@ static void position_row(struct step *step, size_t row) {
 static void position_and_store_run(struct step *step, size_t index) {
     const struct kv_run *run = &step->w->runs[index];
     const size_t kv_width = (size_t)step->d->n_kv_heads * step->d->head_dim;
+    kv_write_expect(&step->write, run);
     for (size_t row = run->first_row; row < run->first_row + run->n_rows; row++) position_row(step, row);
     kv_write_run(&step->write, run, step->w->k + run->first_row * kv_width,
                  step->w->v + run->first_row * kv_width);
