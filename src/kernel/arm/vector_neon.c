@@ -4,6 +4,7 @@
 
 #include "kernel/arm/matmul_neon.h"
 #include "kernel/quantize.h"
+#include "kernel/ref/logits_scalar.h"
 
 /* ---- activations ---- */
 
