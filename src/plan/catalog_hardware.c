@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "plan/catalog_parts.h"
+#include "plan/json_file.h"
 
 #define HARDWARE struct plan_hardware
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
@@ -155,9 +156,8 @@ int catalog_read_hardware(struct json_place *place, const json_t *entry, struct 
 }
 
 int plan_hardware_read(struct plan_hardware *hardware, const char *path) {
-    json_error_t error;
-    json_t *entry = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (entry == NULL) return ERR(CORRUPT, "%s:%d: %s", path, error.line, QUOTE_TEXT(error.text));
+    json_t *entry;
+    TRY(json_file_load(&entry, path));
     struct json_place place = {.file = path, .key = "id"};
     int result = catalog_read_hardware(&place, entry, hardware, false);
     json_decref(entry);

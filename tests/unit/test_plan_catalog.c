@@ -24,6 +24,18 @@ static void assert_refused(const char *file_name, const char *text, const char *
         fail_msg("'%s' and '%s' are not in: %s", first, second, err_message());
 }
 
+/* Counts that cannot be together: of such a model weights would be negative. */
+static void assert_counts_refused(const char *counts, const char *why) {
+    char text[1024];
+    snprintf(
+        text, sizeof text,
+        "{\"models\": [\n{\"name\": \"A\", \"layers\": 2, \"d_model\": 64, \"n_heads\": 4, \"head_dim\": 16, "
+        "\"v_head_dim\": 16, \"vocab\": 100, \"tie_embeddings\": true, \"source\": \"a test\", "
+        "\"params_total\": %s, " ATTENTION "}]}",
+        counts);
+    assert_refused("models.json", text, "models.json:2: A", why);
+}
+
 static void errors_have_a_place(void **state) {
     (void)state;
     assert_refused("models.json", "{\"models\": [\n{\"name\": }]}", "models.json:2", "");
@@ -48,6 +60,10 @@ static void errors_have_a_place(void **state) {
                    "{\"models\": [{\"name\": \"A\", \"kv_elems_per_token_growing\": 100, " SHAPE
                    ", " ATTENTION "}]}",
                    "kv_elems_per_token_growing", "not what the shape gives");
+    assert_counts_refused("100, \"params_read_per_token\": 100, \"params_embedding\": 6400",
+                          "embedding alone");
+    assert_counts_refused("9000, \"params_read_per_token\": 9001, \"params_embedding\": 6400", "reads more");
+    assert_counts_refused("9000, \"params_read_per_token\": 6399, \"params_embedding\": 6400", "reads less");
     assert_refused("models.json", "{\"models\": [{\"name\": 7}]}", "name", "must be a string");
     assert_refused("models.json", "{\"models\": [{\"name\": \"A\", \"layers\": -1}]}", "layers",
                    "not within");
