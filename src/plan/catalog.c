@@ -16,7 +16,7 @@ enum { MOST_ENTRIES = 10000 };
 
 /* What the entries of a file are, and where they go. Reads one entry into `into` (an array's element). */
 struct kind {
-    const char *file, *array, *key;
+    const char *file, *array;
     size_t entry_bytes;
     int (*read)(struct json_place *place, const json_t *entry, void *into);
     bool (*is_same)(const void *a, const void *b);
@@ -43,9 +43,9 @@ static bool same_price(const void *a, const void *b) {
 }
 
 static const struct kind kinds[] = {
-    {"models.json", "models", "name", sizeof(struct plan_model), read_model, same_model},
-    {"hardware.json", "devices", "id", sizeof(struct plan_hardware), read_hardware, same_hardware},
-    {"prices.json", "prices", "model", sizeof(struct plan_price), read_price, same_price},
+    {"models.json", "models", sizeof(struct plan_model), read_model, same_model},
+    {"hardware.json", "devices", sizeof(struct plan_hardware), read_hardware, same_hardware},
+    {"prices.json", "prices", sizeof(struct plan_price), read_price, same_price},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -79,7 +79,9 @@ static int add_entries(struct plan_catalog *catalog, size_t k, struct json_place
     void *one = mem_alloc(1, kind->entry_bytes);
     int result = grown == NULL || one == NULL ? ERR_NO_MEMORY : 0;
     if (grown != NULL) *entries = grown;
+    place->array = kind->array;
     json_array_foreach(array, i, entry) {
+        place->index = i;
         if (result == 0) result = kind->read(place, entry, one);
         if (result == 0) place_entry(kind, *entries, n, one);
     }
@@ -91,7 +93,7 @@ static int add_text(struct plan_catalog *catalog, size_t kind, const char *file,
                     size_t length) {
     json_t *root;
     TRY(json_text_parse(&root, text, length, file));
-    struct json_place place = {.file = file, .text = text, .key = kinds[kind].key};
+    struct json_place place = {.file = file, .text = text};
     int result = add_entries(catalog, kind, &place, root);
     json_decref(root);
     return result;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "plan/catalog_parts.h"
 #include "plan/json_file.h"
 
@@ -157,9 +158,13 @@ int catalog_read_hardware(struct json_place *place, const json_t *entry, struct 
 
 int plan_hardware_read(struct plan_hardware *hardware, const char *path) {
     json_t *entry;
-    TRY(json_file_load(&entry, path));
-    struct json_place place = {.file = path, .key = "id"};
-    int result = catalog_read_hardware(&place, entry, hardware, false);
+    char *text;
+    size_t length;
+    TRY(json_file_text(&text, &length, path));
+    int result = json_text_parse(&entry, text, length, path);
+    struct json_place place = {.file = path, .text = text};
+    if (result == 0) result = catalog_read_hardware(&place, entry, hardware, false);
     json_decref(entry);
+    mem_free(text);
     return result;
 }

@@ -83,6 +83,31 @@ static void errors_have_a_place(void **state) {
                    "is missing");
 }
 
+/* The line is the member's own, wherever the entry is broken into lines and whatever stands in other places.
+ */
+static void lines_are_the_members_own(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *where;
+    } wrong[] = {
+        {"{\"models\":\n[\n{\"layers\": 3}]}", "models.json:3: name: is missing"},
+        {"\n\n{\"models\": 3}", "models.json:3: models"},
+        {"{\"date\": \"\\\\\\\"]}\",\n\"models\": [\n\"]\"]}", "models.json:3: entry: must be an object"},
+        {"{\"models\": [\n {\n  \"name\" : \"A\",\n  \"notes\": \"d_model, \\\"d_model\\\": {\",\n"
+         "  \"moe\": {\"d_model\": [1, {\"d_model\": 2}],\n \"x\": \"}\"},\n  \"layers\": 2,\n\n  "
+         "\"d_model\": \"x\"}]}",
+         "models.json:9: A: d_model: must be a number"},
+        {"{\"models\": [{\"name\": \"A\", " SHAPE
+         ",\n\"attention\":\n{\"layer_codes\":\n\"FF\",\n\"window\": -1}}]}",
+         "models.json:5: A: attention.window"},
+        {"{\"models\": [{\"name\": \"A\", " SHAPE ", " ATTENTION "},\n{\"name\": \"A\", " SHAPE
+         ",\n\"attention\": 3}]}",
+         "models.json:3: A: attention: must be an object"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_refused("models.json", wrong[i].text, wrong[i].where, "");
+}
+
 static void a_folder_adds_and_replaces(void **state) {
     (void)state;
     struct test_file file;
@@ -159,12 +184,18 @@ static void hardware_alone_in_a_file(void **state) {
     make_file(&file, "h.json", "{\"id\": \"this\"");
     assert_int_equal(plan_hardware_read(&hardware, file.path), ERR_CORRUPT);
     drop_file(&file);
+    make_file(&file, "h.json",
+              "{\"id\": \"this\", \"name\": \"A box\",\n\"kind\": \"cpu\",\n\"mem_bytes\": 0}");
+    assert_int_equal(plan_hardware_read(&hardware, file.path), ERR_CORRUPT);
+    assert_non_null(strstr(err_message(), "h.json:3: this: mem_bytes"));
+    drop_file(&file);
     assert_true(plan_hardware_read(&hardware, "/nowhere/h.json") < 0);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_have_a_place),
+        cmocka_unit_test(lines_are_the_members_own),
         cmocka_unit_test(a_folder_adds_and_replaces),
         cmocka_unit_test(names_are_found_as_people_write_them),
         cmocka_unit_test(unknown_names_offer_near_ones),
