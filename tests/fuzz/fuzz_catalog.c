@@ -29,7 +29,7 @@ static void use_device(const char *path) {
 static void use_kept(char kind, const char *path) {
     static struct calibration calibration;
     static struct verification verification;
-    const struct calibration_fit any = {0};
+    const struct calibration_fit any = {"", "", 0};
     const int result = kind == 'c' ? calibration_read(&calibration, path, &any)
                                    : verification_read(&verification, path, &any, 77);
     if (result < 0)

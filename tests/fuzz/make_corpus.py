@@ -336,6 +336,10 @@ def config_seeds():
     }
 
 
+KEPT_CODECS = ("f32", "f16", "bf16", "q8", "q4", "q3")
+KEPT_FACTORS = ("step", "layers", "weights_few", "weights_many", "vectors_few", "vectors_many", "attention_few", "attention_many", "store")
+
+
 def catalog_seeds():
     shape = {"name": "A", "layers": 2, "d_model": 64, "n_heads": 4, "head_dim": 16, "v_head_dim": 16, "ffn_size": 128,
              "ffn_gated": True, "vocab": 100, "tie_embeddings": True, "params_total": 90000, "params_read_per_token": 90000,
@@ -354,7 +358,15 @@ def catalog_seeds():
     price = {"provider": "P", "model": "m", "date": "2026-01", "source": "a test", "usd_per_mtok": {"input": 1, "output": 4},
              "tiers": [{"above_input_tokens": 1000, "input": 2, "output": 8}]}
     kept = {"schema": "cabinet-calibration/1", "date": "2026-01-01", "name": "X", "mem_bytes": 8e9, "mem_bw_Bps": 3e10,
-            "flops_dense": {"bf16": 1e12, "int8": 2e12}, "cabinet": {"version": "0", "kernels": "k", "threads": 2, "reads": []}}
+            "flops_dense": {"bf16": 1e12, "int8": 2e12}, "cabinet": {
+                "version": "0", "kernels": "k", "threads": 2, "f32_flops": 1e11, "fork_seconds": 1e-6, "matmul_call_seconds": 1e-7,
+                "attention_call_seconds": 1e-7, "vector_seconds_per_number": 1e-10, "reads": [{"threads": 1, "buffer_bytes": 64, "bytes_per_second": 1e10}],
+                "matmul_rows": [1, 4, 16, 32, 128, 512], "attention_rows": [1, 4, 16, 48], "matmul_seconds_per_byte": {"Q4_1": [1e-10] * 6},
+                "attention_seconds_per_number": {"f16": [1e-10] * 4}, "store_seconds_per_number": {k: 1e-9 for k in KEPT_CODECS}}}
+    errors = {"n": 2, "median": 0.1, "p90": 0.2}
+    checked = {"schema": "cabinet-verification/1", "version": "", "kernels": "", "threads": 0, "date": "d", "model_bytes": 77,
+               "errors": {kind: errors for kind in ("memory", "step", "prefill", "ttft")},
+               "factors": {"f16": {part: 1 for part in KEPT_FACTORS}}}
 
     def models(attention, **more):
         return b"m" + json.dumps({"models": [{**shape, "attention": attention, **more}]}).encode()
@@ -372,7 +384,7 @@ def catalog_seeds():
         "apu": devices(kind="apu", scaleup=None), "concept": devices(kind="concept", flops_dense=None), "no-memory": devices(mem_bytes=None),
         "price": b"p" + json.dumps({"prices": [price]}).encode(), "tiers": b"p" + json.dumps({"prices": [{**price, "tiers": price["tiers"] * 2}]}).encode(),
         "calibration": b"c" + json.dumps(kept).encode(), "other-schema": b'c{"schema":"x"}', "verification": b'v{"schema":"cabinet-verification/1","version":"\\u0007"}',
-        "nothing": b"d", "not-utf8": b'd{"\xff":1}',
+        "verified": b"v" + json.dumps(checked).encode(), "nothing": b"d", "not-utf8": b'd{"\xff":1}',
     }
 
 
