@@ -72,7 +72,9 @@ NOT_ALONE = {
     "kernel/x86/attention_rows_body.h": "a body: its includer names the vector type and instructions first",
     "kernel/x86/attention_coded_amx_body.h": "a body: its includer names the vector type and instructions first",
     "kernel/x86/attention_bf16_amx_body.h": "a body: its includer names the vector type and instructions first",
+    "kernel/x86/rope_body.h": "a body: its includer names the vector type and instructions first",
     "kernel/x86/rotate_body.h": "a body: its includer names the vector type and instructions first",
+    "kernel/x86/store_body.h": "a body: its includer names the vector type and instructions first",
     "kernel/x86/peak_body.h": "a body: its includer names the vector type and instructions first",
     "kernel/kernel_set_define.h": "a body: its includer names the instruction set first",
 }

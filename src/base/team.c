@@ -33,16 +33,19 @@ struct range {
 struct team {
     unsigned n_threads, n_started;
     int spin_limit;
-    team_function function;
-    void *argument;
     struct worker *workers;
     struct range *ranges;      /* (n_threads) of team_for under way */
     const struct clock *clock; /* NULL: waits are not measured */
     uint64_t *waited_ns;
-    /* On lines of their own: the caller writes the first, the workers the second. */
+    /* On lines of their own, so that a call moves as few as can be: the caller writes the first, the workers
+     * the second. */
     _Alignas(MEM_CACHE_LINE) _Atomic uint32_t generation; /* counts calls */
     _Atomic bool closing;
-    _Alignas(MEM_CACHE_LINE) _Atomic uint32_t n_running;
+    uint32_t n_expected; /* what n_done is at the end of the call; wraps around, as that does */
+    team_function function;
+    void *argument;
+    _Alignas(
+        MEM_CACHE_LINE) _Atomic uint32_t n_done; /* workers that came to the end of a call, of all calls */
     _Alignas(MEM_CACHE_LINE) _Atomic uint32_t n_sleeping; /* workers */
     _Atomic bool caller_sleeps;
 };
@@ -84,9 +87,10 @@ static void *worker_main(void *argument) {
     for (;;) {
         seen = wait_for_call(team, seen);
         if (atomic_load(&team->closing)) return NULL;
+        const uint32_t n_expected = team->n_expected; /* once this thread is done it may be the next call's */
         team->function(team->argument, worker->rank, team->n_threads);
-        if (atomic_fetch_sub(&team->n_running, 1) == 1 && atomic_load(&team->caller_sleeps))
-            futex_wake_all(&team->n_running);
+        if (atomic_fetch_add(&team->n_done, 1) + 1 == n_expected && atomic_load(&team->caller_sleeps))
+            futex_wake_all(&team->n_done);
     }
 }
 
@@ -98,12 +102,12 @@ static void announce(struct team *team) {
 /* Until every worker is done. A worker that lost its processor is waited for asleep. */
 static void wait_for_workers(struct team *team) {
     for (int spins = 0; spins < team->spin_limit; spins++) {
-        if (atomic_load_explicit(&team->n_running, memory_order_acquire) == 0) return;
+        if (atomic_load_explicit(&team->n_done, memory_order_acquire) == team->n_expected) return;
         relax();
     }
     atomic_store(&team->caller_sleeps, true);
-    uint32_t running;
-    while ((running = atomic_load(&team->n_running)) != 0) futex_wait(&team->n_running, running);
+    uint32_t n_done;
+    while ((n_done = atomic_load(&team->n_done)) != team->n_expected) futex_wait(&team->n_done, n_done);
     atomic_store(&team->caller_sleeps, false);
 }
 
@@ -114,7 +118,7 @@ void team_run(struct team *team, team_function function, void *argument) {
     }
     team->function = function;
     team->argument = argument;
-    atomic_store_explicit(&team->n_running, team->n_threads - 1, memory_order_relaxed);
+    team->n_expected += team->n_threads - 1;
     announce(team);
     function(argument, 0, team->n_threads);
     uint64_t done_ns = team->clock == NULL ? 0 : clock_now_ns(team->clock);

@@ -10,6 +10,7 @@
 #include "cli/bench.h"
 #include "cli/cli.h"
 #include "cli/machine.h"
+#include "kv/kv_cache.h"
 
 enum {
     OPTION_JSON = 256,
@@ -170,7 +171,11 @@ static int submit(struct bench *bench, uint32_t index, uint32_t n_kept, uint32_t
                                               .ignores_end = true,
                                               .skips_cache = true};
     const token_id *prompt = random_prompt(bench, index, n_kept, n_prompt);
-    return engine_submit(bench->session.engine, &bench->requests[index], prompt, n_prompt);
+    TRY(engine_submit(bench->session.engine, &bench->requests[index], prompt, n_prompt));
+    /* What earlier turns left in the cache goes, so that this one gets memory that has been touched. */
+    engine_account(bench->session.engine);
+    kv_evict(engine_kv(bench->session.engine), UINT64_MAX);
+    return 0;
 }
 
 /* Steps until nothing is left; a request that failed makes it fail. */
@@ -263,12 +268,14 @@ static int measure_depth(struct bench *bench, uint32_t depth) {
         *row++ = (struct row){.test = "decode", .depth = depth, .batch = opts->batches[i]};
     bench->n_rows += (size_t)(row - first);
     TRY(fill(bench, depth));
-    /* Round 0 touches the memory and does not count. */
-    for (uint32_t round = 0; round <= opts->n_reps; round++) {
+    /* The first rounds touch the memory and do not count: the second, what the first row's sequence gets
+     * while the others keep what they had in the last row. */
+    enum { WARM_UPS = 2 };
+    for (uint32_t round = 0; round < WARM_UPS + opts->n_reps; round++) {
         for (struct row *r = first; r < row; r++) {
             struct machine_limits limits = machine_measure(&bench->machine);
-            if (r == first && round > 0) bench->limits[bench->n_limits++] = limits;
-            if (round <= 1) *r = (struct row){.test = r->test, .depth = r->depth, .batch = r->batch};
+            if (r == first && round >= WARM_UPS) bench->limits[bench->n_limits++] = limits;
+            if (round <= WARM_UPS) *r = (struct row){.test = r->test, .depth = r->depth, .batch = r->batch};
             bool is_prefill = opts->n_prefill > 0 && r == first;
             TRY(is_prefill ? prefill_once(bench, r, &limits) : decode_once(bench, r, &limits));
         }

@@ -14,6 +14,7 @@ enum {
     OPTION_WHAT_IF = 512,
     OPTION_ECONOMICS,
     OPTION_PLOT,
+    OPTION_PICTURE,
     OPTION_WINDOW,
     OPTION_BUDGET_SHARE,
     OPTION_SHARING,
@@ -50,6 +51,8 @@ static const struct argp_option options[] = {
     {0, 0, 0, 0, "Pictures:", 7},
     {"plot", OPTION_PLOT, "FILE", 0, "draw curves and remedies: FILE.svg, FILE.png (gnuplot) or FILE.html",
      7},
+    {"picture", OPTION_PICTURE, "NAME", 0,
+     "one alone: memory, step, users, cost or remedies (default: all on a sheet)", 7},
     {0},
 };
 
@@ -72,6 +75,18 @@ static bool ends_with(const char *text, const char *end) {
     return length > of_end && strcmp(text + length - of_end, end) == 0;
 }
 
+static enum plan_picture parse_picture(struct argp_state *state, const char *text) {
+    static const char *const names[] = {
+#define X(name, meaning) #name,
+        PLAN_PICTURE_LIST(X)
+#undef X
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(text, names[i]) == 0) return (enum plan_picture)i;
+    argp_failure(state, EXIT_USAGE, 0, "--picture '%s' is not memory, step, users, cost or remedies", text);
+    return PLAN_PICTURE_sheet;
+}
+
 static error_t parse(int key, char *text, struct argp_state *state) {
     struct plan_more *more = state->input;
     switch (key) {
@@ -81,6 +96,11 @@ static error_t parse(int key, char *text, struct argp_state *state) {
         more->plot = text;
         if (!ends_with(text, ".svg") && !ends_with(text, ".png") && !ends_with(text, ".html"))
             argp_failure(state, EXIT_USAGE, 0, "--plot '%s' ends in none of .svg, .png and .html", text);
+        return 0;
+    case OPTION_PICTURE: more->picture = parse_picture(state, text); return 0;
+    case ARGP_KEY_END:
+        if (more->picture != PLAN_PICTURE_sheet && (more->plot == NULL || ends_with(more->plot, ".html")))
+            argp_failure(state, EXIT_USAGE, 0, "--picture goes with --plot FILE.svg or FILE.png");
         return 0;
     case OPTION_WINDOW: more->remedies.window_tokens = parse_above(state, "--if-window", text); return 0;
     case OPTION_BUDGET_SHARE: more->remedies.budget_share = parse_share(state, "--if-keep", text); return 0;
@@ -107,15 +127,19 @@ static const struct argp argp = {options, parse, NULL, NULL, NULL, NULL, NULL};
 const struct argp_child plan_more_argp_children[] = {{&argp, 0, NULL, 0}, {0}};
 
 struct plan_more plan_more_default(void) {
-    return (struct plan_more){.remedies = plan_remedy_opts_default(), .money = plan_economics_opts_default()};
+    return (struct plan_more){.picture = PLAN_PICTURE_sheet,
+                              .remedies = plan_remedy_opts_default(),
+                              .money = plan_economics_opts_default()};
 }
 
-static int draw(const struct plan *plan, const struct plan_what_if *table, const char *path) {
+static int draw(const struct plan *plan, const struct plan_what_if *table, const struct plan_more *more) {
+    const char *path = more->plot;
     struct plan_curves *curves = mem_alloc(1, sizeof *curves);
     if (curves == NULL) return ERR_NO_MEMORY;
     plan_curves_of(curves, plan->model, plan->hardware, &plan->load);
-    int result = ends_with(path, ".html") ? plan_html_write(curves, table, path)
-                                          : plan_plot(curves, table, path, ends_with(path, ".png"));
+    int result = ends_with(path, ".html")
+                     ? plan_html_write(curves, table, path)
+                     : plan_plot(curves, table, path, ends_with(path, ".png"), more->picture);
     mem_free(curves);
     return result;
 }
@@ -141,7 +165,7 @@ int plan_more_run(const struct plan_more *more, const struct plan *plan, const s
     else if (more->what_if)
         plan_print_what_if(table);
     if (more->economics) tell_economics(more, plan, catalog, object);
-    int result = more->plot != NULL ? draw(plan, table, more->plot) : 0;
+    int result = more->plot != NULL ? draw(plan, table, more) : 0;
     mem_free(table);
     return result;
 }

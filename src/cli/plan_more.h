@@ -7,11 +7,13 @@
 
 #include "plan/economics.h"
 #include "plan/plan.h"
+#include "plan/plot.h"
 #include "plan/what_if.h"
 
 struct plan_more {
     bool what_if, economics;
     const char *plot; /* a file to draw into; NULL: none */
+    enum plan_picture picture;
     struct plan_remedy_opts remedies;
     struct plan_economics_opts money;
 };

@@ -72,7 +72,8 @@ static int open_parts(struct engine *engine) {
     TRY(workspace_open(&engine->workspace, engine->model, &engine->layout, max_rows, opts->max_sequences,
                        max_wanted, opts->max_tokens, team_size(engine->team)));
     engine->workspace.sink = (struct logits_sink){stream_logits, engine};
-    TRY(picker_open(&engine->picker, engine->model->tokenizer, n_vocab, opts->max_sequences, engine->team));
+    TRY(picker_open(&engine->picker, engine->model->tokenizer, engine->model->kernels, n_vocab,
+                    opts->max_sequences, engine->team));
     TRY(mask_thread_open(&engine->masks, opts->max_sequences));
     engine->with_logits = mem_alloc(opts->max_sequences, sizeof(struct request *));
     engine->is_over = mem_alloc(opts->max_sequences, sizeof *engine->is_over);

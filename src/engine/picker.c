@@ -18,8 +18,8 @@ static uint32_t list_ends(const struct tokenizer *tokenizer, uint32_t n_vocab, t
     return n;
 }
 
-int picker_open(struct picker *picker, const struct tokenizer *tokenizer, uint32_t n_vocab, uint32_t max_rows,
-                struct team *team) {
+int picker_open(struct picker *picker, const struct tokenizer *tokenizer, const struct kernel_set *kernels,
+                uint32_t n_vocab, uint32_t max_rows, struct team *team) {
     *picker = (struct picker){.tokenizer = tokenizer, .team = team, .n_vocab = n_vocab};
     uint32_t n_known = tokenizer_n_tokens(tokenizer) < n_vocab ? tokenizer_n_tokens(tokenizer) : n_vocab;
     picker->n_ends = list_ends(tokenizer, n_known, NULL);
@@ -33,7 +33,7 @@ int picker_open(struct picker *picker, const struct tokenizer *tokenizer, uint32
     list_ends(tokenizer, n_known, picker->ends);
     for (uint32_t i = 0; i < max_rows; i++)
         picker->picks[i].top = picker->tops + (size_t)i * LOGPROBS_MAX_TOP;
-    for (unsigned i = 0; i < team_size(team); i++) TRY(sampler_open(&picker->samplers[i], n_vocab));
+    for (unsigned i = 0; i < team_size(team); i++) TRY(sampler_open(&picker->samplers[i], kernels, n_vocab));
     return 0;
 }
 

@@ -29,8 +29,8 @@ struct picker {
     float *changed; /* (team_size, n_vocab) logits of rows that must stay as they are */
 };
 
-int picker_open(struct picker *picker, const struct tokenizer *tokenizer, uint32_t n_vocab, uint32_t max_rows,
-                struct team *team);
+int picker_open(struct picker *picker, const struct tokenizer *tokenizer, const struct kernel_set *kernels,
+                uint32_t n_vocab, uint32_t max_rows, struct team *team);
 void picker_close(struct picker *picker);
 /* Fills the results of the first n picks. Allocates nothing. */
 void picker_run(struct picker *picker, uint32_t n);

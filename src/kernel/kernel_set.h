@@ -20,6 +20,9 @@ typedef void matmul_function(const struct panel_matrix *w, size_t panel_begin, s
                              const struct activations *x, size_t row_begin, size_t row_end, float *out,
                              size_t out_stride);
 
+typedef void store_function(void *area, unsigned slot, unsigned n_slots, const float *rows, size_t stride,
+                            unsigned head_dim);
+
 struct kernel_set {
     const char *name;
     bool (*is_supported)(void); /* by this processor */
@@ -47,9 +50,9 @@ struct kernel_set {
      * are left as they are, bit for bit. */
     void (*attend_merge)(struct attention_rows *rows, const struct attention_rows *part);
 
-    /* As the codec's encode_k and encode_v, bit for bit; NULL of block codecs. */
-    void (*store_k[CODEC_COUNT])(void *k_area, unsigned slot, const float *row, unsigned head_dim);
-    void (*store_v[CODEC_COUNT])(void *v_area, unsigned slot, const float *row, unsigned head_dim);
+    /* As the codec's encode_k and encode_v, bit for bit, of rows (n_slots, head_dim), `stride` numbers from
+     * one to the next, into slots slot .. slot + n_slots - 1; NULL of block codecs. */
+    store_function *store_k[CODEC_COUNT], *store_v[CODEC_COUNT];
 
     /* Stores a head's area of a block that is full in another form (codec_convert_k, codec_convert_v). */
     void (*convert_k)(const struct codec *to, void *to_area, const struct codec *from, const void *from_area,
@@ -60,6 +63,12 @@ struct kernel_set {
     /* Walsh-Hadamard transform of x[n], of orthonormal blocks of the largest power of two that divides n, at
      * most 512: its own inverse. The same bits in every set. */
     void (*rotate)(float *x, unsigned n);
+
+    /* Rotary position embedding of n_heads heads of head_dim numbers each, in place: of a head's leading
+     * n_dims numbers pair i, numbers 2i and 2i + 1 where is_interleaved, else i and i + n_dims / 2, goes from
+     * (a, b) to (a c - b s, a s + b c) with c = table[2i], s = table[2i + 1]. The same bits in every set. */
+    void (*rope)(float *heads, unsigned n_heads, unsigned head_dim, const float *table, unsigned n_dims,
+                 bool is_interleaved);
 
     /* out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]; out may be x. */
     void (*rmsnorm)(float *out, const float *x, const float *weight, size_t n, float epsilon);
@@ -72,6 +81,11 @@ struct kernel_set {
     void (*softcap)(float *x, size_t n, float cap);
     /* x[i] += y[i] */
     void (*add)(float *x, const float *y, size_t n);
+    /* Where the largest of x[n] is, the first of equal ones; NaN is below all numbers. n is at least 1. */
+    size_t (*largest)(const float *x, size_t n);
+    /* out[i] = e^t with t = (x[i] - max) / temperature, 0 where t is below -87 or NaN; returns the sum. No
+     * x[i] is above max. out may be x. */
+    double (*soften)(float *out, const float *x, size_t n, float max, float temperature);
 };
 
 extern const struct kernel_set kernel_set_scalar;

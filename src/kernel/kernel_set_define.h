@@ -38,11 +38,14 @@
         .convert_k = codec_convert_k,                                                                        \
         .convert_v = codec_convert_v,                                                                        \
         .rotate = KERNEL_SET_NAME(rotate),                                                                   \
+        .rope = KERNEL_SET_NAME(rope),                                                                       \
         .rmsnorm = KERNEL_SET_NAME(rmsnorm),                                                                 \
         .silu_mul = KERNEL_SET_NAME(silu_mul),                                                               \
         .gelu_mul = KERNEL_SET_NAME(gelu_mul),                                                               \
         .softcap = KERNEL_SET_NAME(softcap),                                                                 \
         .add = KERNEL_SET_NAME(add),                                                                         \
+        .largest = KERNEL_SET_NAME(largest),                                                                 \
+        .soften = KERNEL_SET_NAME(soften),                                                                   \
         __VA_ARGS__}
 
 /* A set's matmul_function for a type, as WEIGHT_QUANTISED_LIST(KERNEL_SET_DEFINE_MATMUL) makes them: they
@@ -65,17 +68,20 @@
     void KERNEL_SET_NAME(silu_mul)(float *out, const float *gate, const float *up, size_t n);                \
     void KERNEL_SET_NAME(gelu_mul)(float *out, const float *gate, const float *up, size_t n);                \
     void KERNEL_SET_NAME(softcap)(float *x, size_t n, float cap);                                            \
-    void KERNEL_SET_NAME(add)(float *x, const float *y, size_t n)
+    void KERNEL_SET_NAME(add)(float *x, const float *y, size_t n);                                           \
+    size_t KERNEL_SET_NAME(largest)(const float *x, size_t n);                                               \
+    double KERNEL_SET_NAME(soften)(float *out, const float *x, size_t n, float max, float temperature)
 
 /* Those that its attention header needs. */
 #define KERNEL_SET_DECLARE_STORE(codec)                                                                      \
-    void KERNEL_SET_NAME(store_k_##codec)(void *k_area, unsigned slot, const float *row, unsigned head_dim); \
-    void KERNEL_SET_NAME(store_v_##codec)(void *v_area, unsigned slot, const float *row, unsigned head_dim);
+    store_function KERNEL_SET_NAME(store_k_##codec), KERNEL_SET_NAME(store_v_##codec);
 #define KERNEL_SET_DECLARE_ATTENTION                                                                         \
     CODEC_ROW_LIST(KERNEL_SET_DECLARE_STORE)                                                                 \
     void KERNEL_SET_NAME(attend_prepare)(struct attention_rows * rows);                                      \
     void KERNEL_SET_NAME(attend_tile)(struct attention_rows * rows, const struct attention_tile *tile);      \
     void KERNEL_SET_NAME(attend_merge)(struct attention_rows * rows, const struct attention_rows *part);     \
-    void KERNEL_SET_NAME(rotate)(float *x, unsigned n)
+    void KERNEL_SET_NAME(rotate)(float *x, unsigned n);                                                      \
+    void KERNEL_SET_NAME(rope)(float *heads, unsigned n_heads, unsigned head_dim, const float *table,        \
+                               unsigned n_dims, bool is_interleaved)
 
 #endif

@@ -10,7 +10,21 @@ static uint32_t end_filled(const struct batch_sequence *s) {
 }
 static uint32_t first_block(const struct batch_sequence *s) { return s->first_position / BLOCK_TOKENS; }
 
+/* Cuts every sequence's rows at the borders of blocks. */
+static void list_runs(struct kv_write *write) {
+    write->n_runs = 0;
+    for (uint32_t i = 0; i < write->batch->n_sequences; i++) {
+        const struct batch_sequence *s = &write->batch->sequences[i];
+        for (uint32_t done = 0, n; done < s->n_rows; done += n) {
+            n = BLOCK_TOKENS - (s->first_position + done) % BLOCK_TOKENS;
+            if (n > s->n_rows - done) n = s->n_rows - done;
+            write->w->runs[write->n_runs++] = (struct kv_run){i, s->first_row + done, n};
+        }
+    }
+}
+
 void kv_write_begin(struct kv_write *write, const struct kv_layout *layout) {
+    list_runs(write);
     write->n_filled = 0;
     if (kv_layout_is_row(layout)) return;
     for (uint32_t i = 0; i < write->batch->n_sequences; i++) {
@@ -43,32 +57,37 @@ void kv_write_layer(struct kv_write *write, const struct kv_layout *layout, uint
     }
 }
 
-/* Which sequence a row belongs to: the last one that begins at or before it. */
-static const struct batch_sequence *sequence_of(const struct batch *batch, size_t row) {
-    size_t low = 0, high = batch->n_sequences;
-    while (high - low > 1) {
-        size_t middle = (low + high) / 2;
-        if (batch->sequences[middle].first_row <= row)
-            low = middle;
-        else
-            high = middle;
-    }
-    return &batch->sequences[low];
+/* Where a run goes: the heads' areas of its block, in OPEN form. */
+static uint8_t *areas_of(const struct kv_write *write, const struct kv_run *run) {
+    const struct kv_layer *layer = write->layer;
+    const struct batch_sequence *s = &write->batch->sequences[run->sequence];
+    const uint32_t block = write->batch->positions[run->first_row] / BLOCK_TOKENS;
+    if (write->converts && block < end_filled(s))
+        return rows_of(write, s->first_filled + block - first_block(s));
+    return write->arena + kv_payload_offset(s->payloads[layer->group][block]) + layer->areas[KV_OPEN].offset;
 }
 
-void kv_write_row(const struct kv_write *write, size_t row, const float *k, const float *v) {
+void kv_write_expect(const struct kv_write *write, const struct kv_run *run) {
+    enum { FEW_ROWS = 4, LINE = 64 };
+    if (run->n_rows > FEW_ROWS) return;
+    const struct kv_areas *areas = &write->layer->areas[KV_OPEN];
+    const uint8_t *of_heads = areas_of(write, run);
+    for (unsigned head = 0; head < write->layer->n_kv_heads; head++)
+        for (size_t i = 0; i < areas->k_bytes; i += LINE)
+            __builtin_prefetch(of_heads + kv_k_offset(areas, head) - areas->offset + i, 1);
+}
+
+void kv_write_run(const struct kv_write *write, const struct kv_run *run, const float *k, const float *v) {
     const struct kv_layer *layer = write->layer;
     const struct kv_areas *areas = &layer->areas[KV_OPEN];
-    const struct batch_sequence *s = sequence_of(write->batch, row);
-    uint32_t position = write->batch->positions[row], block = position / BLOCK_TOKENS;
-    uint8_t *rows = write->arena + kv_payload_offset(s->payloads[layer->group][block]) + areas->offset;
-    if (write->converts && block < end_filled(s))
-        rows = rows_of(write, s->first_filled + block - first_block(s));
-    unsigned slot = position % BLOCK_TOKENS, dim = layer->head_dim;
+    uint8_t *of_heads = areas_of(write, run);
+    const unsigned slot = write->batch->positions[run->first_row] % BLOCK_TOKENS, dim = layer->head_dim;
+    const size_t stride = (size_t)layer->n_kv_heads * dim;
     for (unsigned head = 0; head < layer->n_kv_heads; head++) {
-        uint8_t *k_area = rows + kv_k_offset(areas, head) - areas->offset;
-        write->kernels->store_k[areas->codecs.k](k_area, slot, k + head * dim, dim);
-        write->kernels->store_v[areas->codecs.v](k_area + areas->k_bytes, slot, v + head * dim, dim);
+        uint8_t *k_area = of_heads + kv_k_offset(areas, head) - areas->offset;
+        write->kernels->store_k[areas->codecs.k](k_area, slot, run->n_rows, k + head * dim, stride, dim);
+        write->kernels->store_v[areas->codecs.v](k_area + areas->k_bytes, slot, run->n_rows, v + head * dim,
+                                                 stride, dim);
     }
 }
 

@@ -18,17 +18,21 @@ struct kv_write {
     struct workspace *w;
     uint8_t *arena;
     uint32_t n_filled; /* of w->filled: blocks that the step fills, if any group converts */
+    uint32_t n_runs;   /* of w->runs: the rows of the batch */
     /* of the layer under way */
     const struct kv_layer *layer;
     bool converts;
 };
 
-/* Lists the blocks that the batch fills. */
+/* Lists the runs of the batch, and the blocks that it fills. */
 void kv_write_begin(struct kv_write *write, const struct kv_layout *layout);
 /* The next layer: fetches the rows that its filled blocks have from before. */
 void kv_write_layer(struct kv_write *write, const struct kv_layout *layout, uint32_t layer);
-/* Stores a row's k and v, (n_kv_heads, head_dim). Rows may be stored side by side. */
-void kv_write_row(const struct kv_write *write, size_t row, const float *k, const float *v);
+/* Asks for the memory that a run of few rows will be stored to, which has a line for each dimension of K:
+ * what is done to the rows before that hides the time. */
+void kv_write_expect(const struct kv_write *write, const struct kv_run *run);
+/* Stores k and v of a run, (n_rows, n_kv_heads, head_dim). Runs may be stored side by side. */
+void kv_write_run(const struct kv_write *write, const struct kv_run *run, const float *k, const float *v);
 /* When all rows are stored: encodes item `item` of kv_write_n_items. Side by side. */
 size_t kv_write_n_items(const struct kv_write *write);
 void kv_write_encode(const struct kv_write *write, size_t item);

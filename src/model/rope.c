@@ -55,29 +55,7 @@ void rope_table(const struct rope *rope, uint32_t position, float *table) {
     }
 }
 
-static void turn_adjacent(const float *restrict table, float *restrict head, unsigned n_pairs) {
-    for (unsigned i = 0; i < n_pairs; i++) {
-        float a = head[2 * i], b = head[2 * i + 1], cosine = table[2 * i], sine = table[2 * i + 1];
-        head[2 * i] = a * cosine - b * sine;
-        head[2 * i + 1] = a * sine + b * cosine;
-    }
-}
-
-static void turn_halves(const float *restrict table, float *restrict head, unsigned n_pairs) {
-    for (unsigned i = 0; i < n_pairs; i++) {
-        float a = head[i], b = head[i + n_pairs], cosine = table[2 * i], sine = table[2 * i + 1];
-        head[i] = a * cosine - b * sine;
-        head[i + n_pairs] = a * sine + b * cosine;
-    }
-}
-
-void rope_apply(const struct rope *rope, const float *table, float *heads, unsigned n_heads,
-                unsigned head_dim) {
-    for (unsigned h = 0; h < n_heads; h++) {
-        float *head = heads + (size_t)h * head_dim;
-        if (rope->is_interleaved)
-            turn_adjacent(table, head, rope->n_dims / 2);
-        else
-            turn_halves(table, head, rope->n_dims / 2);
-    }
+void rope_apply(const struct rope *rope, const struct kernel_set *kernels, const float *table, float *heads,
+                unsigned n_heads, unsigned head_dim) {
+    kernels->rope(heads, n_heads, head_dim, table, rope->n_dims, rope->is_interleaved);
 }

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 
+#include "kernel/kernel_set.h"
 #include "model/description.h"
 
 struct rope {
@@ -26,7 +27,7 @@ void rope_close(struct rope *rope);
 /* table: (n_dims) cosine and sine of each pair at `position`, side by side, times the magnitude. */
 void rope_table(const struct rope *rope, uint32_t position, float *table);
 /* Turns n_heads heads of head_dim numbers each, in place. */
-void rope_apply(const struct rope *rope, const float *table, float *heads, unsigned n_heads,
-                unsigned head_dim);
+void rope_apply(const struct rope *rope, const struct kernel_set *kernels, const float *table, float *heads,
+                unsigned n_heads, unsigned head_dim);
 
 #endif

@@ -13,10 +13,16 @@ struct candidate {
     int32_t token;
 };
 
+/* Logits are looked through in blocks of so many: for the best of each, or the weight of each. */
+enum { BLOCK_LOGITS = 128 };
+
 struct sampler {
-    uint32_t n_vocab;
+    const struct kernel_set *kernels;
+    uint32_t n_vocab, n_blocks;
     uint32_t *counts;             /* (n_vocab) all zero between calls */
     struct candidate *candidates; /* (n_vocab) */
+    struct candidate *best;       /* (n_blocks) of each block */
+    double *weights;              /* (n_blocks) of all of a block */
 };
 
 struct sampler_opts sampler_defaults(void) {
@@ -37,13 +43,17 @@ int sampler_check(const struct sampler_opts *opts) {
     return check_range("frequency-penalty", opts->frequency_penalty, -100, 100);
 }
 
-int sampler_open(struct sampler **out, uint32_t n_vocab) {
+int sampler_open(struct sampler **out, const struct kernel_set *kernels, uint32_t n_vocab) {
     struct sampler *sampler = mem_alloc(1, sizeof *sampler);
     if (sampler == NULL) return ERR_NO_MEMORY;
+    sampler->kernels = kernels;
     sampler->n_vocab = n_vocab;
+    sampler->n_blocks = (n_vocab + BLOCK_LOGITS - 1) / BLOCK_LOGITS;
     sampler->counts = mem_alloc(n_vocab, sizeof *sampler->counts);
     sampler->candidates = mem_alloc(n_vocab, sizeof *sampler->candidates);
-    if (sampler->counts == NULL || sampler->candidates == NULL) {
+    sampler->best = mem_alloc(sampler->n_blocks, sizeof *sampler->best);
+    sampler->weights = mem_alloc(sampler->n_blocks, sizeof *sampler->weights);
+    if (!sampler->counts || !sampler->candidates || !sampler->best || !sampler->weights) {
         sampler_close(sampler);
         return ERR_NO_MEMORY;
     }
@@ -55,6 +65,8 @@ void sampler_close(struct sampler *sampler) {
     if (sampler == NULL) return;
     mem_free(sampler->counts);
     mem_free(sampler->candidates);
+    mem_free(sampler->best);
+    mem_free(sampler->weights);
     mem_free(sampler);
 }
 
@@ -83,11 +95,23 @@ static void apply_penalties(struct sampler *sampler, const struct sampler_opts *
     }
 }
 
-static int32_t most_likely(const float *logits, uint32_t n) {
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < n; i++)
-        if (logits[i] > logits[best]) best = i;
-    return (int32_t)best;
+/* How many logits the i-th block has. */
+static uint32_t block_size(const struct sampler *sampler, uint32_t block) {
+    const uint32_t left = sampler->n_vocab - block * BLOCK_LOGITS;
+    return left < BLOCK_LOGITS ? left : BLOCK_LOGITS;
+}
+
+/* The token of the largest logit; fills `best`. */
+static int32_t most_likely(struct sampler *sampler, const float *logits) {
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < sampler->n_blocks; i++) {
+        const float *block = logits + (size_t)i * BLOCK_LOGITS;
+        const size_t at = sampler->kernels->largest(block, block_size(sampler, i));
+        sampler->best[i] = (struct candidate){block[at], (int32_t)(i * BLOCK_LOGITS + at)};
+        const float logit = sampler->best[most].logit;
+        if (block[at] > logit || (isnan(logit) && !isnan(block[at]))) most = i;
+    }
+    return sampler->best[most].token;
 }
 
 /* Descending logit; ties by ascending id, so that the order is total. */
@@ -125,11 +149,37 @@ static void select_best(struct candidate *candidates, size_t n, size_t k) {
     }
 }
 
-/* The fewest best candidates whose probabilities reach top_p: they stand in front, best first. Sorts as many
- * as that takes, doubling. */
-static size_t keep_top_p(struct candidate *candidates, size_t n, float top_p, float max, float temperature) {
+/* A logit that the k best all reach, and few others: of the blocks' best the k-th. */
+static float reached_by_best(struct sampler *sampler, uint32_t k) {
+    if (k >= sampler->n_blocks) return -INFINITY;
+    for (uint32_t i = 0; i < sampler->n_blocks; i++)
+        if (isnan(sampler->best[i].logit)) return -INFINITY;
+    select_best(sampler->best, sampler->n_blocks, k);
+    float least = INFINITY;
+    for (uint32_t i = 0; i < k; i++) least = fminf(least, sampler->best[i].logit);
+    return least;
+}
+
+/* exp((logit - max) / temperature) of all logits, summed up. */
+static double weigh_all(const struct sampler *sampler, const float *logits, float max, float temperature) {
     double total = 0;
-    for (size_t i = 0; i < n; i++) total += exp((double)((candidates[i].logit - max) / temperature));
+    float weights[BLOCK_LOGITS];
+    for (uint32_t i = 0; i < sampler->n_blocks; i++)
+        total += sampler->kernels->soften(weights, logits + (size_t)i * BLOCK_LOGITS, block_size(sampler, i),
+                                          max, temperature);
+    return total;
+}
+
+static size_t list_from(const struct sampler *sampler, const float *logits, float least) {
+    size_t n = 0;
+    for (uint32_t i = 0; i < sampler->n_vocab; i++)
+        if (logits[i] >= least) sampler->candidates[n++] = (struct candidate){logits[i], (int32_t)i};
+    return n;
+}
+
+/* The fewest best candidates whose weights reach `wanted`: they stand in front, best first. Sorts as many as
+ * that takes, doubling. */
+static size_t keep_best(struct candidate *candidates, size_t n, double wanted, float max, float temperature) {
     double reached = 0;
     for (size_t begin = 0, end = 64; begin < n; begin = end, end *= 2) {
         if (end > n) end = n;
@@ -137,7 +187,7 @@ static size_t keep_top_p(struct candidate *candidates, size_t n, float top_p, fl
         qsort(candidates + begin, end - begin, sizeof *candidates, by_logit);
         for (size_t i = begin; i < end; i++) {
             reached += exp((double)((candidates[i].logit - max) / temperature));
-            if (reached >= (double)top_p * total) return i + 1;
+            if (reached >= wanted) return i + 1;
         }
     }
     return n;
@@ -163,31 +213,72 @@ static int32_t draw(struct candidate *candidates, size_t n, float max, float tem
     return candidates[n - 1].token;
 }
 
+/* The same among all tokens; logits become weights. */
+static int32_t draw_of_all(struct sampler *sampler, float *logits, int32_t best, float temperature,
+                           double uniform) {
+    const float max = logits[best];
+    double total = 0, reached = 0;
+    for (uint32_t i = 0; i < sampler->n_blocks; i++) {
+        float *block = logits + (size_t)i * BLOCK_LOGITS;
+        sampler->weights[i] =
+            sampler->kernels->soften(block, block, block_size(sampler, i), max, temperature);
+        total += sampler->weights[i];
+    }
+    const double target = uniform * total;
+    uint32_t block = 0;
+    for (; block + 1 < sampler->n_blocks && reached + sampler->weights[block] <= target; block++)
+        reached += sampler->weights[block];
+    for (uint32_t i = block * BLOCK_LOGITS; i < sampler->n_vocab; i++) {
+        reached += (double)logits[i];
+        if (logits[i] > 0 && reached > target) return (int32_t)i;
+    }
+    return best; /* what rounding left over at the end */
+}
+
+/* Candidates that top-k and top-p leave, and perhaps some that min-p drops. */
+static size_t narrow(struct sampler *sampler, const struct sampler_opts *opts, const float *logits, float max,
+                     float floor) {
+    const float temperature = opts->temperature;
+    struct candidate *candidates = sampler->candidates;
+    size_t n;
+    double total = 0;
+    if (opts->top_k > 0 && opts->top_k < sampler->n_vocab) {
+        n = list_from(sampler, logits, reached_by_best(sampler, opts->top_k));
+        if (n > opts->top_k) {
+            select_best(candidates, n, opts->top_k);
+            n = opts->top_k;
+        }
+        for (size_t i = 0; i < n && opts->top_p < 1; i++)
+            total += exp((double)((candidates[i].logit - max) / temperature));
+    } else if (opts->top_p < 1) {
+        /* Tokens lighter than (1 - p) / n_vocab of the total weigh less than 1 - p together, so the others
+         * reach p. Half of that is far from what rounding may decide. */
+        total = weigh_all(sampler, logits, max, temperature);
+        const double lightest = 0.5 * (1 - (double)opts->top_p) * total / sampler->n_vocab;
+        n = list_from(sampler, logits, max + temperature * (float)log(lightest));
+    } else {
+        n = list_from(sampler, logits, floor);
+    }
+    if (opts->top_p < 1) n = keep_best(candidates, n, (double)opts->top_p * total, max, temperature);
+    return n;
+}
+
 int32_t sampler_pick(struct sampler *sampler, const struct sampler_opts *opts, float *logits,
                      const int32_t *tokens, uint32_t n_tokens, uint32_t n_prompt) {
     apply_penalties(sampler, opts, logits, tokens, n_tokens, n_prompt);
-    int32_t best = most_likely(logits, sampler->n_vocab);
-    float max = logits[best], temperature = opts->temperature;
+    const int32_t best = most_likely(sampler, logits);
+    const float max = logits[best], temperature = opts->temperature;
     if (temperature == 0 || !isfinite(max)) return best;
+    const double uniform = rng_uniform(opts->seed, n_tokens);
+    const bool takes_all = opts->top_k == 0 || opts->top_k >= sampler->n_vocab;
+    if (takes_all && opts->top_p >= 1 && opts->min_p <= 0)
+        return draw_of_all(sampler, logits, best, temperature, uniform);
+    /* Top-k and top-p count the probability of tokens that min-p drops. */
+    const float floor = opts->min_p > 0 ? max + temperature * logf(opts->min_p) : -INFINITY;
     struct candidate *candidates = sampler->candidates;
-    float floor = opts->min_p > 0 ? max + temperature * logf(opts->min_p) : -INFINITY;
-    /* Top-p counts the probability of tokens that min-p drops afterwards; without top-p they need not be
-     * listed. */
-    float listed = opts->top_p < 1 ? -INFINITY : floor;
-    size_t n = 0;
-    for (uint32_t i = 0; i < sampler->n_vocab; i++)
-        if (logits[i] >= listed) candidates[n++] = (struct candidate){logits[i], (int32_t)i};
-    bool is_narrowed = false;
-    if (opts->top_k > 0 && opts->top_k < n) {
-        select_best(candidates, n, opts->top_k);
-        n = opts->top_k;
-        is_narrowed = true;
-    }
-    if (opts->top_p < 1) {
-        n = keep_top_p(candidates, n, opts->top_p, max, temperature);
-        while (n > 1 && candidates[n - 1].logit < floor) n--;
-        is_narrowed = true;
-    }
-    if (is_narrowed) qsort(candidates, n, sizeof *candidates, by_token);
-    return draw(candidates, n, max, temperature, rng_uniform(opts->seed, n_tokens));
+    size_t n = narrow(sampler, opts, logits, max, floor), n_kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (candidates[i].logit >= floor) candidates[n_kept++] = candidates[i];
+    qsort(candidates, n_kept, sizeof *candidates, by_token);
+    return draw(candidates, n_kept, max, temperature, uniform);
 }

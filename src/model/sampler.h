@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernel/kernel_set.h"
+
 struct logit_bias {
     int32_t token;
     float bias;
@@ -33,7 +35,7 @@ struct sampler_opts sampler_defaults(void);
 int sampler_check(const struct sampler_opts *opts);
 
 struct sampler; /* scratch for one vocabulary; may serve any number of sequences, one after the other */
-int sampler_open(struct sampler **sampler, uint32_t n_vocab);
+int sampler_open(struct sampler **sampler, const struct kernel_set *kernels, uint32_t n_vocab);
 void sampler_close(struct sampler *sampler);
 
 /* Picks the token for position n_tokens, after `tokens` of which the first n_prompt are the prompt.

@@ -50,14 +50,21 @@ static void run_row(void *argument, unsigned rank, size_t row) {
     job->function(job->step, row);
 }
 
-static void for_rows(struct step *step, size_t n_rows, row_function function) {
+/* Items that are rows, or a few of n_rows rows each. */
+static void for_items(struct step *step, size_t n_items, size_t n_rows, row_function function) {
     enum { FEW_ROWS = 6, ROWS_PER_TURN = 4 }; /* waking the team costs about as much as a few rows */
     if (n_rows <= FEW_ROWS) {
-        for (size_t row = 0; row < n_rows; row++) function(step, row);
+        for (size_t item = 0; item < n_items; item++) function(step, item);
         return;
     }
     struct row_job job = {.step = step, .function = function};
-    team_for(step->team, n_rows, ROWS_PER_TURN, run_row, &job);
+    const size_t rows_per_item = n_rows / n_items;
+    team_for(step->team, n_items, rows_per_item < ROWS_PER_TURN ? ROWS_PER_TURN / rows_per_item : 1, run_row,
+             &job);
+}
+
+static void for_rows(struct step *step, size_t n_rows, row_function function) {
+    for_items(step, n_rows, n_rows, function);
 }
 
 /* ---- the parts of a layer, for one row ---- */
@@ -122,7 +129,7 @@ static void rotate_heads(struct step *step, float *heads, unsigned n_heads) {
     for (unsigned i = 0; i < n_heads; i++) step->kernels->rotate(heads + i * n, step->d->head_dim);
 }
 
-static void position_and_store_row(struct step *step, size_t row) {
+static void position_row(struct step *step, size_t row) {
     const struct description *d = step->d;
     const struct layer_weights *layer = step->layer;
     size_t q_width = (size_t)d->n_heads * d->head_dim, kv_width = (size_t)d->n_kv_heads * d->head_dim;
@@ -137,8 +144,8 @@ static void position_and_store_row(struct step *step, size_t row) {
     const int rope = d->layers[step->layer_index].rope;
     if (rope != ROPE_ABSENT) {
         const float *table = step->w->rope_tables[rope] + row * d->ropes[rope].n_dims;
-        rope_apply(&step->w->ropes[rope], table, q, d->n_heads, d->head_dim);
-        rope_apply(&step->w->ropes[rope], table, k, d->n_kv_heads, d->head_dim);
+        rope_apply(&step->w->ropes[rope], step->kernels, table, q, d->n_heads, d->head_dim);
+        rope_apply(&step->w->ropes[rope], step->kernels, table, k, d->n_kv_heads, d->head_dim);
     }
     const struct kv_layer *stored = step->write.layer;
     if (stored->rotates_k) {
@@ -146,7 +153,15 @@ static void position_and_store_row(struct step *step, size_t row) {
         rotate_heads(step, k, d->n_kv_heads);
     }
     if (stored->rotates_v) rotate_heads(step, v, d->n_kv_heads);
-    kv_write_row(&step->write, row, k, v);
+}
+
+static void position_and_store_run(struct step *step, size_t index) {
+    const struct kv_run *run = &step->w->runs[index];
+    const size_t kv_width = (size_t)step->d->n_kv_heads * step->d->head_dim;
+    kv_write_expect(&step->write, run);
+    for (size_t row = run->first_row; row < run->first_row + run->n_rows; row++) position_row(step, row);
+    kv_write_run(&step->write, run, step->w->k + run->first_row * kv_width,
+                 step->w->v + run->first_row * kv_width);
 }
 
 static void encode_item(struct step *step, size_t item) { kv_write_encode(&step->write, item); }
@@ -268,7 +283,7 @@ static void forward_layer(struct step *step) {
     matmul(step->kernels, step->team, &w->of_embd, qkv, 3);
     step_profile_end_part(w->profile, STEP_PART_QKV);
     kv_write_layer(&step->write, step->layout, step->layer_index);
-    for_rows(step, n_rows, position_and_store_row);
+    for_items(step, step->write.n_runs, n_rows, position_and_store_run);
     for_rows(step, kv_write_n_items(&step->write), encode_item);
     step_profile_end_part(w->profile, STEP_PART_STORE);
     attend(step);

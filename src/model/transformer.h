@@ -16,6 +16,12 @@ struct logits_sink {
     void *user;
 };
 
+/* Rows of one sequence that go into one block, one after the other. */
+struct kv_run {
+    uint32_t sequence; /* of the batch */
+    uint32_t first_row, n_rows;
+};
+
 /* A block that a step fills, in a group whose full blocks have another form (kv_layout.h). */
 struct filled_block {
     uint32_t sequence; /* of the batch */
@@ -44,6 +50,7 @@ struct workspace {
     struct attention_sequence *sequences;
     struct attention_peer *peers[KV_MAX_GROUPS]; /* (sequences) of the step, by group */
     struct kv_reads reads;                       /* of the latest step */
+    struct kv_run *runs;                         /* (max_rows) at most */
     struct filled_block *filled;                 /* (max_filled) */
     uint8_t *filled_rows; /* (max_filled, a layer's OPEN form) of the layer under way */
     void *attention_scratch;

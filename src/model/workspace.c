@@ -91,6 +91,7 @@ static void carve_all(struct workspace *w, struct carver *carver, const struct m
     w->sequences = carve(carver, max_sequences, sizeof *w->sequences);
     for (uint32_t group = 0; group < layout->n_groups; group++)
         w->peers[group] = carve(carver, max_sequences, sizeof *w->peers[group]);
+    w->runs = carve(carver, rows, sizeof *w->runs);
     carve_filled(w, carver, layout, max_sequences);
     w->attention_scratch = carve(carver, attention_bytes, 1);
 }

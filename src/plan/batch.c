@@ -66,14 +66,46 @@ static int write_answer(FILE *out, json_t *answer) {
     return written < 0 ? ERR(IO, "an answer cannot be written") : 0;
 }
 
-static int answer_line(const struct plan_catalog *catalog, const char *text, size_t length, FILE *out,
+/* A line of a file, at most MOST_LINE_BYTES of it. */
+struct line {
+    char *text;
+    size_t length, capacity;
+    bool is_cut;
+};
+
+/* 1, or 0 at the end. What a line has beyond the limit is passed over. */
+static int next_line(struct line *line, FILE *in) {
+    int byte = EOF;
+    line->length = 0;
+    line->is_cut = false;
+    while ((byte = getc(in)) != EOF && byte != '\n') {
+        line->is_cut |= line->length == MOST_LINE_BYTES;
+        if (line->is_cut) continue;
+        if (line->length == line->capacity) {
+            const size_t capacity = line->capacity > 0 ? 2 * line->capacity : 1 << 12;
+            char *grown = mem_realloc(line->text, capacity, 1);
+            if (grown == NULL) return ERR_NO_MEMORY;
+            line->text = grown;
+            line->capacity = capacity;
+        }
+        line->text[line->length++] = (char)byte;
+    }
+    return byte == '\n' || line->length > 0;
+}
+
+static bool is_blank(const struct line *line) {
+    for (size_t i = 0; i < line->length; i++)
+        if (line->text[i] != ' ' && line->text[i] != '\t' && line->text[i] != '\r') return false;
+    return true;
+}
+
+static int answer_line(const struct plan_catalog *catalog, const struct line *asked, FILE *out,
                        struct plan_batch_counts *counts) {
-    json_error_t error;
-    json_t *line = length > MOST_LINE_BYTES ? NULL : json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    json_t *answer = line != NULL
-                         ? plan_batch_answer(catalog, line)
-                         : json_pack("{s:o}", "error",
-                                     json_text(length > MOST_LINE_BYTES ? "longer than 1 MiB" : error.text));
+    json_error_t error = {.text = "longer than 1 MiB"};
+    json_t *line =
+        asked->is_cut ? NULL : json_loadb(asked->text, asked->length, JSON_REJECT_DUPLICATES, &error);
+    json_t *answer =
+        line != NULL ? plan_batch_answer(catalog, line) : json_pack("{s:o}", "error", json_text(error.text));
     json_decref(line);
     if (json_object_get(answer, "error") != NULL) {
         json_object_set_new(answer, "line", json_integer((json_int_t)counts->n_lines));
@@ -86,16 +118,14 @@ static int answer_line(const struct plan_catalog *catalog, const char *text, siz
 int plan_batch_run(const struct plan_catalog *catalog, FILE *in, FILE *out,
                    struct plan_batch_counts *counts) {
     *counts = (struct plan_batch_counts){0};
-    char *text = NULL;
-    size_t capacity = 0;
-    ssize_t length;
-    int result = 0;
-    while (result == 0 && (length = getline(&text, &capacity, in)) >= 0) {
+    struct line line = {0};
+    int result;
+    while ((result = next_line(&line, in)) > 0) {
         counts->n_lines++;
-        if (strspn(text, " \t\r\n") == (size_t)length) continue;
-        result = answer_line(catalog, text, (size_t)length, out, counts);
+        if (!is_blank(&line)) result = answer_line(catalog, &line, out, counts);
+        if (result < 0) break;
     }
-    free(text);
+    mem_free(line.text);
     if (result == 0 && ferror(in) != 0) result = ERR(IO, "the lines cannot be read");
     if (result == 0 && fflush(out) != 0) result = ERR(IO, "answers cannot be written");
     return result;

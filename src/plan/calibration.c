@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "plan/json_file.h"
 #include "plan/kept_fields.h"
 
 const uint32_t calibration_matmul_rows[CALIBRATION_MATMUL_ROWS] = {1, 4, 16, 32, 128, 512};
@@ -193,20 +194,20 @@ static int check_fit(const struct calibration *c, const char *path, const struct
 }
 
 int calibration_read(struct calibration *calibration, const char *path, const struct calibration_fit *fit) {
-    json_error_t error;
+    json_t *root;
     *calibration = (struct calibration){0};
     if (access(path, R_OK) < 0)
         return ERR(NOT_FOUND, "this machine is not measured yet (%s: %s): run `cabinet calibrate`", path,
                    strerror(errno));
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL)
-        return ERR(CORRUPT, "%s line %d: %s (run `cabinet calibrate` again)", path, error.line, error.text);
-    int result = read_root(calibration, root);
+    int result = json_file_load(&root, path);
+    const bool is_json = result == 0;
+    if (is_json) result = read_root(calibration, root);
     json_decref(root);
     if (result < 0) {
         char reason[512];
         snprintf(reason, sizeof reason, "%s", err_message());
-        return ERR(CORRUPT, "%s is no calibration: %s (run `cabinet calibrate` again)", path, reason);
+        return ERR(CORRUPT, "%s%s%s (run `cabinet calibrate` again)", is_json ? path : "",
+                   is_json ? " is no calibration: " : "", reason);
     }
     return check_fit(calibration, path, fit);
 }

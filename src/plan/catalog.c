@@ -3,18 +3,20 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "plan/catalog_files.h"
 #include "plan/catalog_parts.h"
 #include "plan/format.h"
+#include "plan/json_file.h"
 #include "plan/nearest.h"
 
-enum { MOST_FILE_BYTES = 64 << 20, MOST_ENTRIES = 100000 };
+enum { MOST_ENTRIES = 10000 };
 
 /* What the entries of a file are, and where they go. Reads one entry into `into` (an array's element). */
 struct kind {
-    const char *file, *array, *key;
+    const char *file, *array;
     size_t entry_bytes;
     int (*read)(struct json_place *place, const json_t *entry, void *into);
     bool (*is_same)(const void *a, const void *b);
@@ -41,9 +43,9 @@ static bool same_price(const void *a, const void *b) {
 }
 
 static const struct kind kinds[] = {
-    {"models.json", "models", "name", sizeof(struct plan_model), read_model, same_model},
-    {"hardware.json", "devices", "id", sizeof(struct plan_hardware), read_hardware, same_hardware},
-    {"prices.json", "prices", "model", sizeof(struct plan_price), read_price, same_price},
+    {"models.json", "models", sizeof(struct plan_model), read_model, same_model},
+    {"hardware.json", "devices", sizeof(struct plan_hardware), read_hardware, same_hardware},
+    {"prices.json", "prices", sizeof(struct plan_price), read_price, same_price},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -77,7 +79,9 @@ static int add_entries(struct plan_catalog *catalog, size_t k, struct json_place
     void *one = mem_alloc(1, kind->entry_bytes);
     int result = grown == NULL || one == NULL ? ERR_NO_MEMORY : 0;
     if (grown != NULL) *entries = grown;
+    place->array = kind->array;
     json_array_foreach(array, i, entry) {
+        place->index = i;
         if (result == 0) result = kind->read(place, entry, one);
         if (result == 0) place_entry(kind, *entries, n, one);
     }
@@ -87,33 +91,27 @@ static int add_entries(struct plan_catalog *catalog, size_t k, struct json_place
 
 static int add_text(struct plan_catalog *catalog, size_t kind, const char *file, const char *text,
                     size_t length) {
-    json_error_t error;
-    json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL) return ERR(CORRUPT, "%s:%d: %s", file, error.line, QUOTE_TEXT(error.text));
-    struct json_place place = {.file = file, .text = text, .key = kinds[kind].key};
+    json_t *root;
+    TRY(json_text_parse(&root, text, length, file));
+    struct json_place place = {.file = file, .text = text};
     int result = add_entries(catalog, kind, &place, root);
     json_decref(root);
     return result;
 }
 
-static int add_file(struct plan_catalog *catalog, size_t kind, const char *path, FILE *file) {
-    size_t length = 0, capacity = 1 << 16;
-    char *text = mem_alloc(capacity + 1, 1);
-    while (text != NULL) {
-        length += fread(text + length, 1, capacity - length, file);
-        if (length < capacity) break;
-        char *grown = capacity < MOST_FILE_BYTES ? mem_realloc(text, capacity * 2 + 1, 1) : NULL;
-        if (grown == NULL) {
-            mem_free(text);
-            return ERR(TOO_LARGE, "%s: a catalog file has at most %d MiB", path, MOST_FILE_BYTES >> 20);
-        }
-        text = grown;
-        capacity *= 2;
-    }
-    if (text == NULL) return ERR_NO_MEMORY;
-    text[length] = '\0';
-    int result =
-        ferror(file) != 0 ? ERR(IO, "%s: cannot be read", path) : add_text(catalog, kind, path, text, length);
+/* The kind that a file of that name has. */
+static size_t kind_of(const char *name) {
+    size_t kind = 0;
+    while (kind < N_KINDS && strcmp(kinds[kind].file, name) != 0) kind++;
+    ASSERT(kind < N_KINDS);
+    return kind;
+}
+
+int plan_catalog_add(struct plan_catalog *catalog, const char *name, const char *path) {
+    char *text;
+    size_t length;
+    TRY(json_file_text(&text, &length, path));
+    const int result = add_text(catalog, kind_of(name), path, text, length);
     mem_free(text);
     return result;
 }
@@ -124,12 +122,8 @@ static int add_folder(struct plan_catalog *catalog, const char *folder) {
         char path[4096];
         if (snprintf(path, sizeof path, "%s/%s", folder, kinds[kind].file) >= (int)sizeof path)
             return ERR(INVALID, "the catalog's path is too long");
-        FILE *file = fopen(path, "rb");
-        if (file == NULL && errno == ENOENT) continue;
-        if (file == NULL) return ERR(IO, "%s: %s", path, strerror(errno));
-        int result = add_file(catalog, kind, path, file);
-        fclose(file);
-        TRY(result);
+        if (access(path, F_OK) < 0 && errno == ENOENT) continue;
+        TRY(plan_catalog_add(catalog, kinds[kind].file, path));
         n_found++;
     }
     if (n_found == 0) return ERR(NOT_FOUND, "%s holds no models.json, hardware.json or prices.json", folder);
@@ -139,10 +133,8 @@ static int add_folder(struct plan_catalog *catalog, const char *folder) {
 int plan_catalog_open(struct plan_catalog *catalog, const char *folder) {
     *catalog = (struct plan_catalog){0};
     for (size_t i = 0; i < n_catalog_files; i++)
-        for (size_t kind = 0; kind < N_KINDS; kind++)
-            if (strcmp(catalog_files[i].name, kinds[kind].file) == 0)
-                TRY(add_text(catalog, kind, catalog_files[i].name, catalog_files[i].text,
-                             catalog_files[i].length));
+        TRY(add_text(catalog, kind_of(catalog_files[i].name), catalog_files[i].name, catalog_files[i].text,
+                     catalog_files[i].length));
     return folder != NULL ? add_folder(catalog, folder) : 0;
 }
 

@@ -32,6 +32,8 @@ struct plan_catalog {
 /* The linked-in files, then those of `folder` (NULL: none): models.json, hardware.json, prices.json, each if
  * there. CORRUPT names file, line and field. Close with plan_catalog_close, also after a failure. */
 int plan_catalog_open(struct plan_catalog *catalog, const char *folder);
+/* A file's entries: `name` is what it would be called in a folder, "models.json". As plan_catalog_open. */
+int plan_catalog_add(struct plan_catalog *catalog, const char *name, const char *path);
 void plan_catalog_close(struct plan_catalog *catalog);
 
 /* By name, Hugging Face id (with or without owner) or hardware id; letters and digits count, nothing else.

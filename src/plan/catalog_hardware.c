@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "plan/catalog_parts.h"
+#include "plan/json_file.h"
 
 #define HARDWARE struct plan_hardware
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
@@ -155,11 +157,14 @@ int catalog_read_hardware(struct json_place *place, const json_t *entry, struct 
 }
 
 int plan_hardware_read(struct plan_hardware *hardware, const char *path) {
-    json_error_t error;
-    json_t *entry = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (entry == NULL) return ERR(CORRUPT, "%s:%d: %s", path, error.line, QUOTE_TEXT(error.text));
-    struct json_place place = {.file = path, .key = "id"};
-    int result = catalog_read_hardware(&place, entry, hardware, false);
+    json_t *entry;
+    char *text;
+    size_t length;
+    TRY(json_file_text(&text, &length, path));
+    int result = json_text_parse(&entry, text, length, path);
+    struct json_place place = {.file = path, .text = text};
+    if (result == 0) result = catalog_read_hardware(&place, entry, hardware, false);
     json_decref(entry);
+    mem_free(text);
     return result;
 }

@@ -35,9 +35,4 @@ void plan_curves_of(struct plan_curves *curves, const struct plan_model *model,
 /* A new reference, or NULL out of memory; with the remedies if `table` is not NULL. */
 json_t *plan_curves_json(const struct plan_curves *curves, const struct plan_what_if *table);
 
-/* Draws curves and remedies as one picture of SVG (or PNG) into `path`, by gnuplot, for white paper.
- * UNSUPPORTED if there is no gnuplot; IO if it fails. */
-int plan_plot(const struct plan_curves *curves, const struct plan_what_if *table, const char *path,
-              bool is_png);
-
 #endif

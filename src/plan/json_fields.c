@@ -6,26 +6,12 @@
 #include <string.h>
 
 #include "base/err.h"
-
-/* The line on which the member `key` has the value `name`; 0 if the text writes it in some other way. */
-static size_t line_of(const char *text, const char *key, const char *name) {
-    const size_t key_length = strlen(key), name_length = strlen(name);
-    size_t line = 1;
-    for (const char *at = text; *at != '\0'; at++) {
-        line += *at == '\n';
-        if (*at != '"' || strncmp(at + 1, key, key_length) != 0 || at[1 + key_length] != '"') continue;
-        const char *value = at + key_length + 2;
-        value += strspn(value, " \t:");
-        if (*value == '"' && strncmp(value + 1, name, name_length) == 0 && value[1 + name_length] == '"')
-            return line;
-    }
-    return 0;
-}
+#include "plan/json_line.h"
 
 int json_place_error(const struct json_place *place, const char *part, const char *key, const char *text) {
     char line[24] = "";
-    size_t n = place->text != NULL && place->name != NULL ? line_of(place->text, place->key, place->name) : 0;
-    if (n > 0) snprintf(line, sizeof line, ":%zu", n);
+    const struct json_way way = {place->array, part, key, place->index};
+    if (place->text != NULL) snprintf(line, sizeof line, ":%zu", json_line_of(place->text, &way));
     const char *name = place->name != NULL ? place->name : "";
     return ERR(CORRUPT, "%s%s: %s%s%s%s%s: %s", place->file, line, QUOTE_TEXT(name),
                *name != '\0' ? ": " : "", part != NULL ? part : "", part != NULL ? "." : "", QUOTE_TEXT(key),

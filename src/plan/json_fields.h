@@ -34,10 +34,11 @@ struct json_field {
 #define JSON_TRUTH(key, type, member) {key, JSON_FIELD_TRUTH, false, offsetof(type, member), 0, 0, 0}
 #define JSON_OTHER(key) {key, JSON_FIELD_OTHER, false, 0, 0, 0, 0}
 
-/* Where an object is, for messages. `text` is the file's, `key` names the object's own line: that member's.
- */
+/* Where an object is, for messages: in the file's text, an element of the root's member `array`, or the root
+ * where that is NULL. `name`: what it calls itself, or NULL. */
 struct json_place {
-    const char *file, *text, *key, *name;
+    const char *file, *text, *array, *name;
+    size_t index;
 };
 
 /* Reads what `fields` say into `into`. `is_strict`: members that no field has are errors. `part` names the

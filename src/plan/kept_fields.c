@@ -16,6 +16,9 @@ int kept_text(const json_t *object, const char *key, char *text, size_t size) {
     const char *value = json_string_value(json_object_get(object, key));
     if (value == NULL || strlen(value) >= size)
         return ERR(CORRUPT, "\"%s\" is no text of less than %zu bytes", key, size);
+    for (const char *at = value; *at != '\0'; at++)
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            return ERR(CORRUPT, "\"%s\" holds control characters", key);
     memcpy(text, value, strlen(value) + 1);
     return 0;
 }

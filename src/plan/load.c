@@ -8,7 +8,7 @@
 
 /* More would be no plan but a typing error. */
 static const double MOST_TOKENS = 1e9;
-enum { MOST_USERS = 100000000, MOST_DEVICES = 1000000 };
+enum { MOST_USERS = 100000000 };
 
 struct plan_load plan_load_default(void) {
     return (struct plan_load){.context_tokens = 8192,
@@ -48,34 +48,66 @@ double plan_load_rank_users(const struct plan_load *load) {
     return ceil(load->users / ((double)load->dp * load->replicas));
 }
 
-/* "1, 2, 4, 8": the divisors of n up to 64. */
-static const char *divisors(uint32_t n, char *text, size_t size) {
-    size_t length = 0;
-    text[0] = '\0';
-    for (uint32_t i = 1; i <= n && i <= 64 && length + 8 < size; i++)
-        if (n % i == 0)
-            length += (size_t)snprintf(text + length, size - length, "%s%u", length > 0 ? ", " : "", i);
-    return text;
-}
+/* What a number of a layout may be. */
+typedef bool (*layout_rule)(const struct plan_model *model, const struct plan_load *load, uint32_t ranks);
 
-static int check_divides(const struct plan_model *model, const char *option, uint32_t ranks, uint32_t n,
-                         const char *things) {
-    char text[128];
-    if (n == 0 || n % ranks == 0) return 0;
-    return ERR(INVALID, "%s has %u %s, which do not divide over --%s %u: it may be %s", model->name, n,
-               things, option, ranks, divisors(n, text, sizeof text));
+/* Query heads divide over the ranks; without heads, the width. */
+static bool heads_divide(const struct plan_model *model, const struct plan_load *load, uint32_t ranks) {
+    (void)load;
+    return (model->n_heads > 0 ? model->n_heads : model->d_model) % ranks == 0;
 }
 
 /* Fewer KV heads than ranks are copied to each: then the ranks must divide over the heads. */
-static int check_kv_heads(const struct plan_model *model, uint32_t tp) {
+static bool kv_heads_divide(const struct plan_model *model, const struct plan_load *load, uint32_t ranks) {
+    if (!heads_divide(model, load, ranks)) return false;
     for (uint32_t i = 0; i < model->n_kv_parts; i++) {
-        const struct plan_kv_part *part = &model->kv_parts[i];
-        if (!part->is_split) continue;
-        if (part->n_rows >= tp ? part->n_rows % tp != 0 : tp % part->n_rows != 0)
-            return ERR(INVALID, "%s has %u KV heads, which neither divide over --tp %u nor it over them",
-                       model->name, part->n_rows, tp);
+        const uint32_t n = model->kv_parts[i].n_rows;
+        if (model->kv_parts[i].is_split && (n >= ranks ? n % ranks != 0 : ranks % n != 0)) return false;
     }
-    return 0;
+    return true;
+}
+
+static bool layers_divide(const struct plan_model *model, const struct plan_load *load, uint32_t ranks) {
+    (void)load;
+    return model->n_layers % ranks == 0;
+}
+
+static bool experts_divide(const struct plan_model *model, const struct plan_load *load, uint32_t ranks) {
+    return model->experts.n % ranks == 0 && fmod((double)load->tp * load->dp, ranks) == 0;
+}
+
+/* "--tp 3 ...: it may be 1, 2, 4, 8" if the rule does not hold. */
+static int check_rule(const struct plan_model *model, const struct plan_load *load, layout_rule rule,
+                      const char *option, uint32_t ranks, const char *why) {
+    enum { MOST_NAMED = 512 };
+    char text[160] = "";
+    size_t length = 0;
+    if (rule(model, load, ranks)) return 0;
+    for (uint32_t n = 1; n <= MOST_NAMED && length + 8 < sizeof text; n++)
+        if (rule(model, load, n))
+            length += (size_t)snprintf(text + length, sizeof text - length, "%s%u", n > 1 ? ", " : "", n);
+    return ERR(INVALID, "%s has %s --%s %u: it may be %s", model->name, why, option, ranks, text);
+}
+
+static int check_layout(const struct plan_model *model, const struct plan_load *load) {
+    char why[160];
+    if (model->n_heads > 0)
+        snprintf(why, sizeof why, "%u query heads, which do not divide over", model->n_heads);
+    else
+        snprintf(why, sizeof why, "%u columns, which do not divide over", model->d_model);
+    if (!heads_divide(model, load, load->tp))
+        return check_rule(model, load, kv_heads_divide, "tp", load->tp, why);
+    snprintf(why, sizeof why, "%u KV heads, which neither divide over nor are a part of",
+             model->n_kv_heads_full > 0 ? model->n_kv_heads_full : model->n_kv_heads_window);
+    TRY(check_rule(model, load, kv_heads_divide, "tp", load->tp, why));
+    snprintf(why, sizeof why, "%u layers, which do not divide over", model->n_layers);
+    TRY(check_rule(model, load, layers_divide, "pp", load->pp, why));
+    if (load->ep == 1) return 0;
+    if (model->experts.n == 0)
+        return ERR(INVALID, "%s has no experts for --ep %u to divide", model->name, load->ep);
+    snprintf(why, sizeof why, "%u experts on %u devices of --tp x --dp, which do not both divide over",
+             model->experts.n, load->tp * load->dp);
+    return check_rule(model, load, experts_divide, "ep", load->ep, why);
 }
 
 static int check_range(const char *what, double value, double low, double high) {
@@ -95,8 +127,8 @@ static int check_numbers(const struct plan_load *load) {
     TRY(check_range("weight bytes", load->weight_bytes, 0, 1e16));
     const uint32_t ranks[] = {load->tp, load->pp, load->ep, load->dp, load->cp, load->replicas};
     for (size_t i = 0; i < sizeof ranks / sizeof *ranks; i++)
-        TRY(check_range("ranks of a layout", ranks[i], 1, MOST_DEVICES));
-    TRY(check_range("devices", plan_load_devices(load), 1, MOST_DEVICES));
+        TRY(check_range("ranks of a layout", ranks[i], 1, PLAN_MOST_DEVICES));
+    TRY(check_range("devices", plan_load_devices(load), 1, PLAN_MOST_DEVICES));
     if (load->shared_tokens > load->context_tokens)
         return ERR(INVALID, "%.0f shared tokens are more than the context of %.0f", load->shared_tokens,
                    load->context_tokens);
@@ -105,16 +137,7 @@ static int check_numbers(const struct plan_load *load) {
 
 int plan_load_check(const struct plan_load *load, const struct plan_model *model) {
     TRY(check_numbers(load));
-    TRY(check_divides(model, "tp", load->tp, model->n_heads, "query heads"));
-    if (model->n_heads == 0) TRY(check_divides(model, "tp", load->tp, model->d_model, "columns"));
-    TRY(check_kv_heads(model, load->tp));
-    TRY(check_divides(model, "pp", load->pp, model->n_layers, "layers"));
-    if (load->ep > 1 && model->experts.n == 0)
-        return ERR(INVALID, "%s has no experts for --ep %u to divide", model->name, load->ep);
-    if (load->ep > 1) TRY(check_divides(model, "ep", load->ep, model->experts.n, "experts"));
-    if (load->ep > 1 && fmod((double)load->tp * load->dp, load->ep) != 0)
-        return ERR(INVALID, "--ep %u does not divide the %u devices of --tp x --dp", load->ep,
-                   load->tp * load->dp);
+    TRY(check_layout(model, load));
     for (uint32_t i = 0; i < model->n_kv_parts; i++) {
         TRY(plan_kv_format_check(load->kv, model->kv_parts[i].k_dim));
         TRY(plan_kv_format_check(load->kv, model->kv_parts[i].v_dim));

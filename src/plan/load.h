@@ -28,6 +28,8 @@ enum plan_engine {
 #undef X
 };
 
+enum { PLAN_MOST_DEVICES = 1000000 };
+
 struct plan_load {
     double context_tokens;               /* held by each user at the moment that is planned */
     double prompt_tokens, output_tokens; /* of one request */

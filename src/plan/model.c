@@ -131,6 +131,21 @@ static int check_shape(const struct plan_model *model) {
     return 0;
 }
 
+/* A source may state some counts and leave others to the shape: together they must be possible. */
+static int check_parameters(const struct plan_model *model) {
+    if (model->parameters_embedding > model->parameters)
+        return ERR(INVALID, "%s: the embedding alone has more parameters than the model", model->name);
+    if (model->parameters_read > model->parameters)
+        return ERR(INVALID, "%s: a token reads more parameters than the model has", model->name);
+    if (plan_model_expert_parameters(model) >= model->parameters)
+        return ERR(INVALID, "%s: its experts alone have more parameters than the model", model->name);
+    if (plan_model_dense_read_parameters(model) <= 0)
+        return ERR(INVALID, "%s: its experts have more parameters than a token reads", model->name);
+    if (plan_model_dense_read_parameters(model) < model->parameters_embedding)
+        return ERR(INVALID, "%s: a token reads less than the output matrix", model->name);
+    return 0;
+}
+
 int plan_model_derive(struct plan_model *model) {
     TRY(check_shape(model));
     model->n_kv_parts = 0;
@@ -149,7 +164,5 @@ int plan_model_derive(struct plan_model *model) {
     if (model->parameters_read == 0)
         model->parameters_read = active - (model->is_tied ? 0 : model->parameters_embedding);
     if (model->parameters_active == 0) model->parameters_active = active;
-    if (plan_model_dense_read_parameters(model) <= 0)
-        return ERR(INVALID, "%s: its experts have more parameters than a token reads", model->name);
-    return 0;
+    return check_parameters(model);
 }

@@ -7,6 +7,7 @@
 
 #include "plan/geometry.h"
 #include "plan/json_fields.h"
+#include "plan/json_file.h"
 #include "plan/model_files.h"
 
 enum window_rule {
@@ -232,9 +233,8 @@ static void name_by_path(struct plan_model *model, const char *path) {
 }
 
 int plan_model_from_config(struct plan_model *model, const char *path) {
-    json_error_t error;
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL) return ERR(CORRUPT, "%s:%d: %s", path, error.line, QUOTE_TEXT(error.text));
+    json_t *root;
+    TRY(json_file_load(&root, path));
     *model = (struct plan_model){0};
     name_by_path(model, path);
     snprintf(model->source, sizeof model->source, "%.500s", path);

@@ -1,172 +1,81 @@
-/* The pictures, as a script for gnuplot: two by two the curves, below them the remedies. */
+/* Pictures by gnuplot: one alone, or all on a sheet: two by two the curves, below them the remedies. */
+#include "plan/plot.h"
+
 #include <errno.h>
-#include <math.h>
 #include <spawn.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "plan/curves.h"
-
 extern char **environ;
 
-static const char blue[] = "#2563eb", teal[] = "#0f766e", orange[] = "#c2660a", grey[] = "#6b7280";
+/* Edges of a picture within the whole, 0 to 1 from the lower left corner. */
+struct edges {
+    double left, right, top, bottom;
+};
+static const struct edges on_sheet[] = {
+    [PLAN_PICTURE_memory] = {0.1, 0.48, 0.915, 0.725},   [PLAN_PICTURE_step] = {0.6, 0.98, 0.915, 0.725},
+    [PLAN_PICTURE_users] = {0.1, 0.48, 0.625, 0.435},    [PLAN_PICTURE_cost] = {0.6, 0.98, 0.625, 0.435},
+    [PLAN_PICTURE_remedies] = {0.38, 0.97, 0.345, 0.05},
+};
+static const struct edges alone = {0.14, 0.97, 0.79, 0.16}, remedies_alone = {0.45, 0.96, 0.885, 0.115};
 
-/* A figure of every point, as a block of data that plots can name. */
-static void write_points(FILE *out, const struct plan_curves *curves) {
-    fputs("$curve << END\n", out);
-    for (size_t i = 0; i < PLAN_CURVE_POINTS; i++) {
-        const struct plan_curve_point *p = &curves->points[i];
-        double users = isfinite(p->users) && p->users >= 1 ? p->users : NAN;
-        fprintf(out, "%.0f %.9g %.9g %.9g %.9g %.9g %.9g %.9g %.9g %.9g %.9g\n", p->context_tokens,
-                p->weight_bytes, p->kv_bytes, p->other_bytes, p->weight_seconds, p->kv_seconds,
-                p->compute_seconds, p->other_seconds, p->step_seconds, users,
-                isfinite(p->usd_per_million_output) ? p->usd_per_million_output : NAN);
-    }
-    fputs("END\n", out);
+static void write_edges(FILE *out, struct edges edges) {
+    fprintf(out, "set lmargin at screen %g\nset rmargin at screen %g\nset tmargin at screen %g\n", edges.left,
+            edges.right, edges.top);
+    fprintf(out, "set bmargin at screen %g\n", edges.bottom);
 }
 
-static double most_bytes(const struct plan_curves *curves) {
-    double most = 0;
-    for (size_t i = 0; i < PLAN_CURVE_POINTS; i++) {
-        const struct plan_curve_point *p = &curves->points[i];
-        most = fmax(most, p->weight_bytes + p->kv_bytes + p->other_bytes);
-    }
-    return most;
-}
-
-static void write_memory(FILE *out, const struct plan_curves *curves) {
-    double most = most_bytes(curves), unit = most >= 1e9 ? 1e9 : 1e6;
-    double top = fmax(most, fmin(curves->capacity_bytes, 1.6 * most)) * 1.05;
-    fprintf(out, "set title 'Memory'\nset ylabel '%s'\nset yrange [0:%.9g]\n", unit > 1e6 ? "GB" : "MB",
-            top / unit);
-    fprintf(out,
-            "plot $curve using 1:(($2+$3+$4)/%g) with filledcurves x1 lc rgb '#bfdbfe' title 'the rest', ",
-            unit);
-    fprintf(out, "'' using 1:(($2+$3)/%g) with filledcurves x1 lc rgb '%s' title 'KV cache', ", unit, blue);
-    fprintf(out, "'' using 1:($2/%g) with filledcurves x1 lc rgb '%s' title 'weights'", unit, teal);
-    if (curves->capacity_bytes <= top)
-        fprintf(out, ", %.9g with lines dt 2 lw 1.5 lc rgb 'black' title 'there is'",
-                curves->capacity_bytes / unit);
-    fputs("\nset yrange [*:*]\n", out);
-}
-
-static void write_step(FILE *out, const struct plan_curves *curves) {
-    double last = curves->points[PLAN_CURVE_POINTS - 1].context_tokens, x = curves->crossover_tokens;
-    bool crosses = isfinite(x) && x >= curves->points[0].context_tokens && x <= last;
-    fputs("set title 'A decode step'\nset ylabel 'ms'\nset yrange [0:*]\n", out);
-    if (crosses)
-        fprintf(out,
-                "set arrow 1 from %.9g, graph 0 to %.9g, graph 1 nohead dt 2 lw 1.5 lc rgb 'black'\n"
-                "set label 1 'cache = weights' at %.9g, graph 0.3 rotate left offset -1.1, 0\n",
-                x, x, x);
-    fprintf(out, "plot $curve using 1:($9*1e3) with lines lw 3 lc rgb 'black' title 'step', ");
-    fprintf(out, "'' using 1:($5*1e3) with lines lw 2 lc rgb '%s' title 'weights read', ", teal);
-    fprintf(out, "'' using 1:($6*1e3) with lines lw 2 lc rgb '%s' title 'KV read', ", blue);
-    fprintf(out, "'' using 1:($7*1e3) with lines lw 2 lc rgb '%s' title 'arithmetic', ", orange);
-    fprintf(out, "'' using 1:($8*1e3) with lines lw 2 lc rgb '%s' title 'waiting, fixed costs'\n", grey);
-    fputs("unset arrow 1\nunset label 1\nset yrange [*:*]\n", out);
-}
-
-static bool any(const struct plan_curves *curves, bool of_users) {
-    for (size_t i = 0; i < PLAN_CURVE_POINTS; i++) {
-        const struct plan_curve_point *p = &curves->points[i];
-        if (of_users ? isfinite(p->users) && p->users >= 1 : isfinite(p->usd_per_million_output)) return true;
-    }
-    return false;
-}
-
-/* A picture that has nothing to show says so. */
-static void write_empty(FILE *out, const char *why) {
-    fprintf(out,
-            "unset logscale y\nset yrange [0:1]\nset ylabel ''\nset label 2 '%s' at graph 0.5, 0.5 center\n"
-            "plot NaN notitle\nunset label 2\nset yrange [*:*]\n",
-            why);
-}
-
-static void write_users(FILE *out, const struct plan_curves *curves) {
-    fputs("set title 'Users who fit in the same memory'\nset ylabel 'users'\nset logscale y\n", out);
-    if (any(curves, true))
-        fprintf(out, "plot $curve using 1:10 with lines lw 3 lc rgb '%s' notitle\n", blue);
-    else
-        write_empty(out, "not even one fits");
-    fputs("unset logscale y\n", out);
-}
-
-static void write_cost(FILE *out, const struct plan_curves *curves) {
-    fputs(
-        "set title 'Cost of output, the machine full'\nset ylabel 'USD per million tokens'\nset logscale y\n",
-        out);
-    if (any(curves, false))
-        fprintf(out, "plot $curve using 1:11 with lines lw 3 lc rgb '%s' notitle\n", orange);
-    else
-        write_empty(out, "no price is known (--usd-per-hour)");
-    fputs("unset logscale y\n", out);
-}
-
-/* Bars from 1 to the factor: how many more users, how much faster. */
-static void write_remedies(FILE *out, const struct plan_what_if *table) {
-    size_t n = 0;
-    fputs("$bars << END\n", out);
-    for (size_t i = 0; i < table->n; i++) {
-        const struct plan_what_if_row *row = &table->rows[i];
-        if (!row->applies) continue;
-        double users = row->outcome.users / table->base.users;
-        double speed = table->base.seconds_per_token / row->outcome.seconds_per_token;
-        fprintf(out, "%zu %.6g %.6g \"%s\"\n", n++, isfinite(users) && users > 0 ? users : 1.0, speed,
-                row->remedy->title);
-    }
-    fputs("END\n", out);
-    if (n == 0) return;
-    fprintf(out,
-            "set title 'What each remedy buys: times more users, times faster (1: as today)'\nset xlabel "
-            "''\nset ylabel ''\nset "
-            "logscale x 2\n"
-            "set format x '%%g'\nset xrange [*:*]\nset yrange [%zu.7:-0.7]\nset ytics font ',11'\nset key "
-            "top right\n"
-            "plot $bars using (1):1:(1):2:($1-0.36):($1):ytic(4) with boxxyerror fill solid lc rgb '%s' "
-            "title 'users "
-            "who fit', '' using (1):1:(1):3:($1):($1+0.36) with boxxyerror fill solid lc rgb '%s' title "
-            "'speed of a user'\n",
-            n - 1, blue, orange);
-}
-
-static void write_script(FILE *out, const struct plan_curves *curves, const struct plan_what_if *table,
-                         bool is_png) {
-    fprintf(out, "set terminal %s size 1000,1300 font 'Sans,%d' noenhanced background 'white'\n",
-            is_png ? "pngcairo" : "svg", is_png ? 11 : 13);
-    write_points(out, curves);
-    fputs("set multiplot title '", out);
-    /* Within single quotes gnuplot knows one special sign; control characters end lines. */
-    for (const char *c = curves->title; *c != '\0'; c++)
+/* Within single quotes gnuplot knows one special sign; control characters end lines. */
+static void write_quoted(FILE *out, const char *text) {
+    putc('\'', out);
+    for (const char *c = text; *c != '\0'; c++)
         if (*c == '\'')
-            fputs("''", out);
+            fputs("\'\'", out);
         else if ((unsigned char)*c >= ' ')
             putc(*c, out);
-    fputs("' font ',15'\nset grid lc rgb '#e5e7eb'\nset border 3 lc rgb '#6b7280'\nset tics nomirror\n"
+    putc('\'', out);
+}
+
+/* Above the middle of the one picture, or of the sheet. */
+static void write_title(FILE *out, const char *title, const struct edges *edges) {
+    fputs(edges == NULL ? "set multiplot title " : "set multiplot\nset label 9 ", out);
+    write_quoted(out, title);
+    if (edges == NULL)
+        fputs(" font ',16'\n", out);
+    else
+        fprintf(out, " at screen %g, screen 0.955 center\n", (edges->left + edges->right) / 2);
+}
+
+static void write_axes(FILE *out, const struct plan_curves *curves) {
+    fputs("set grid lc rgb '#e5e7eb'\nset border 3 lc rgb '#6b7280'\nset tics nomirror\nset title offset 0, "
+          "0.9\n"
           "set key top left reverse Left samplen 2\nset xlabel 'context, tokens'\nset logscale x 2\n"
           "set xtics (256, '1k' 1024, '4k' 4096, '16k' 16384, '64k' 65536, '256k' 262144, '1M' 1048576, '4M' "
-          "4194304, '16M' "
-          "16777216)\nset lmargin at screen 0.09\nset rmargin at screen 0.48\n",
+          "4194304, '16M' 16777216)\n",
           out);
     fprintf(out, "set xrange [%.0f:%.0f]\n", curves->points[0].context_tokens,
             curves->points[PLAN_CURVE_POINTS - 1].context_tokens);
-    fputs("set tmargin at screen 0.93\nset bmargin at screen 0.73\n", out);
-    write_memory(out, curves);
-    fputs("set lmargin at screen 0.59\nset rmargin at screen 0.98\n", out);
-    write_step(out, curves);
-    fputs("set tmargin at screen 0.64\nset bmargin at screen 0.44\nset lmargin at screen 0.09\nset rmargin "
-          "at screen 0.48\n",
-          out);
-    write_users(out, curves);
-    fputs("set lmargin at screen 0.59\nset rmargin at screen 0.98\n", out);
-    write_cost(out, curves);
-    fputs("set tmargin at screen 0.36\nset bmargin at screen 0.04\nset lmargin at screen 0.36\nset rmargin "
-          "at screen 0.98\n"
-          "set xtics auto\n",
-          out);
-    write_remedies(out, table);
+}
+
+static void write_script(FILE *out, const struct plan_curves *curves, const struct plan_what_if *table,
+                         bool is_png, enum plan_picture picture) {
+    const bool is_sheet = picture == PLAN_PICTURE_sheet, is_tall = picture == PLAN_PICTURE_remedies;
+    fprintf(out, "set terminal %s size %s font 'Sans,%d' noenhanced background 'white'\n",
+            is_png ? "pngcairo" : "svg",
+            is_sheet  ? "1000,1300"
+            : is_tall ? "720,640"
+                      : "720,420",
+            is_png ? 11 : 14);
+    plan_plot_points(out, curves);
+    write_title(out, curves->title, is_sheet ? NULL : is_tall ? &remedies_alone : &alone);
+    write_axes(out, curves);
+    for (enum plan_picture each = 0; each < PLAN_PICTURE_sheet; each++) {
+        if (!is_sheet && each != picture) continue;
+        write_edges(out, is_sheet ? on_sheet[each] : is_tall ? remedies_alone : alone);
+        if (each == PLAN_PICTURE_remedies) fputs("set xtics auto\n", out);
+        plan_plot_picture(out, each, curves, table);
+    }
     fputs("unset multiplot\n", out);
 }
 
@@ -191,19 +100,17 @@ static int run_gnuplot(FILE *script, FILE *picture) {
 }
 
 int plan_plot(const struct plan_curves *curves, const struct plan_what_if *table, const char *path,
-              bool is_png) {
-    FILE *script = tmpfile(), *picture = NULL;
+              bool is_png, enum plan_picture picture) {
+    FILE *script = tmpfile(), *drawn = NULL;
     int result = 0;
     if (script == NULL) return ERR(IO, "no temporary file for gnuplot: %s", strerror(errno));
-    write_script(script, curves, table, is_png);
+    write_script(script, curves, table, is_png, picture);
     if (fflush(script) != 0 || fseek(script, 0, SEEK_SET) != 0)
         result = ERR(IO, "writing for gnuplot: %s", strerror(errno));
-    if (result == 0 && (picture = fopen(path, "we")) == NULL)
-        result = ERR(IO, "%s: %s", path, strerror(errno));
-    if (result == 0) result = run_gnuplot(script, picture);
+    if (result == 0 && (drawn = fopen(path, "we")) == NULL) result = ERR(IO, "%s: %s", path, strerror(errno));
+    if (result == 0) result = run_gnuplot(script, drawn);
     fclose(script);
-    if (picture != NULL && fclose(picture) != 0 && result == 0)
-        result = ERR(IO, "%s: %s", path, strerror(errno));
-    if (picture != NULL && result < 0) unlink(path);
+    if (drawn != NULL && fclose(drawn) != 0 && result == 0) result = ERR(IO, "%s: %s", path, strerror(errno));
+    if (drawn != NULL && result < 0) unlink(path);
     return result;
 }

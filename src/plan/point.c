@@ -22,17 +22,18 @@ static const struct {
     const char *key;
     size_t offset;
     double low, high;
+    bool is_whole;
 } numbers[] = {
-    {"n_devices", offsetof(struct plan_point, n_devices), 1, 1e6},
-    {"tp", offsetof(struct plan_point, tp), 1, 1e5},
-    {"pp", offsetof(struct plan_point, pp), 1, 1e5},
-    {"ep", offsetof(struct plan_point, ep), 1, 1e5},
-    {"dp", offsetof(struct plan_point, dp), 1, 1e5},
-    {"weight_bytes", offsetof(struct plan_point, weight_bytes), 1, 1e16},
-    {"batch", offsetof(struct plan_point, batch), 1, 1e8},
-    {"input_tokens", offsetof(struct plan_point, input_tokens), 0, 1e9},
-    {"output_tokens", offsetof(struct plan_point, output_tokens), 0, 1e9},
-    {"context_tokens", offsetof(struct plan_point, context_tokens), 0, 1e9},
+    {"n_devices", offsetof(struct plan_point, n_devices), 1, 1e6, true},
+    {"tp", offsetof(struct plan_point, tp), 1, 1e5, true},
+    {"pp", offsetof(struct plan_point, pp), 1, 1e5, true},
+    {"ep", offsetof(struct plan_point, ep), 1, 1e5, true},
+    {"dp", offsetof(struct plan_point, dp), 1, 1e5, true},
+    {"weight_bytes", offsetof(struct plan_point, weight_bytes), 1, 1e16, false},
+    {"batch", offsetof(struct plan_point, batch), 1, 1e8, true},
+    {"input_tokens", offsetof(struct plan_point, input_tokens), 0, 1e9, false},
+    {"output_tokens", offsetof(struct plan_point, output_tokens), 0, 1e9, false},
+    {"context_tokens", offsetof(struct plan_point, context_tokens), 0, 1e9, false},
 };
 
 int plan_point_read(struct plan_point *point, const json_t *line) {
@@ -52,6 +53,8 @@ int plan_point_read(struct plan_point *point, const json_t *line) {
             if (!(number >= numbers[i].low && number <= numbers[i].high))
                 return ERR(INVALID, "%s must be null or a number from %g to %g", numbers[i].key,
                            numbers[i].low, numbers[i].high);
+            if (numbers[i].is_whole && number != floor(number))
+                return ERR(INVALID, "%s must be a whole number", numbers[i].key);
         }
         *(double *)((char *)point + numbers[i].offset) = number;
     }

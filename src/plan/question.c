@@ -95,16 +95,18 @@ static uint32_t fitting_group(struct plan_question *question, uint32_t devices) 
     return load->tp;
 }
 
-static void set_layout(struct plan_question *question, const struct plan_point *point,
-                       struct plan_assumptions *assumptions) {
+static int set_layout(struct plan_question *question, const struct plan_point *point,
+                      struct plan_assumptions *assumptions) {
     struct plan_load *load = &question->load;
     load->pp = (uint32_t)known(point->pp, 1);
     load->dp = (uint32_t)known(point->dp, 1);
     load->tp = (uint32_t)known(point->tp, 1);
     const double given = (double)load->tp * load->pp * load->dp;
+    if (given > PLAN_MOST_DEVICES)
+        return ERR(INVALID, "tp x pp x dp: %.0f devices are more than %d", given, PLAN_MOST_DEVICES);
     const uint32_t devices = (uint32_t)known(point->n_devices, given);
     load->ep = (uint32_t)known(point->ep, 1);
-    if (given >= devices) return;
+    if (given >= devices) return 0;
     const uint32_t left = devices / (load->tp * load->pp * load->dp);
     if (is_max_rate(point) && isnan(point->tp)) {
         load->tp = fitting_group(question, devices / (load->pp * load->dp));
@@ -119,6 +121,7 @@ static void set_layout(struct plan_question *question, const struct plan_point *
     }
     plan_assume(assumptions, "%u devices are taken as tp %u, pp %u, dp %u, ep %u", devices, load->tp,
                 load->pp, load->dp, load->ep);
+    return 0;
 }
 
 static int set_hardware(struct plan_question *question, const struct plan_catalog *catalog,
@@ -147,6 +150,5 @@ int plan_question_of(struct plan_question *question, const struct plan_catalog *
     if (question->has_hardware) set_weights(question, point, assumptions);
     set_kv(question, point, assumptions);
     set_lengths(question, point, assumptions);
-    set_layout(question, point, assumptions);
-    return 0;
+    return set_layout(question, point, assumptions);
 }

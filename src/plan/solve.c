@@ -1,6 +1,8 @@
 #include "plan/solve.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "plan/layout.h"
@@ -62,6 +64,17 @@ static bool value_does(struct search *search, enum plan_solve kind, const struct
     return does(search, &other);
 }
 
+/* Of the load tried last, one token or user; what would fit is said where memory is in the way. */
+static int nothing_does(const struct search *search, const char *what) {
+    char fits[256] = "";
+    if (search->limit == PLAN_LIMIT_capacity) {
+        memcpy(fits, ": ", 3);
+        plan_what_fits(&search->plan, fits + 2, sizeof fits - 2);
+    }
+    return ERR(NOT_FOUND, "not even one %s does on %s: %s is in the way%s", what, search->hardware->id,
+               plan_limit_phrase(search->limit), fits);
+}
+
 /* The largest value that does, up to `most` with `most_limit` as the reason for it. */
 static int largest(struct plan_answer *answer, struct search *search, enum plan_solve kind,
                    const struct plan_load *load, double most, enum plan_limit most_limit) {
@@ -78,10 +91,7 @@ static int largest(struct plan_answer *answer, struct search *search, enum plan_
         else
             high = middle;
     }
-    if (low == 0)
-        return ERR(NOT_FOUND, "not even one %s does on %s: %s is in the way",
-                   kind == PLAN_SOLVE_max_context ? "token of context" : "user", search->hardware->id,
-                   plan_limit_phrase(search->limit));
+    if (low == 0) return nothing_does(search, kind == PLAN_SOLVE_max_context ? "token of context" : "user");
     answer->limit = most_limit;
     if (low < most) {
         (void)value_does(search, kind, load, low + 1);
@@ -174,18 +184,39 @@ static enum plan_limit limit_of_less(struct search *search, const struct plan *b
     return serves(search, &load) ? best->limit : search->limit;
 }
 
-static int cheapest(struct plan_answer *answer, struct search *search, const struct plan_catalog *catalog,
-                    const struct plan_load *load) {
+static void try_catalog(struct plan_answer *answer, struct search *search, const struct plan_catalog *catalog,
+                        const struct plan_load *load) {
     for (size_t i = 0; i < catalog->n_hardware; i++) {
         search->hardware = &catalog->hardware[i];
         if (search->hardware->memory_bytes <= 0 || search->hardware->bandwidth <= 0) continue;
         if (isnan(plan_device_hour_usd(search->hardware, load, NULL))) continue;
         try_hardware(answer, search, load, false);
     }
+}
+
+static int cheapest(struct plan_answer *answer, struct search *search, const struct plan_catalog *catalog,
+                    const struct plan_load *load) {
+    const struct plan_goal *goal = search->goal;
+    char above[160] = "";
+    try_catalog(answer, search, catalog, load);
+    if (answer->n == 0 && goal->usd_per_hour > 0) { /* what any budget would buy */
+        struct plan_goal any = *goal;
+        struct plan_answer *dearer = mem_alloc(1, sizeof *dearer);
+        if (dearer == NULL) return ERR_NO_MEMORY;
+        any.usd_per_hour = 0;
+        search->goal = &any;
+        try_catalog(dearer, search, catalog, load);
+        search->goal = goal;
+        const struct plan *best = &dearer->plans[0];
+        if (dearer->n > 0)
+            snprintf(above, sizeof above, "; %.0f x %s would do for %.2f USD an hour",
+                     plan_load_devices(&best->load), best->hardware->id, best->money.usd_per_hour);
+        mem_free(dearer);
+    }
     if (answer->n == 0)
         return ERR(NOT_FOUND,
-                   "no hardware of the catalog with a price does, in %zu layouts: %s is in the way",
-                   answer->n_tried, plan_limit_phrase(answer->limit));
+                   "no hardware of the catalog with a price does, in %zu layouts: %s is in the way%s",
+                   answer->n_tried, plan_limit_phrase(answer->limit), above);
     answer->limit = limit_of_less(search, &answer->plans[0]);
     return 0;
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "plan/json_file.h"
 #include "plan/kept_fields.h"
 
 static int read_number(const json_t *object, const char *key, double *number) {
@@ -61,20 +62,19 @@ static int read_root(struct verification *v, const json_t *root) {
 
 int verification_read(struct verification *v, const char *path, const struct calibration_fit *fit,
                       uint64_t model_bytes) {
-    json_error_t error;
+    json_t *root;
     *v = (struct verification){0};
     if (access(path, R_OK) < 0)
         return ERR(NOT_FOUND, "%s: %s (run `cabinet plan --verify MODEL`)", path, strerror(errno));
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL)
-        return ERR(CORRUPT, "%s line %d: %s (run `cabinet plan --verify MODEL` again)", path, error.line,
-                   error.text);
-    int result = read_root(v, root);
+    int result = json_file_load(&root, path);
+    const bool is_json = result == 0;
+    if (is_json) result = read_root(v, root);
     json_decref(root);
     if (result < 0) {
         char reason[512];
         snprintf(reason, sizeof reason, "%s", err_message());
-        return ERR(CORRUPT, "%s is no verification: %s", path, reason);
+        return ERR(CORRUPT, "%s%s%s (run `cabinet plan --verify MODEL` again)", is_json ? path : "",
+                   is_json ? " is no verification: " : "", reason);
     }
     if (strcmp(v->version, fit->version) != 0 || strcmp(v->kernels, fit->kernels) != 0 ||
         v->n_threads != fit->n_threads || v->model_bytes != model_bytes)

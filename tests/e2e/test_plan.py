@@ -161,8 +161,12 @@ class BadInput(CabinetTest):
         self.assertIn("would hold it", page)
         plan = self.json("plan", "llama-3.1-405b", "--hardware", "rtx4090", "--json")
         self.assertEqual((plan["fits"], plan["binding_limit"]), (False, "capacity"))
-        self.refused("plan", "llama-3.1-405b", "--hardware", "rtx4090", "--solve", "max-users", says=["memory capacity"])
-        self.refused("plan", "llama-3.1-405b", "--users", "100000", "--solve", "cheapest", "--budget", "1", says=["money"])
+        self.refused("plan", "llama-3.1-405b", "--hardware", "rtx4090", "--solve", "max-users", says=["memory capacity", "GB are needed", "would hold it"])
+        self.refused("plan", "llama-3.1-405b", "--users", "100000", "--solve", "cheapest", "--budget", "1", says=["money", "would do for"])
+        within = self.json("plan", "llama-3.1-8b", "--users", "64", "--solve", "cheapest", "--json")
+        budget = within["usd_per_hour"] - 0.01
+        self.refused("plan", "llama-3.1-8b", "--users", "64", "--solve", "cheapest", "--budget", f"{budget:.2f}",
+                     says=[f"{within['hardware']} would do for {within['usd_per_hour']:.2f} USD"])
 
     def test_hostile_files(self):
         for content in (b"", b"{", b"[" * 100000, b"null", b"\xff\xfe", b'{"model_type": "llama", "num_hidden_layers": 1e999}',

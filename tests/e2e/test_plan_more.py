@@ -40,9 +40,16 @@ class PlanMore(CabinetTest):
         self.done(*LOAD, "--plot", svg)
         root = xml.etree.ElementTree.parse(svg).getroot()
         text = "".join(root.itertext())
-        for word in ("Llama 3.1 8B", "Memory", "A decode step", "cache = weights", "context, tokens", "USD per million tokens",
+        for word in ("Llama 3.1 8B", "Memory", "Time of a decode step", f"cache = weights at {self.json(*LOAD, '--json')['crossover_tokens']} tokens", "context, tokens", "USD per million tokens",
                      "KV in 8 bits (q8)"):
             self.assertIn(word, text)
+        for name, says in (("memory", "what the machine has"), ("step", "waiting, fixed costs"), ("users", "Users who fit"),
+                           ("cost", "USD per million tokens"), ("remedies", "times as many users")):
+            self.done(*LOAD, "--plot", svg, "--picture", name)
+            one = "".join(xml.etree.ElementTree.parse(svg).getroot().itertext())
+            self.assertIn("Llama 3.1 8B on H100", one)
+            self.assertIn(says, one)
+            self.assertLess(len(one), len(text))
         self.done(*LOAD, "--plot", png)
         start = png.read_bytes()[:24]
         self.assertEqual((start[:8], struct.unpack(">II", start[16:])), (b"\x89PNG\r\n\x1a\n", (1000, 1300)))
@@ -62,6 +69,9 @@ class PlanMore(CabinetTest):
 
     def test_what_cannot_be_drawn(self):
         self.assertIn("ends in none of .svg, .png and .html", self.failure(2, "--plot", "plan.gif"))
+        self.assertIn("--picture goes with --plot", self.failure(2, "--picture", "users"))
+        self.assertIn("--picture goes with --plot", self.failure(2, "--picture", "users", "--plot", "plan.html"))
+        self.assertIn("is not memory, step, users", self.failure(2, "--picture", "beauty", "--plot", "plan.svg"))
         self.assertIn("No such file", self.failure(1, "--plot", self.folder / "nowhere" / "plan.svg"))
         path = self.folder / "plan.svg"
         self.assertIn("apt install gnuplot-nox", self.failure(1, "--plot", path, environment={"PATH": os.fspath(self.folder)}))

@@ -69,6 +69,10 @@ class Predict(CabinetTest):
         self.kept.unlink()
         self.refused("plan", "smollm2-135m", "--hardware", "this", says=["cabinet calibrate"], environment=self.cache)
         self.assertEqual(run("calibrate", "much").returncode, 2)
+        for arguments in (["--threads", "0"], ["--threads", "-1"], ["--threads", "1.5"], ["--threads", "9999"], ["--fast"]):
+            process = run("calibrate", *arguments)
+            self.assertEqual(process.returncode, 2)
+            self.assertIn(arguments[0].encode(), process.stderr)
         self.refused("calibrate", "--quick", says=["cache folder"], environment={"XDG_CACHE_HOME": "", "HOME": ""})
 
 
@@ -111,6 +115,26 @@ class Plan(ServedTest):
         self.assertEqual(self.plan(400, prompt="a" * 5000)["error"]["code"], "context_length_exceeded")
         self.assertEqual(self.plan(404, prompt="a", model="other")["error"]["code"], "model_not_found")
         self.assertEqual(self.server.ask("/v1/plan", b"[")[0], 400)
+        for field, values in (("max_tokens", (-1, 1.5, 1e99, "9", [])), ("prompt", (7, {}, [[-1]], [-1], [1e9])), ("tokens", (7, "a", [-1], [1e9], [1.5], [[]])),
+                              ("messages", (7, "a", [7], [{}], [{"role": "user", "content": 7}])), ("temperature", (-1, "x"))):
+            for value in values:
+                with self.subTest(field=field, value=value):
+                    message = self.plan(400, **{**({} if field in ("messages", "tokens") else {"prompt": "a"}), field: value})["error"]["message"]
+                    self.assertIn(field.rstrip("s"), message)
+                    self.assertNotIn("\n", message)
+
+    def test_what_the_page_cannot_ask(self):
+        good = {"model": "Llama 3.1 8B", "hardware": "h100-sxm", "context_tokens": 65536, "users": 8}
+        self.assertEqual(self.server.ask("/v1/plan/curves", good)[0], 200)
+        for change, says in (({"model": "lama 3.1 70"}, "Llama 3.1 70B"), ({"hardware": "h10o-sxm"}, "h100-sxm"), ({"model": 7}, "model"),
+                             ({"model": None}, "model"), ({"hardware": None}, "hardware"), ({"kv": "q5"}, "kv"), ({"users": 0}, "users"),
+                             ({"users": 1.5}, "users"), ({"users": 1e99}, "users"), ({"context_tokens": -1}, "context_tokens"),
+                             ({"context_tokens": 1e99}, "context_tokens"), ({"output_tokens": "9"}, "output_tokens")):
+            with self.subTest(change=change):
+                status, answer = self.server.ask("/v1/plan/curves", {**good, **change})
+                self.assertEqual(status, 400, answer)
+                self.assertIn(says, answer["error"]["message"])
+                self.assertNotIn("\n", answer["error"]["message"])
 
     def test_predictions_are_counted_and_logged(self):
         for salt in "abc":

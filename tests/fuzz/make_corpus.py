@@ -306,8 +306,108 @@ def schema_seeds():
     }
 
 
+SHAPE = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 8,
+         "num_key_value_heads": 2, "vocab_size": 1000, "max_position_embeddings": 4096, "tie_word_embeddings": True}
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+LATENT = {"kv_lora_rank": 32, "q_lora_rank": 48, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16,
+          "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_shared_experts": 1,
+          "first_k_dense_replace": 1}
+
+
+def config_seeds():
+    def config(kind, **more):
+        return json.dumps({"model_type": kind, **SHAPE, **more}).encode()
+
+    layers = ["sliding_attention", "full_attention"] * 2
+    return {
+        "llama": config("llama"), "mistral": config("mistral", sliding_window=128), "no-heads": config("llama", num_key_value_heads=0),
+        "qwen2": config("qwen2", use_sliding_window=True, sliding_window=64, max_window_layers=2),
+        "gemma2": config("gemma2", sliding_window=128, head_dim=32), "layers": config("qwen3", layer_types=layers, sliding_window=9),
+        "gemma3": json.dumps({"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", **SHAPE, "sliding_window": 64}}).encode(),
+        "mixtral": config("mixtral", num_local_experts=8, num_experts_per_tok=2), "qwen3-moe": config("qwen3_moe", **EXPERTS),
+        "qwen2-moe": config("qwen2_moe", **EXPERTS, shared_expert_intermediate_size=64, decoder_sparse_step=2),
+        "gpt-oss": config("gpt_oss", num_local_experts=4, num_experts_per_tok=4, sliding_window=128, layer_types=layers),
+        "deepseek": config("deepseek_v3", **LATENT), "chunks": config("llama", layer_types=["chunked_attention"] * 4),
+        "absurd": config("qwen3", hidden_size=2**28, intermediate_size=2**28, num_hidden_layers=512, vocab_size=2**28, head_dim=2**28),
+        "many": config("deepseek_v2", **{**LATENT, "n_shared_experts": 2**28, "moe_intermediate_size": 2**28, "n_routed_experts": 2**28}),
+        "negative": config("llama", hidden_size=-1), "fraction": config("llama", vocab_size=0.5), "twice": b'{"a":1,"a":2}',
+        "unknown": config("m\u0007\u20ac"), "no-type": b"{}", "array": b"[]", "deep": b"[" * 3000, "not-utf8": b'{"a":"\xff\n"}',
+        "cut": config("llama")[:-9], "nothing": b"", "large": config("llama", vocab_size=10**30),
+    }
+
+
+KEPT_CODECS = ("f32", "f16", "bf16", "q8", "q4", "q3")
+KEPT_FACTORS = ("step", "layers", "weights_few", "weights_many", "vectors_few", "vectors_many", "attention_few", "attention_many", "store")
+
+
+def catalog_seeds():
+    shape = {"name": "A", "layers": 2, "d_model": 64, "n_heads": 4, "head_dim": 16, "v_head_dim": 16, "ffn_size": 128,
+             "ffn_gated": True, "vocab": 100, "tie_embeddings": True, "params_total": 90000, "params_read_per_token": 90000,
+             "params_embedding": 6400, "source": "a test"}
+    full = {"layer_codes": "FF", "n_kv_heads_full": 2, "head_dim_full": 16}
+    latent = {"layer_codes": "VV", "window": 32, "index_dim": 8, "index_layers": 1, "selected_entries": 4, "compress_ratios": [4, 128]}
+    state = {"kind": "mamba2", "layers": 2, "d_inner": 128, "d_state": 16, "d_conv": 4, "heads": 8, "head_dim": 16, "groups": 1,
+             "state_elems_per_layer": 2048, "conv_elems_per_layer": 480}
+    experts = {"experts": 4, "experts_per_token": 2, "expert_ffn": 32, "expert_width": 64, "moe_layers": 2, "first_moe_layer": 0,
+               "moe_layer_step": 1, "params_per_expert": 6144}
+    device = {"id": "x", "name": "X", "kind": "gpu", "mem_bytes": 8e9, "mem_bw_Bps": 3e11, "mem_type": "GDDR6", "sources": ["a test"],
+              "flops_dense": {"bf16": 1e14, "int8": 2e14}, "scaleup": {"name": "L", "Bps_unidir": 1e10, "domain": 8}, "tdp_w": 300,
+              "price_usd": {"value": 999, "kind": "list", "date": "2026-01", "source": "a test"},
+              "tiers": [{"name": "RAM", "bytes": 1e11, "bw_Bps": 1e10}],
+              "cloud_usd_per_hour": [{"value": 1.5, "provider": "P", "date": "2026-01"}]}
+    price = {"provider": "P", "model": "m", "date": "2026-01", "source": "a test", "usd_per_mtok": {"input": 1, "output": 4},
+             "tiers": [{"above_input_tokens": 1000, "input": 2, "output": 8}]}
+    kept = {"schema": "cabinet-calibration/1", "date": "2026-01-01", "name": "X", "mem_bytes": 8e9, "mem_bw_Bps": 3e10,
+            "flops_dense": {"bf16": 1e12, "int8": 2e12}, "cabinet": {
+                "version": "0", "kernels": "k", "threads": 2, "f32_flops": 1e11, "fork_seconds": 1e-6, "matmul_call_seconds": 1e-7,
+                "attention_call_seconds": 1e-7, "vector_seconds_per_number": 1e-10, "reads": [{"threads": 1, "buffer_bytes": 64, "bytes_per_second": 1e10}],
+                "matmul_rows": [1, 4, 16, 32, 128, 512], "attention_rows": [1, 4, 16, 48], "matmul_seconds_per_byte": {"Q4_1": [1e-10] * 6},
+                "attention_seconds_per_number": {"f16": [1e-10] * 4}, "store_seconds_per_number": {k: 1e-9 for k in KEPT_CODECS}}}
+    errors = {"n": 2, "median": 0.1, "p90": 0.2}
+    checked = {"schema": "cabinet-verification/1", "version": "", "kernels": "", "threads": 0, "date": "d", "model_bytes": 77,
+               "errors": {kind: errors for kind in ("memory", "step", "prefill", "ttft")},
+               "factors": {"f16": {part: 1 for part in KEPT_FACTORS}}}
+
+    def models(attention, **more):
+        return b"m" + json.dumps({"models": [{**shape, "attention": attention, **more}]}).encode()
+
+    def devices(**more):
+        return b"h" + json.dumps({"devices": [{**device, **more}]}).encode()
+
+    return {
+        "full": models(full), "latent": models(latent), "window": models({**full, "layer_codes": "FS", "n_kv_heads_window": 1, "window": 9}),
+        "mamba": models({"layer_codes": "22"}, state=state), "experts": models(full, moe=experts), "stated": models(full, kv_elems_per_token_growing=1),
+        "more": models(full, moe={**experts, "experts_per_token": 5}), "no-parameters": models(full, params_total=1, params_read_per_token=1),
+        "most": models(full, params_total=1e15, params_read_per_token=1e15, d_model=2**30, vocab=2**30), "unknown": models(full, other=1),
+        "twice": b'm{"models":[{"name":"A","name":"B"}]}', "none": b'm{"models":[]}', "no-array": b"m{}", "line": b'm{"models":[\n\n{"name":"A"}]}',
+        "device": b"d" + json.dumps({**device, "more": 1}).encode(), "hardware": devices(), "slow": devices(mem_bw_Bps=1, mem_bytes=1),
+        "apu": devices(kind="apu", scaleup=None), "concept": devices(kind="concept", flops_dense=None), "no-memory": devices(mem_bytes=None),
+        "price": b"p" + json.dumps({"prices": [price]}).encode(), "tiers": b"p" + json.dumps({"prices": [{**price, "tiers": price["tiers"] * 2}]}).encode(),
+        "calibration": b"c" + json.dumps(kept).encode(), "other-schema": b'c{"schema":"x"}', "verification": b'v{"schema":"cabinet-verification/1","version":"\\u0007"}',
+        "verified": b"v" + json.dumps(checked).encode(), "nothing": b"d", "not-utf8": b'd{"\xff":1}',
+    }
+
+
+def batch_seeds():
+    def line(metric="decode_tok_s_per_user", model="Llama 3.1 8B", hardware="h100-sxm", **more):
+        return json.dumps({"id": "v", "model": model, "hardware": hardware, "metric": metric, **more}).encode() + b"\n"
+
+    loads = dict(batch=8, input_tokens=1000, output_tokens=100, context_tokens=1050)
+    return {
+        "decode": line(**loads), "server": line("itl_s", engine="vLLM 0.6.3", date="2024-10", category="serving", **loads),
+        "rate": line("max_output_tok_s_per_device", "DeepSeek-R1", "GB200", n_devices=72), "bytes": line("kv_bytes", hardware=None, tp=64, **loads),
+        "offload": line("output_tok_s_total", "OPT-175B", "T4", engine="FlexGen", **loads), "names": line(model="Meta-Llama-3.1-70B-Instruct-FP8", hardware="8x NVIDIA A100-SXM4-80GB"),
+        "sized": line(model="Unheard-of 13B", hardware="some Xeon", engine="other", weight_format="UD-Q4_K_XL", kv_dtype="x"),
+        "nobody": line(model="Unheard-of", hardware="abacus"), "metric": line("beauty"), "absurd": line(batch=1e9), "text": line(batch="x"),
+        "most": line("prefill_tok_s", n_devices=1e6, tp=1e5, pp=1e5, ep=1e5, dp=1e5, batch=1e8, input_tokens=1e9, output_tokens=1e9),
+        "tiny": line(batch=1, input_tokens=0, output_tokens=0, context_tokens=0), "fractions": line(tp=1.5, dp=2.5, n_devices=3.5),
+        "lines": line() + b"\n \t\r\n{}\n[]\n{\n" + line(**loads) + b'{"a":1,"a":2}', "nul": b"\0\n{\0}", "not-utf8": b'{"model":"\xff"}',
+        "cut-name": line(model="\u20ac" * 60, weight_format="\u20ac" * 60, engine="\u20ac" * 60), "deep": b"[" * 3000, "nothing": b"",
+    }
+
+
 def main():
-    corpora = {"gguf": gguf_seeds, "listing": listing_seeds, "split": split_seeds, "ask": ask_seeds, "http": http_seeds, "schema": schema_seeds}
+    corpora = {"gguf": gguf_seeds, "config": config_seeds, "catalog": catalog_seeds, "batch": batch_seeds, "listing": listing_seeds, "split": split_seeds, "ask": ask_seeds, "http": http_seeds, "schema": schema_seeds}
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
     for target, seeds in corpora.items():
         os.makedirs(os.path.join(root, target), exist_ok=True)

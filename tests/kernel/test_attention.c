@@ -560,48 +560,6 @@ static void merging_nothing_changes_nothing(void **test_state) {
     }
 }
 
-/* ---- storing ---- */
-
-static void stored_rows_are_the_codecs(void **state) {
-    (void)state;
-    static const float specials[] = {
-        0,      -0.0f,          INFINITY,    -INFINITY,   NAN,           65504,   65520,
-        1e-40f, -1e-41f,        6.1e-5f,     5.9e-8f,     3e-8f,         2.9e-8f, 3.4e38f,
-        -3e38f, 1.00048828125f, 1.00390625f, 1.01171875f, 1.00146484375f};
-    enum { BYTES = 256 * BLOCK_TOKENS * 4 };
-    static uint8_t area[BYTES + 64], expected[BYTES + 64];
-    FOR_EACH_SET(set)
-    for (int codec = 0; codec < CODEC_COUNT; codec++)
-        for (size_t i = 0; i < COUNT(head_dims) + 1; i++) {
-            unsigned dim = i < COUNT(head_dims) ? head_dims[i] : codec == CODEC_q8 ? 20 : 22;
-            if (!codec_get(codec)->is_row) continue;
-            for (unsigned slot = 0; slot < BLOCK_TOKENS; slot++) {
-                float row[256];
-                for (unsigned d = 0; d < dim; d++) {
-                    uint64_t random = rng_u64(slot, d);
-                    row[d] = random % 4 == 0   ? specials[(random >> 8) % COUNT(specials)]
-                             : random % 4 == 1 ? float_of_bits((uint32_t)(random >> 8))
-                                               : case_random(slot, d);
-                    if (slot % 2 == 1 && !isfinite(row[d])) row[d] = -0.25f;
-                    if (slot % 4 == 3) row[d] = case_random(slot, d);
-                    if (slot % 8 == 7) row[d] *= 1e-40f;
-                }
-                for (int is_v = 0; is_v < 2; is_v++) {
-                    memset(area, 0xa5, sizeof area);
-                    memset(expected, 0xa5, sizeof expected);
-                    if (is_v) {
-                        (*set)->store_v[codec](area, slot, row, dim);
-                        codec_get(codec)->encode_v(expected, slot, row, dim);
-                    } else {
-                        (*set)->store_k[codec](area, slot, row, dim);
-                        codec_get(codec)->encode_k(expected, slot, row, dim);
-                    }
-                    assert_memory_equal(area, expected, sizeof area);
-                }
-            }
-        }
-}
-
 /* ---- rotating ---- */
 
 static void rotations_are_hadamards(void **state) {
@@ -636,7 +594,6 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench_attention();
     if (argc > 2 && strcmp(argv[1], "--only") == 0) cmocka_set_test_filter(argv[2]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stored_rows_are_the_codecs),
         cmocka_unit_test(rotations_are_hadamards),
         cmocka_unit_test(rows_of_a_tile_are_independent),
         cmocka_unit_test(merging_nothing_changes_nothing),

@@ -83,6 +83,36 @@ static void out_of_scope_has_a_reason(void **state) {
     json_decref(answers);
 }
 
+/* A line of 2 MiB is passed over; the lines around it are answered, each by its number. */
+static void lines_are_bounded(void **state) {
+    (void)state;
+    static const char good[] = "{\"metric\": \"itl_s\", \"model\": \"Llama 2 7B\", \"hardware\": \"l4\"}\n";
+    enum { LONG = 2 << 20 };
+    char *text = malloc(LONG + 2 * sizeof good + 2);
+    assert_non_null(text);
+    memcpy(text, good, sizeof good - 1);
+    memset(text + sizeof good - 1, '[', LONG);
+    snprintf(text + sizeof good - 1 + LONG, sizeof good + 2, "\n%s", good);
+    struct plan_batch_counts counts;
+    json_t *answers = run(text, &counts);
+    free(text);
+    assert_true(counts.n_lines == 3 && counts.n_in_scope == 2 && counts.n_errors == 1);
+    assert_non_null(strstr(text_at(answers, 1, "error"), "1 MiB"));
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(answers, 1), "line")), 2);
+    json_decref(answers);
+}
+
+static void absurd_layouts_are_errors(void **state) {
+    (void)state;
+    struct plan_batch_counts counts;
+#define LAYOUT(layout)                                                                                       \
+    "{\"metric\": \"itl_s\", \"model\": \"Llama 2 7B\", \"hardware\": \"l4\", " layout "}\n"
+    json_t *answers = run(LAYOUT("\"tp\": 1.5") LAYOUT("\"tp\": 1e5, \"pp\": 1e5, \"dp\": 1e5"), &counts);
+    assert_non_null(strstr(text_at(answers, 0, "error"), "tp must be a whole number"));
+    assert_non_null(strstr(text_at(answers, 1, "reason"), "tp x pp x dp"));
+    json_decref(answers);
+}
+
 static void what_is_missing_is_assumed_and_said(void **state) {
     (void)state;
     struct plan_batch_counts counts;
@@ -171,6 +201,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_lines_do_not_stop_the_rest),
         cmocka_unit_test(out_of_scope_has_a_reason),
+        cmocka_unit_test(lines_are_bounded),
+        cmocka_unit_test(absurd_layouts_are_errors),
         cmocka_unit_test(what_is_missing_is_assumed_and_said),
         cmocka_unit_test(models_are_found_by_many_names),
         cmocka_unit_test(hardware_is_found_by_many_names),

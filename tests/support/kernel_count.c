@@ -128,15 +128,19 @@ static void count_tile(struct attention_rows *rows, const struct attention_tile 
 }
 
 #define COUNT_STORE(name)                                                                                    \
-    static void store_k_##name(void *area, unsigned slot, const float *row, unsigned head_dim) {             \
+    static void store_k_##name(void *area, unsigned slot, unsigned n_slots, const float *rows,               \
+                               size_t stride, unsigned head_dim) {                                           \
         (void)slot;                                                                                          \
-        (void)row;                                                                                           \
-        write_area(area, codec_get(CODEC_##name)->k_bytes(head_dim) / BLOCK_TOKENS);                         \
+        (void)rows;                                                                                          \
+        (void)stride;                                                                                        \
+        write_area(area, codec_get(CODEC_##name)->k_bytes(head_dim) / BLOCK_TOKENS * n_slots);               \
     }                                                                                                        \
-    static void store_v_##name(void *area, unsigned slot, const float *row, unsigned head_dim) {             \
+    static void store_v_##name(void *area, unsigned slot, unsigned n_slots, const float *rows,               \
+                               size_t stride, unsigned head_dim) {                                           \
         (void)slot;                                                                                          \
-        (void)row;                                                                                           \
-        write_area(area, codec_get(CODEC_##name)->v_bytes(head_dim) / BLOCK_TOKENS);                         \
+        (void)rows;                                                                                          \
+        (void)stride;                                                                                        \
+        write_area(area, codec_get(CODEC_##name)->v_bytes(head_dim) / BLOCK_TOKENS * n_slots);               \
     }
 CODEC_ROW_LIST(COUNT_STORE)
 
@@ -168,6 +172,15 @@ static void count_rotate(float *x, unsigned n) {
     (void)x;
     counts.vector_numbers += n;
 }
+static void ignore_rope(float *heads, unsigned n_heads, unsigned head_dim, const float *table,
+                        unsigned n_dims, bool is_interleaved) {
+    (void)heads;
+    (void)n_heads;
+    (void)head_dim;
+    (void)table;
+    (void)n_dims;
+    (void)is_interleaved;
+}
 static void count_rmsnorm(float *out, const float *x, const float *weight, size_t n, float epsilon) {
     (void)out;
     (void)x;
@@ -192,6 +205,20 @@ static void count_add(float *x, const float *y, size_t n) {
     counts.vector_numbers += n;
 }
 
+static size_t ignore_largest(const float *x, size_t n) {
+    (void)x;
+    (void)n;
+    return 0;
+}
+static double ignore_soften(float *out, const float *x, size_t n, float max, float temperature) {
+    (void)out;
+    (void)x;
+    (void)n;
+    (void)max;
+    (void)temperature;
+    return 0;
+}
+
 #define MATMUL_ENTRY(type, number, elements, bytes) [WEIGHT_##type] = count_matmul,
 #define STORE_K_ENTRY(name) [CODEC_##name] = store_k_##name,
 #define STORE_V_ENTRY(name) [CODEC_##name] = store_v_##name,
@@ -211,9 +238,12 @@ const struct kernel_set kernel_set_count = {
     .convert_k = count_convert_k,
     .convert_v = count_convert_v,
     .rotate = count_rotate,
+    .rope = ignore_rope,
     .rmsnorm = count_rmsnorm,
     .silu_mul = count_gated,
     .gelu_mul = count_gated,
     .softcap = count_softcap,
     .add = count_add,
+    .largest = ignore_largest,
+    .soften = ignore_soften,
 };

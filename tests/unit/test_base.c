@@ -1,6 +1,9 @@
 #include <math.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -166,6 +169,46 @@ static void team_does_each_piece_once(void **state) {
     }
 }
 
+enum { MOST_THREADS = 4, MOST_ITEMS = 50 };
+
+struct parts_job {
+    unsigned n_threads;
+    _Atomic unsigned n_begun;
+    _Atomic int n_calls[MOST_ITEMS];
+    size_t first_item[MOST_THREADS];
+    bool has_begun[MOST_THREADS];
+};
+
+/* No thread goes on before all have begun, so nobody helps another before that. */
+static void begin_together(void *argument, unsigned rank, size_t item) {
+    struct parts_job *job = argument;
+    atomic_fetch_add(&job->n_calls[item], 1);
+    if (job->has_begun[rank]) return;
+    job->has_begun[rank] = true;
+    job->first_item[rank] = item;
+    atomic_fetch_add(&job->n_begun, 1);
+    while (atomic_load(&job->n_begun) < job->n_threads) sched_yield();
+}
+
+static void threads_begin_in_parts_of_their_own(void **state) {
+    (void)state;
+    for (unsigned n_threads = 1; n_threads <= MOST_THREADS; n_threads++) {
+        struct team *team;
+        assert_int_equal(team_open(&team, n_threads), 0);
+        for (size_t n = 0; n <= MOST_ITEMS; n++)
+            for (size_t chunk = 1; chunk <= 9; chunk += 4) {
+                const size_t n_chunks = (n + chunk - 1) / chunk;
+                struct parts_job job = {.n_threads = n_chunks < n_threads ? 1 : n_threads};
+                team_for(team, n, chunk, begin_together, &job);
+                for (size_t item = 0; item < MOST_ITEMS; item++)
+                    assert_int_equal(job.n_calls[item], item < n);
+                for (unsigned rank = 0; rank < n_threads && n_chunks >= n_threads; rank++)
+                    assert_int_equal(job.first_item[rank], n_chunks * rank / n_threads * chunk);
+            }
+        team_close(team);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(error_keeps_message_and_place),
@@ -175,6 +218,7 @@ int main(void) {
         cmocka_unit_test(half_floats_round_as_the_hardware_does),
         cmocka_unit_test(bfloat_rounds_to_nearest_even),
         cmocka_unit_test(team_does_each_piece_once),
+        cmocka_unit_test(threads_begin_in_parts_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

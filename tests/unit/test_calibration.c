@@ -108,7 +108,7 @@ static void what_does_not_fit_is_refused(void **state) {
 static void what_is_none_is_refused(void **state) {
     (void)state;
     write_text("{\n \"schema\": ");
-    assert_refused(ERR_CORRUPT, &fits, "line 2");
+    assert_refused(ERR_CORRUPT, &fits, ":2: ");
     write_text("{\"schema\": \"another/1\"}");
     assert_refused(ERR_CORRUPT, &fits, "schema");
     struct calibration c = example();

@@ -66,7 +66,7 @@ static void pick(struct picker *picker, float *logits, uint32_t n) {
 
 static struct picker open_picker(struct team *team) {
     struct picker picker;
-    assert_int_equal(picker_open(&picker, tokenizer, N_VOCAB, N_ROWS, team), 0);
+    assert_int_equal(picker_open(&picker, tokenizer, kernel_set_get(NULL), N_VOCAB, N_ROWS, team), 0);
     return picker;
 }
 

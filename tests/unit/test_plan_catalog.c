@@ -24,6 +24,18 @@ static void assert_refused(const char *file_name, const char *text, const char *
         fail_msg("'%s' and '%s' are not in: %s", first, second, err_message());
 }
 
+/* Counts that cannot be together: of such a model weights would be negative. */
+static void assert_counts_refused(const char *counts, const char *why) {
+    char text[1024];
+    snprintf(
+        text, sizeof text,
+        "{\"models\": [\n{\"name\": \"A\", \"layers\": 2, \"d_model\": 64, \"n_heads\": 4, \"head_dim\": 16, "
+        "\"v_head_dim\": 16, \"vocab\": 100, \"tie_embeddings\": true, \"source\": \"a test\", "
+        "\"params_total\": %s, " ATTENTION "}]}",
+        counts);
+    assert_refused("models.json", text, "models.json:2: A", why);
+}
+
 static void errors_have_a_place(void **state) {
     (void)state;
     assert_refused("models.json", "{\"models\": [\n{\"name\": }]}", "models.json:2", "");
@@ -48,6 +60,10 @@ static void errors_have_a_place(void **state) {
                    "{\"models\": [{\"name\": \"A\", \"kv_elems_per_token_growing\": 100, " SHAPE
                    ", " ATTENTION "}]}",
                    "kv_elems_per_token_growing", "not what the shape gives");
+    assert_counts_refused("100, \"params_read_per_token\": 100, \"params_embedding\": 6400",
+                          "embedding alone");
+    assert_counts_refused("9000, \"params_read_per_token\": 9001, \"params_embedding\": 6400", "reads more");
+    assert_counts_refused("9000, \"params_read_per_token\": 6399, \"params_embedding\": 6400", "reads less");
     assert_refused("models.json", "{\"models\": [{\"name\": 7}]}", "name", "must be a string");
     assert_refused("models.json", "{\"models\": [{\"name\": \"A\", \"layers\": -1}]}", "layers",
                    "not within");
@@ -65,6 +81,31 @@ static void errors_have_a_place(void **state) {
                    "mem_bw_Bps", "not within");
     assert_refused("prices.json", "{\"prices\": [{\"provider\": \"P\", \"model\": \"m\"}]}", "date",
                    "is missing");
+}
+
+/* The line is the member's own, wherever the entry is broken into lines and whatever stands in other places.
+ */
+static void lines_are_the_members_own(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *where;
+    } wrong[] = {
+        {"{\"models\":\n[\n{\"layers\": 3}]}", "models.json:3: name: is missing"},
+        {"\n\n{\"models\": 3}", "models.json:3: models"},
+        {"{\"date\": \"\\\\\\\"]}\",\n\"models\": [\n\"]\"]}", "models.json:3: entry: must be an object"},
+        {"{\"models\": [\n {\n  \"name\" : \"A\",\n  \"notes\": \"d_model, \\\"d_model\\\": {\",\n"
+         "  \"moe\": {\"d_model\": [1, {\"d_model\": 2}],\n \"x\": \"}\"},\n  \"layers\": 2,\n\n  "
+         "\"d_model\": \"x\"}]}",
+         "models.json:9: A: d_model: must be a number"},
+        {"{\"models\": [{\"name\": \"A\", " SHAPE
+         ",\n\"attention\":\n{\"layer_codes\":\n\"FF\",\n\"window\": -1}}]}",
+         "models.json:5: A: attention.window"},
+        {"{\"models\": [{\"name\": \"A\", " SHAPE ", " ATTENTION "},\n{\"name\": \"A\", " SHAPE
+         ",\n\"attention\": 3}]}",
+         "models.json:3: A: attention: must be an object"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_refused("models.json", wrong[i].text, wrong[i].where, "");
 }
 
 static void a_folder_adds_and_replaces(void **state) {
@@ -143,12 +184,18 @@ static void hardware_alone_in_a_file(void **state) {
     make_file(&file, "h.json", "{\"id\": \"this\"");
     assert_int_equal(plan_hardware_read(&hardware, file.path), ERR_CORRUPT);
     drop_file(&file);
+    make_file(&file, "h.json",
+              "{\"id\": \"this\", \"name\": \"A box\",\n\"kind\": \"cpu\",\n\"mem_bytes\": 0}");
+    assert_int_equal(plan_hardware_read(&hardware, file.path), ERR_CORRUPT);
+    assert_non_null(strstr(err_message(), "h.json:3: this: mem_bytes"));
+    drop_file(&file);
     assert_true(plan_hardware_read(&hardware, "/nowhere/h.json") < 0);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_have_a_place),
+        cmocka_unit_test(lines_are_the_members_own),
         cmocka_unit_test(a_folder_adds_and_replaces),
         cmocka_unit_test(names_are_found_as_people_write_them),
         cmocka_unit_test(unknown_names_offer_near_ones),

@@ -105,6 +105,21 @@ static void missing_fields_are_named(void **state) {
         ERR_INVALID, "do not divide");
 }
 
+/* More is no config of a model: it is refused before it is parsed. */
+static void files_are_bounded(void **state) {
+    (void)state;
+    enum { LENGTH = 5 << 20 };
+    char *text = malloc(LENGTH + 1);
+    assert_non_null(text);
+    memset(text, ' ', LENGTH);
+    text[LENGTH] = '\0';
+    assert_refused(text, ERR_TOO_LARGE, "larger than 4 MiB");
+    free(text);
+    struct plan_model model;
+    assert_int_equal(plan_model_from_config(&model, "/nowhere/config.json"), ERR_NOT_FOUND);
+    assert_int_equal(plan_model_from_config(&model, "/"), ERR_IO);
+}
+
 /* What stands in for a missing field is written down. */
 static void what_is_assumed_is_said(void **state) {
     (void)state;
@@ -142,9 +157,8 @@ static void listed_layers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(known_families),
-        cmocka_unit_test(missing_fields_are_named),
-        cmocka_unit_test(what_is_assumed_is_said),
+        cmocka_unit_test(known_families),    cmocka_unit_test(missing_fields_are_named),
+        cmocka_unit_test(files_are_bounded), cmocka_unit_test(what_is_assumed_is_said),
         cmocka_unit_test(listed_layers),
     };
     return cmocka_run_group_tests(tests, open_catalog, close_catalog);

@@ -153,6 +153,36 @@ static void layouts_that_do_not_divide(void **state) {
     }
 }
 
+/* The line says what would do: every number up to 512 for which the layout is right, and no other. */
+static void layouts_that_would_fit_are_named(void **state) {
+    (void)state;
+    static const struct {
+        const char *model, *option;
+        uint32_t ranks;
+    } wrong[] = {{"llama-3.1-70b", "tp", 3}, {"Qwen2.5 7B", "tp", 7}, {"DeepSeek-V3", "pp", 2},
+                 {"DeepSeek-V3", "ep", 3},   {"Mamba 2.8B", "tp", 7}, {"gpt-oss-120b", "tp", 5}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct plan_load load = plan_load_default();
+        load.dp = wrong[i].option[0] == 'e' ? 8 : 1;
+        uint32_t *ranks = wrong[i].option[0] == 't'   ? &load.tp
+                          : wrong[i].option[0] == 'p' ? &load.pp
+                                                      : &load.ep;
+        const struct plan_model *model = model_of(wrong[i].model);
+        *ranks = wrong[i].ranks;
+        assert_int_equal(plan_load_check(&load, model), ERR_INVALID);
+        char message[512], want[512] = "";
+        snprintf(message, sizeof message, "%s", err_message());
+        const char *list = strstr(message, ": it may be ");
+        assert_non_null(list);
+        assert_non_null(strstr(message, wrong[i].option));
+        for (*ranks = 1; *ranks <= 512; ++*ranks)
+            if (plan_load_check(&load, model) == 0)
+                snprintf(want + strlen(want), sizeof want - strlen(want), "%s%u", want[0] != '\0' ? ", " : "",
+                         *ranks);
+        assert_string_equal(list + strlen(": it may be "), want);
+    }
+}
+
 /* E2E = TTFT + (n - 1) ITL, Little's law, USD per token from tokens per second. */
 static void metrics_and_money_hold_together(void **state) {
     (void)state;
@@ -185,6 +215,7 @@ int main(void) {
         cmocka_unit_test(the_fewest_devices),
         cmocka_unit_test(what_fits_nowhere_says_why),
         cmocka_unit_test(layouts_that_do_not_divide),
+        cmocka_unit_test(layouts_that_would_fit_are_named),
         cmocka_unit_test(metrics_and_money_hold_together),
     };
     return cmocka_run_group_tests(tests, open_catalog, close_catalog);

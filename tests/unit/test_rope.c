@@ -40,7 +40,7 @@ static void check_turns(const struct rope_description *d, const float *factors, 
     random_heads(before, N_HEADS * head_dim, position);
     memcpy(after, before, sizeof before);
     rope_table(&rope, position, table);
-    rope_apply(&rope, table, after, N_HEADS, head_dim);
+    rope_apply(&rope, kernel_set_get(NULL), table, after, N_HEADS, head_dim);
     for (unsigned h = 0; h < N_HEADS; h++) {
         const float *from = before + h * head_dim, *to = after + h * head_dim;
         for (unsigned i = 0; i < d->n_dims / 2; i++) {
@@ -192,7 +192,7 @@ static void position_zero_changes_nothing(void **state) {
         random_heads(before, 64, 1);
         memcpy(after, before, sizeof after);
         rope_table(&rope, 0, table);
-        rope_apply(&rope, table, after, 1, 64);
+        rope_apply(&rope, kernel_set_get(NULL), table, after, 1, 64);
         for (int i = 0; i < 64; i++) assert_true(after[i] == before[i]);
         rope_close(&rope);
     }
@@ -212,9 +212,9 @@ static void lengths_and_distances_are_kept(void **state) {
         double length = 0, turned = 0, product = 0;
         for (int i = 0; i < 64; i++) length += (double)q[i] * (double)q[i];
         rope_table(&rope, 13 + shift, table);
-        rope_apply(&rope, table, q, 1, 64);
+        rope_apply(&rope, kernel_set_get(NULL), table, q, 1, 64);
         rope_table(&rope, 5 + shift, table);
-        rope_apply(&rope, table, k, 1, 64);
+        rope_apply(&rope, kernel_set_get(NULL), table, k, 1, 64);
         for (int i = 0; i < 64; i++) {
             turned += (double)q[i] * (double)q[i];
             product += (double)q[i] * (double)k[i];

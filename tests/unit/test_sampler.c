@@ -75,7 +75,7 @@ static bool is_at(const double *p, uint32_t n_vocab, double u, int32_t token) {
 
 static struct sampler *open_sampler(uint32_t n_vocab) {
     struct sampler *sampler;
-    assert_int_equal(sampler_open(&sampler, n_vocab), 0);
+    assert_int_equal(sampler_open(&sampler, kernel_set_get(NULL), n_vocab), 0);
     return sampler;
 }
 

@@ -13,6 +13,7 @@
 #include "codec/coded.h"
 #include "kernel/attention_coded.h"
 #include "kernel/ref/attention_coded_scalar.h"
+#include "kernel/ref/rope_scalar.h"
 #include "kernel/ref/rotate_scalar.h"
 
 #define INLINE static inline __attribute__((always_inline))
@@ -389,13 +390,21 @@ void attend_merge_neon(struct attention_rows *rows, const struct attention_rows 
     attend_merge_scalar(rows, part);
 }
 void rotate_neon(float *x, unsigned n) { rotate_scalar(x, n); }
+void rope_neon(float *heads, unsigned n_heads, unsigned head_dim, const float *table, unsigned n_dims,
+               bool is_interleaved) {
+    rope_scalar(heads, n_heads, head_dim, table, n_dims, is_interleaved);
+}
 
 #define X(codec)                                                                                             \
-    void store_k_##codec##_neon(void *k_area, unsigned slot, const float *row, unsigned head_dim) {          \
-        codec_get(CODEC_##codec)->encode_k(k_area, slot, row, head_dim);                                     \
+    void store_k_##codec##_neon(void *area, unsigned slot, unsigned n_slots, const float *rows,              \
+                                size_t stride, unsigned head_dim) {                                          \
+        for (unsigned i = 0; i < n_slots; i++)                                                               \
+            codec_get(CODEC_##codec)->encode_k(area, slot + i, rows + i * stride, head_dim);                 \
     }                                                                                                        \
-    void store_v_##codec##_neon(void *v_area, unsigned slot, const float *row, unsigned head_dim) {          \
-        codec_get(CODEC_##codec)->encode_v(v_area, slot, row, head_dim);                                     \
+    void store_v_##codec##_neon(void *area, unsigned slot, unsigned n_slots, const float *rows,              \
+                                size_t stride, unsigned head_dim) {                                          \
+        for (unsigned i = 0; i < n_slots; i++)                                                               \
+            codec_get(CODEC_##codec)->encode_v(area, slot + i, rows + i * stride, head_dim);                 \
     }
 CODEC_ROW_LIST(X)
 #undef X

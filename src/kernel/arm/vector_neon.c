@@ -4,6 +4,7 @@
 
 #include "kernel/arm/matmul_neon.h"
 #include "kernel/quantize.h"
+#include "kernel/ref/logits_scalar.h"
 
 /* ---- activations ---- */
 
@@ -181,4 +182,10 @@ void softcap_neon(float *x, size_t n, float cap) {
 void add_neon(float *x, const float *y, size_t n) {
     for (size_t i = 0; i < n; i += 4)
         store_part(x + i, vaddq_f32(load_part(x + i, n - i), load_part(y + i, n - i)), n - i);
+}
+
+/* For sampling, once a step: the scalar ones. */
+size_t largest_neon(const float *x, size_t n) { return largest_scalar(x, n); }
+double soften_neon(float *out, const float *x, size_t n, float max, float temperature) {
+    return soften_scalar(out, x, n, max, temperature);
 }

@@ -116,11 +116,15 @@ void attend_tile_scalar(struct attention_rows *rows, const struct attention_tile
 }
 
 #define X(codec)                                                                                             \
-    void store_k_##codec##_scalar(void *k_area, unsigned slot, const float *row, unsigned head_dim) {        \
-        codec_get(CODEC_##codec)->encode_k(k_area, slot, row, head_dim);                                     \
+    void store_k_##codec##_scalar(void *area, unsigned slot, unsigned n_slots, const float *rows,            \
+                                  size_t stride, unsigned head_dim) {                                        \
+        for (unsigned i = 0; i < n_slots; i++)                                                               \
+            codec_get(CODEC_##codec)->encode_k(area, slot + i, rows + i * stride, head_dim);                 \
     }                                                                                                        \
-    void store_v_##codec##_scalar(void *v_area, unsigned slot, const float *row, unsigned head_dim) {        \
-        codec_get(CODEC_##codec)->encode_v(v_area, slot, row, head_dim);                                     \
+    void store_v_##codec##_scalar(void *area, unsigned slot, unsigned n_slots, const float *rows,            \
+                                  size_t stride, unsigned head_dim) {                                        \
+        for (unsigned i = 0; i < n_slots; i++)                                                               \
+            codec_get(CODEC_##codec)->encode_v(area, slot + i, rows + i * stride, head_dim);                 \
     }
 CODEC_ROW_LIST(X)
 #undef X

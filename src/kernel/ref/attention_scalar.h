@@ -5,6 +5,7 @@
 #define KERNEL_SET scalar
 #include "kernel/kernel_set_define.h"
 #include "kernel/ref/attention_coded_scalar.h"
+#include "kernel/ref/rope_scalar.h"
 
 KERNEL_SET_DECLARE_ATTENTION;
 

@@ -70,6 +70,36 @@ static inline vec vec_raise(vec p, vec t) {
 #define POWER_FINE 0x1.5bba14p-10f, 0x1.3cea88p-7f, 0x1.c6b752p-5f, 0x1.ebf9bcp-3f, 0x1.62e42ap-1f
 #define POWER_COARSE 0x1.3a02d6p-7f, 0x1.c9fc4ep-5f, 0x1.ec0378p-3f, 0x1.62e12cp-1f
 
+#define vec_even_twice(a) _mm256_moveldup_ps(a)
+#define vec_odd_twice(a) _mm256_movehdup_ps(a)
+#define vec_sub_add(a, b) _mm256_addsub_ps(a, b)
+static inline vec vec_evens(vec a, vec b) {
+    const __m256i even = _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7); /* of pairs by 128 bits */
+    return _mm256_permutevar8x32_ps(_mm256_shuffle_ps(a, b, 0x88), even);
+}
+static inline vec vec_odds(vec a, vec b) {
+    const __m256i odd = _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7);
+    return _mm256_permutevar8x32_ps(_mm256_shuffle_ps(a, b, 0xdd), odd);
+}
+
+/* Lane j of rows[i] goes to lane i of rows[j]. */
+static inline void vec_transpose(vec rows[VEC_WIDTH]) {
+    vec quads[VEC_WIDTH]; /* quads[i + c]: columns c and c + 4 of rows i .. i + 3 */
+    for (int i = 0; i < VEC_WIDTH; i += 4)
+        for (int half = 0; half < 2; half++) {
+            const vec low = half == 0 ? _mm256_unpacklo_ps(rows[i], rows[i + 1])
+                                      : _mm256_unpackhi_ps(rows[i], rows[i + 1]),
+                      high = half == 0 ? _mm256_unpacklo_ps(rows[i + 2], rows[i + 3])
+                                       : _mm256_unpackhi_ps(rows[i + 2], rows[i + 3]);
+            quads[i + 2 * half] = _mm256_shuffle_ps(low, high, 0x44);
+            quads[i + 2 * half + 1] = _mm256_shuffle_ps(low, high, 0xee);
+        }
+    for (int c = 0; c < 4; c++) {
+        rows[c] = _mm256_permute2f128_ps(quads[c], quads[c + 4], 0x20);
+        rows[c + 4] = _mm256_permute2f128_ps(quads[c], quads[c + 4], 0x31);
+    }
+}
+
 #define vec_swap(half, a)                                                                                    \
     ((half) == 1   ? _mm256_permute_ps(a, 0xb1)                                                              \
      : (half) == 2 ? _mm256_permute_ps(a, 0x4e)                                                              \
@@ -80,4 +110,6 @@ static inline vec vec_raise(vec p, vec t) {
 #define CODED_PRODUCTS "kernel/x86/attention_coded_body.h"
 #include "kernel/x86/attention_body.h"
 #include "kernel/x86/attention_rows_body.h"
+#include "kernel/x86/rope_body.h"
 #include "kernel/x86/rotate_body.h"
+#include "kernel/x86/store_body.h"

@@ -8,9 +8,11 @@
 #define TILE_STRIPS 2
 
 #include "kernel/x86/codes_avx512.h"
-#include "kernel/x86/vec_avx512.h"
+#include "kernel/x86/lanes_avx512.h"
 
 #define CODED_PRODUCTS "kernel/x86/attention_coded_body.h"
 #include "kernel/x86/attention_body.h"
 #include "kernel/x86/attention_rows_body.h"
+#include "kernel/x86/rope_body.h"
 #include "kernel/x86/rotate_body.h"
+#include "kernel/x86/store_body.h"

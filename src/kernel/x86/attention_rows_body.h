@@ -1,5 +1,5 @@
-/* What an x86 set does with rows of q, out, K and V beside tiles: q as codes, merging, storing. Included
- * behind attention_body.h. */
+/* What an x86 set does with rows of q, out, K and V beside tiles: q as codes, merging. Included behind
+ * attention_body.h. */
 
 /* Vector i of n numbers, zeros from the last on. */
 INLINE vec load_part(const float *numbers, unsigned i, unsigned n) {
@@ -43,33 +43,4 @@ void SET(attend_merge)(struct attention_rows *rows, const struct attention_rows 
         for (unsigned i = 0; i < rows->head_dim; i++)
             out[i] = out[i] * old_factor + part_out[i] * part_factor;
     }
-}
-
-#define SAME(value) (value)
-#define CODEC_DEFINE(codec, element, from_f32)                                                               \
-    void SET(store_v_##codec)(void *v_area, unsigned slot, const float *row, unsigned head_dim) {            \
-        element *v = (element *)v_area + (size_t)slot * head_dim;                                            \
-        unsigned i = 0;                                                                                      \
-        for (; i + VEC_WIDTH <= head_dim; i += VEC_WIDTH) vec_narrow_##codec(v + i, vec_load(row + i));      \
-        for (; i < head_dim; i++) v[i] = from_f32(row[i]);                                                   \
-    }                                                                                                        \
-    void SET(store_k_##codec)(void *k_area, unsigned slot, const float *row, unsigned head_dim) {            \
-        element *k = (element *)k_area + slot, narrow[VEC_WIDTH];                                            \
-        unsigned i = 0;                                                                                      \
-        for (; i + VEC_WIDTH <= head_dim; i += VEC_WIDTH) {                                                  \
-            vec_narrow_##codec(narrow, vec_load(row + i));                                                   \
-            for (unsigned j = 0; j < VEC_WIDTH; j++) k[(size_t)(i + j) * BLOCK_TOKENS] = narrow[j];          \
-        }                                                                                                    \
-        for (; i < head_dim; i++) k[(size_t)i * BLOCK_TOKENS] = from_f32(row[i]);                            \
-    }
-CODEC_DEFINE(f32, float, SAME)
-CODEC_DEFINE(f16, f16_bits, f16_from_f32)
-CODEC_DEFINE(bf16, bf16_bits, bf16_from_f32)
-
-/* Bytes are written by the codec: its loops are short. */
-void SET(store_k_q8)(void *k_area, unsigned slot, const float *row, unsigned head_dim) {
-    codec_get(CODEC_q8)->encode_k(k_area, slot, row, head_dim);
-}
-void SET(store_v_q8)(void *v_area, unsigned slot, const float *row, unsigned head_dim) {
-    codec_get(CODEC_q8)->encode_v(v_area, slot, row, head_dim);
 }

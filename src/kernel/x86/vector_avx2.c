@@ -184,3 +184,40 @@ void add_avx2(float *x, const float *y, size_t n) {
         _mm256_maskstore_ps(x + i, mask, sum);
     }
 }
+
+/* vmaxps gives its second operand where the first is NaN. */
+size_t largest_avx2(const float *x, size_t n) {
+    __m256 most = _mm256_set1_ps(-INFINITY);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) most = _mm256_max_ps(_mm256_loadu_ps(x + i), most);
+    float lanes[8], largest = -INFINITY;
+    _mm256_storeu_ps(lanes, most);
+    for (int lane = 0; lane < 8; lane++) largest = lanes[lane] > largest ? lanes[lane] : largest;
+    for (; i < n; i++) largest = x[i] > largest ? x[i] : largest;
+    for (i = 0; i + 8 <= n; i += 8) {
+        const __m256 is_it = _mm256_cmp_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(largest), _CMP_EQ_OQ);
+        const unsigned found = (unsigned)_mm256_movemask_ps(is_it);
+        if (found != 0) return i + (size_t)__builtin_ctz(found);
+    }
+    for (; i < n; i++)
+        if (x[i] >= largest) return i;
+    return 0; /* no numbers */
+}
+
+double soften_avx2(float *out, const float *x, size_t n, float max, float temperature) {
+    const __m256 maxima = _mm256_set1_ps(max), temperatures = _mm256_set1_ps(temperature);
+    __m256d sums[2] = {_mm256_setzero_pd(), _mm256_setzero_pd()};
+    for (size_t i = 0; i < n; i += 8) {
+        const __m256i mask = mask_of(n - i);
+        const __m256 t = _mm256_div_ps(_mm256_sub_ps(_mm256_maskload_ps(x + i, mask), maxima), temperatures);
+        const __m256 counts =
+            _mm256_and_ps(_mm256_cmp_ps(t, _mm256_set1_ps(-87.0f), _CMP_GE_OQ), _mm256_castsi256_ps(mask));
+        const __m256 e = _mm256_and_ps(counts, exp_of(t));
+        _mm256_maskstore_ps(out + i, mask, e);
+        sums[0] = _mm256_add_pd(sums[0], _mm256_cvtps_pd(_mm256_castps256_ps128(e)));
+        sums[1] = _mm256_add_pd(sums[1], _mm256_cvtps_pd(_mm256_extractf128_ps(e, 1)));
+    }
+    double lanes[4];
+    _mm256_storeu_pd(lanes, _mm256_add_pd(sums[0], sums[1]));
+    return lanes[0] + lanes[1] + lanes[2] + lanes[3];
+}

@@ -202,3 +202,39 @@ void add_avx512(float *x, const float *y, size_t n) {
         _mm512_mask_storeu_ps(x + i, mask, sum);
     }
 }
+
+/* vmaxps gives its second operand where the first is NaN. */
+size_t largest_avx512(const float *x, size_t n) {
+    const __m512 lowest = _mm512_set1_ps(-INFINITY);
+    __m512 most[2] = {lowest, lowest};
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        most[0] = _mm512_max_ps(_mm512_loadu_ps(x + i), most[0]);
+        most[1] = _mm512_max_ps(_mm512_loadu_ps(x + i + 16), most[1]);
+    }
+    for (; i < n; i += 16)
+        most[0] = _mm512_max_ps(_mm512_mask_loadu_ps(lowest, mask_of(n - i), x + i), most[0]);
+    const __m512 largest = _mm512_set1_ps(_mm512_reduce_max_ps(_mm512_max_ps(most[0], most[1])));
+    for (i = 0; i < n; i += 16) {
+        const __mmask16 found = _mm512_mask_cmp_ps_mask(
+            mask_of(n - i), _mm512_maskz_loadu_ps(mask_of(n - i), x + i), largest, _CMP_EQ_OQ);
+        if (found != 0) return i + (size_t)__builtin_ctz(found);
+    }
+    return 0; /* no numbers */
+}
+
+double soften_avx512(float *out, const float *x, size_t n, float max, float temperature) {
+    const __m512 maxima = _mm512_set1_ps(max), temperatures = _mm512_set1_ps(temperature);
+    __m512d sums[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()};
+    for (size_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = mask_of(n - i);
+        const __m512 t =
+            _mm512_div_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x + i), maxima), temperatures);
+        const __mmask16 counts = _mm512_mask_cmp_ps_mask(mask, t, _mm512_set1_ps(-87.0f), _CMP_GE_OQ);
+        const __m512 e = _mm512_maskz_mov_ps(counts, exp_of(t));
+        _mm512_mask_storeu_ps(out + i, mask, e);
+        sums[0] = _mm512_add_pd(sums[0], _mm512_cvtps_pd(_mm512_castps512_ps256(e)));
+        sums[1] = _mm512_add_pd(sums[1], _mm512_cvtps_pd(_mm512_extractf32x8_ps(e, 1)));
+    }
+    return _mm512_reduce_add_pd(_mm512_add_pd(sums[0], sums[1]));
+}
