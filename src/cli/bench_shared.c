@@ -244,7 +244,7 @@ static void find_costs(struct shared_bench *bench, struct party *party) {
     party->cost = model_cost(&bench->session.model, engine_kv_layout(bench->session.engine), &batch);
     struct cost reading = {.weight_bytes = party->cost.weight_bytes,
                            .kv_read_bytes = party->cost.kv_read_bytes};
-    struct cost computing = {.int8_ops = party->cost.int8_ops,
+    struct cost computing = {.quantised_ops = party->cost.quantised_ops,
                              .bf16_ops = party->cost.bf16_ops,
                              .f32_ops = party->cost.f32_ops,
                              .coded_ops = party->cost.coded_ops};
@@ -350,7 +350,7 @@ static int measure(struct shared_bench *bench) {
 /* ---- printing ---- */
 
 static double total_ops(const struct cost *cost) {
-    return (double)cost->int8_ops + (double)cost->bf16_ops + (double)cost->f32_ops + (double)cost->coded_ops;
+    return (double)cost->quantised_ops + (double)cost->bf16_ops + (double)cost->f32_ops + (double)cost->coded_ops;
 }
 
 static void print_party(const struct shared_bench *bench, const struct party *party) {

@@ -65,17 +65,20 @@ double machine_measure_read(struct machine *machine) { return per_second(machine
 struct machine_limits machine_measure(struct machine *machine) {
     enum { TURNS = 1 << 16 };
     const struct peak_loops *loops = peak_loops_of(machine->kernels);
-    return (struct machine_limits){
+    struct machine_limits limits = {
         .read_bytes_per_second = per_second(machine, NULL, 1),
         .int8_ops_per_second = per_second(machine, loops->int8_ops, TURNS),
         .bf16_flops = per_second(machine, loops->bf16_ops, TURNS),
         .f32_flops = per_second(machine, loops->f32_ops, TURNS),
     };
+    limits.quantised_ops_per_second =
+        machine->kernels->quantised_form == FORM_INT8 ? limits.int8_ops_per_second : limits.bf16_flops;
+    return limits;
 }
 
 double machine_limit_seconds(const struct machine_limits *limits, const struct cost *cost) {
     double reading = (double)(cost->weight_bytes + cost->kv_read_bytes) / limits->read_bytes_per_second;
-    double computing = (double)cost->int8_ops / limits->int8_ops_per_second +
+    double computing = (double)cost->quantised_ops / limits->quantised_ops_per_second +
                        (double)cost->bf16_ops / limits->bf16_flops +
                        (double)(cost->f32_ops + cost->coded_ops) / limits->f32_flops;
     return reading > computing ? reading : computing;

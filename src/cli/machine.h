@@ -12,6 +12,7 @@
 struct machine_limits {
     double read_bytes_per_second; /* all threads together, over a buffer of the size asked for */
     double int8_ops_per_second, bf16_flops, f32_flops;
+    double quantised_ops_per_second; /* the one of them that products with quantised weights are made of */
 };
 
 struct machine {

@@ -58,7 +58,7 @@ static void add_matrices(struct cost *cost, const struct panel_matrix *const *ma
         const uint64_t ops = 2 * (uint64_t)matrix->n_rows * matrix->n_cols * n_rows;
         cost->weight_bytes += n_passes * matrix->n_panels * matrix->panel_bytes;
         if (weight_is_quantised(matrix->type))
-            cost->int8_ops += ops;
+            cost->quantised_ops += ops;
         else if (matrix->type == WEIGHT_BF16)
             cost->bf16_ops += ops;
         else

@@ -24,10 +24,10 @@ struct cost {
                                 (kernel/attention_peers.h) */
     uint64_t kv_write_bytes; /* rows as they come, and full blocks again in the form that they go over into */
     /* Multiply and add count two. */
-    uint64_t int8_ops;  /* products with quantised weights */
-    uint64_t bf16_ops;  /* products with BF16 weights */
-    uint64_t f32_ops;   /* products with F32 and F16 weights, and attention over f32, f16 and bf16 rows */
-    uint64_t coded_ops; /* attention over coded rows (q8, q4, q3): integers of 15 bits with those of 8 */
+    uint64_t quantised_ops; /* products with quantised weights */
+    uint64_t bf16_ops;      /* products with BF16 weights */
+    uint64_t f32_ops;       /* products with F32 and F16 weights, and attention over f32, f16 and bf16 rows */
+    uint64_t coded_ops;     /* attention over coded rows (q8, q4, q3): integers of 15 bits with those of 8 */
     uint64_t vector_numbers; /* that go through norms, activations, sums, rotations and soft-caps */
     uint64_t rows;           /* of which logits or K and V come */
 };

@@ -61,7 +61,7 @@ static void step(struct kv_seq *seqs, uint32_t first, uint32_t n_users, uint32_t
     compare("KV bytes read", &batch, counts.kv_read_bytes, cost.kv_read_bytes);
     compare("KV bytes read, as the step counts them,", &batch, run.workspace.reads.bytes, cost.kv_read_bytes);
     compare("KV bytes written", &batch, counts.kv_write_bytes, cost.kv_write_bytes);
-    compare("int8 operations", &batch, counts.int8_ops, cost.int8_ops);
+    compare("quantised operations", &batch, counts.quantised_ops, cost.quantised_ops);
     compare("bf16 operations", &batch, counts.bf16_ops, cost.bf16_ops);
     compare("f32 operations", &batch, counts.f32_ops, cost.f32_ops);
     compare("operations on codes", &batch, counts.coded_ops, cost.coded_ops);

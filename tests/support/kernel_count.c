@@ -97,7 +97,7 @@ static void count_matmul(const struct panel_matrix *w, size_t panel_begin, size_
     else if (w->type == WEIGHT_BF16)
         counts.bf16_ops += ops;
     else
-        counts.int8_ops += ops;
+        counts.quantised_ops += ops;
 }
 
 static void count_products(enum codec_id codec, uint64_t ops) {

@@ -11,7 +11,7 @@ struct kernel_counts {
     uint64_t weight_bytes;  /* of panels, each time that they are gone through */
     uint64_t kv_read_bytes; /* slots that tiles show to rows */
     uint64_t kv_write_bytes;
-    uint64_t int8_ops, bf16_ops, f32_ops, coded_ops;
+    uint64_t quantised_ops, bf16_ops, f32_ops, coded_ops;
     uint64_t vector_numbers;
 };
 
