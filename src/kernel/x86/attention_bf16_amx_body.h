@@ -39,6 +39,15 @@ INLINE void round_numbers(const float *from, bf16_bits *to) {
     _mm512_store_si512(to, (__m512i)numbers);
 }
 
+/* Probabilities of keys that a row does not see become 0. */
+INLINE void clear_unseen(float *scores, unsigned begin, unsigned end) {
+    for (unsigned key = 0; key < ATTENTION_TILE; key += VEC_WIDTH)
+        if (key < begin || key + VEC_WIDTH > end)
+            vec_store(scores + key, vec_select_keys(vec_load(scores + key), vec_zero(), key, begin, end));
+}
+
+#include "kernel/x86/attention_bf16_few_body.h"
+
 /* One step: adds to n_tiles tiles of sums of 16 rows. */
 INLINE void multiply_bf16(const bf16_bits *rows, size_t row_bytes, const bf16_bits *lines, size_t line_bytes,
                           unsigned n_tiles) {
@@ -60,6 +69,10 @@ INLINE void multiply_bf16(const bf16_bits *rows, size_t row_bytes, const bf16_bi
 /* scores = q * K^T for the blocks that a row sees. */
 static void score_bf16_tiles(struct tile_work *work, const struct attention_rows *rows,
                              const struct attention_tile *tile) {
+    if (rows->n_rows <= BF16_FEW_ROWS) {
+        score_bf16_few(work, rows, tile);
+        return;
+    }
     const unsigned head_dim = rows->head_dim;
     const size_t row_bytes = BF16_ROW * sizeof(bf16_bits),
                  line_bytes = ATTENTION_TILE * 2 * sizeof(bf16_bits);
@@ -154,15 +167,16 @@ static void weigh_bf16_rows(const struct bf16_work *bf16, struct attention_rows 
 /* out += probabilities * V. */
 static void weigh_bf16_tiles(struct tile_work *work, struct attention_rows *rows,
                              const struct attention_tile *tile) {
+    if (rows->n_rows <= BF16_FEW_ROWS) {
+        weigh_bf16_few(work, rows, tile);
+        return;
+    }
     struct bf16_work bf16;
     unsigned begin = ATTENTION_TILE;
     for (unsigned r = 0; r < rows->n_rows; r++) {
         float *scores = work->scores[r];
         if (tile->begin[r] != tile->end[r]) begin = min_unsigned(begin, tile->begin[r]);
-        for (unsigned key = 0; key < ATTENTION_TILE; key += VEC_WIDTH)
-            if (key < tile->begin[r] || key + VEC_WIDTH > tile->end[r])
-                vec_store(scores + key, vec_select_keys(vec_load(scores + key), vec_zero(), key,
-                                                        tile->begin[r], tile->end[r]));
+        clear_unseen(scores, tile->begin[r], tile->end[r]);
         for (unsigned key = work->begin / COLUMNS * COLUMNS; key < work->end; key += BF16_STEP)
             round_numbers(scores + key, bf16.rows[r] + key);
     }
