@@ -32,10 +32,16 @@ INLINE void round_factors(const float *from, float *to, unsigned n) {
     }
 }
 
-/* acc += the products of one step: 32 lines, each stride_bytes behind the one before. 16 lines are prefetched
- * from each of `ahead` on. n_rows is a constant. */
+/* Memory that is prefetched meanwhile, a line each of four runs in turns: one run after the other is
+ * slower (docs/kernels.md). */
+struct runs {
+    const char *at[ATTENTION_TILE_BLOCKS];
+};
+
+/* acc += the products of one step: 32 lines, each stride_bytes behind the one before; 8 of each run are
+ * prefetched. n_rows is a constant. */
 INLINE void add_step(unsigned n_rows, const float *factors, const char *lines, size_t stride_bytes,
-                     const char *const ahead[2], vec (*acc)[2]) {
+                     const struct runs *ahead, vec (*acc)[2]) {
     vec sums[2][BF16_FEW_ROWS][2]; /* of even and of odd lines */
     UNROLL for (unsigned r = 0; r < n_rows; r++) sums[0][r][0] = sums[0][r][1] = sums[1][r][0] =
         sums[1][r][1] = vec_zero();
@@ -48,7 +54,7 @@ INLINE void add_step(unsigned n_rows, const float *factors, const char *lines, s
                 sums[is_odd][r][0] = vec_fma(factor, even, sums[is_odd][r][0]);
                 sums[is_odd][r][1] = vec_fma(factor, odd, sums[is_odd][r][1]);
             }
-            __builtin_prefetch(ahead[is_odd] + k * (COLUMNS / 2) * sizeof(bf16_bits), 0, 2);
+            __builtin_prefetch(ahead->at[(k & 2) + is_odd] + k / 4 * COLUMNS * sizeof(bf16_bits), 0, 2);
             lines += stride_bytes;
         }
     }
@@ -66,12 +72,17 @@ INLINE void store_in_order(const vec acc[2], float *to) {
     vec_store(to + VEC_WIDTH, _mm512_permutex2var_ps(acc[0], second, acc[1]));
 }
 
-/* What a step of dimensions d .. prefetches of one of a pair of blocks: both have half of what is ahead of
- * the step in each, so that two runs of memory come at a time. Anything else if nothing is. */
-INLINE const char *share_of(const void *const areas[ATTENTION_TILE_BLOCKS], unsigned of, unsigned block,
-                            unsigned d, const void *otherwise) {
-    if (areas[of] == NULL) return otherwise;
-    return (const char *)areas[of] + (d + block % 2 * BF16_STEP / 2) * COLUMNS * sizeof(bf16_bits);
+/* What a step of dimensions d .. in one block prefetches: of what is ahead of that step in the areas of each
+ * of the four blocks a quarter. Anything else where nothing is. */
+INLINE struct runs runs_of(const void *const areas[ATTENTION_TILE_BLOCKS], unsigned block, unsigned d,
+                           const void *otherwise) {
+    struct runs runs;
+    const size_t line = d + block * BF16_STEP / ATTENTION_TILE_BLOCKS;
+    UNROLL for (unsigned i = 0; i < ATTENTION_TILE_BLOCKS; i++) {
+        runs.at[i] =
+            areas[i] == NULL ? otherwise : (const char *)areas[i] + line * COLUMNS * sizeof(bf16_bits);
+    }
+    return runs;
 }
 
 /* Scores of the blocks first .. end. */
@@ -82,10 +93,9 @@ INLINE void score_few(unsigned n_rows, const struct few_work *few, const struct 
         vec acc[BF16_FEW_ROWS][2];
         UNROLL for (unsigned r = 0; r < n_rows; r++) acc[r][0] = acc[r][1] = vec_zero();
         for (unsigned d = 0; d < head_dim; d += BF16_STEP) {
-            const char *const ahead[2] = {share_of(tile->v, block & ~1u, block, d, tile->k[block]),
-                                          share_of(tile->v, block | 1, block, d, tile->k[block])};
+            const struct runs ahead = runs_of(tile->v, block, d, tile->k[block]);
             add_step(n_rows, few->factors[0] + d, (const char *)tile->k[block] + d * line_bytes, line_bytes,
-                     ahead, acc);
+                     &ahead, acc);
         }
         UNROLL for (unsigned r = 0; r < n_rows; r++) store_in_order(acc[r], scores[r] + block * COLUMNS);
     }
@@ -101,8 +111,7 @@ INLINE void weigh_few(unsigned n_rows, struct few_work *few, const struct attent
             const bool is_whole = begin <= key && key + COLUMNS <= end;
             const bf16_bits *v = is_whole ? tile->v[key / COLUMNS] : few->edge;
             const unsigned block = key / COLUMNS;
-            const char *const ahead[2] = {share_of(tile->next_k, block & ~1u, block, d, v),
-                                          share_of(tile->next_k, block | 1, block, d, v)};
+            const struct runs ahead = runs_of(tile->next_k, block, d, v);
             if (!is_whole) {
                 const unsigned from = max_unsigned(begin, key), to = min_unsigned(end, key + COLUMNS);
                 memset(few->edge, 0, COLUMNS * head_dim * sizeof(bf16_bits));
@@ -111,7 +120,7 @@ INLINE void weigh_few(unsigned n_rows, struct few_work *few, const struct attent
                        (size_t)(to - from) * head_dim * sizeof(bf16_bits));
             }
             add_step(n_rows, few->factors[0] + key, (const char *)(v + d), head_dim * sizeof(bf16_bits),
-                     ahead, acc);
+                     &ahead, acc);
         }
         UNROLL for (unsigned r = 0; r < n_rows; r++) store_in_order(acc[r], few->sums[r] + d);
     }
