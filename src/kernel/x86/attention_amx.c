@@ -7,6 +7,7 @@
 #define TILE_STRIPS 2
 
 #include "kernel/x86/codes_avx512.h"
+#include "kernel/x86/tiles_amx.h"
 #include "kernel/x86/vec_avx512.h"
 
 #define BF16_PRODUCTS "kernel/x86/attention_bf16_amx_body.h"

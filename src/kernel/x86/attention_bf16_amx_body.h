@@ -7,7 +7,6 @@
  *
  * A row's bits do not depend on the rows beside it: every element of a sum is one chain in order, and a key
  * that a row does not see adds 0 to it, since V that is not finite goes to those rows alone that see it. */
-#include "kernel/x86/tiles_amx.h"
 
 enum {
     BF16_STEP = 32, /* numbers of a row in one instruction */
@@ -39,6 +38,15 @@ INLINE void round_numbers(const float *from, bf16_bits *to) {
     _mm512_store_si512(to, (__m512i)numbers);
 }
 
+/* Probabilities of keys that a row does not see become 0. */
+INLINE void clear_unseen(float *scores, unsigned begin, unsigned end) {
+    for (unsigned key = 0; key < ATTENTION_TILE; key += VEC_WIDTH)
+        if (key < begin || key + VEC_WIDTH > end)
+            vec_store(scores + key, vec_select_keys(vec_load(scores + key), vec_zero(), key, begin, end));
+}
+
+#include "kernel/x86/attention_bf16_few_body.h"
+
 /* One step: adds to n_tiles tiles of sums of 16 rows. */
 INLINE void multiply_bf16(const bf16_bits *rows, size_t row_bytes, const bf16_bits *lines, size_t line_bytes,
                           unsigned n_tiles) {
@@ -60,16 +68,23 @@ INLINE void multiply_bf16(const bf16_bits *rows, size_t row_bytes, const bf16_bi
 /* scores = q * K^T for the blocks that a row sees. */
 static void score_bf16_tiles(struct tile_work *work, const struct attention_rows *rows,
                              const struct attention_tile *tile) {
+    if (rows->n_rows <= BF16_FEW_ROWS) {
+        score_bf16_few(work, rows, tile);
+        return;
+    }
     const unsigned head_dim = rows->head_dim;
     const size_t row_bytes = BF16_ROW * sizeof(bf16_bits),
                  line_bytes = ATTENTION_TILE * 2 * sizeof(bf16_bits);
     struct bf16_work bf16;
-    for (unsigned r = 0; r < rows->n_rows; r++)
+    for (unsigned r = 0; r < rows->n_rows; r++) {
+        if (r % 16 == 0) STAY_AWAKE();
         for (unsigned d = 0; d < head_dim; d += BF16_STEP)
             round_numbers(rows->q + (size_t)r * head_dim + d, bf16.rows[r] + d);
+    }
     for (unsigned block = work->begin / COLUMNS; block * COLUMNS < work->end; block++) {
         const bf16_bits *k = tile->k[block], *v = tile->v[block];
         for (unsigned d = 0; d < head_dim; d += 2) {
+            if (d % 64 == 0) STAY_AWAKE();
             __builtin_prefetch(v + (size_t)d * COLUMNS, 0, 2);
             __builtin_prefetch(v + (size_t)(d + 1) * COLUMNS, 0, 2);
             interleave(_mm512_loadu_si512(k + (size_t)d * COLUMNS),
@@ -103,6 +118,7 @@ static bool copy_v(const struct attention_tile *tile, unsigned begin, unsigned e
     for (unsigned key = begin / COLUMNS * COLUMNS; key < (end + COLUMNS - 1) / COLUMNS * COLUMNS; key += 2) {
         const bf16_bits *v = (const bf16_bits *)tile->v[key / COLUMNS] + (size_t)(key % COLUMNS) * head_dim;
         const bf16_bits *next = tile->next_k[key / COLUMNS];
+        if (key % 32 == 0) STAY_AWAKE();
         const __mmask32 sees_first = key >= begin && key < end ? 0xffffffffu : 0,
                         sees_second = key + 1 >= begin && key + 1 < end ? 0xffffffffu : 0;
         for (unsigned d = 0; d < head_dim; d += BF16_STEP) {
@@ -151,18 +167,24 @@ static void weigh_bf16_rows(const struct bf16_work *bf16, struct attention_rows 
         }
 }
 
+INLINE bool weighs_in_tiles(const struct attention_rows *rows, const struct attention_tile *tile) {
+    return tile->v_codec == CODEC_bf16 && bf16_takes(rows->head_dim) && rows->n_rows > BF16_FEW_ROWS;
+}
+
 /* out += probabilities * V. */
 static void weigh_bf16_tiles(struct tile_work *work, struct attention_rows *rows,
                              const struct attention_tile *tile) {
+    if (rows->n_rows <= BF16_FEW_ROWS) {
+        weigh_bf16_few(work, rows, tile);
+        return;
+    }
     struct bf16_work bf16;
     unsigned begin = ATTENTION_TILE;
     for (unsigned r = 0; r < rows->n_rows; r++) {
         float *scores = work->scores[r];
+        if (r % 16 == 0) STAY_AWAKE();
         if (tile->begin[r] != tile->end[r]) begin = min_unsigned(begin, tile->begin[r]);
-        for (unsigned key = 0; key < ATTENTION_TILE; key += VEC_WIDTH)
-            if (key < tile->begin[r] || key + VEC_WIDTH > tile->end[r])
-                vec_store(scores + key, vec_select_keys(vec_load(scores + key), vec_zero(), key,
-                                                        tile->begin[r], tile->end[r]));
+        clear_unseen(scores, tile->begin[r], tile->end[r]);
         for (unsigned key = work->begin / COLUMNS * COLUMNS; key < work->end; key += BF16_STEP)
             round_numbers(scores + key, bf16.rows[r] + key);
     }

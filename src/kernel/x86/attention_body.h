@@ -9,6 +9,7 @@
  *   vec_widen_{f16,bf16}, vec_narrow_{f16,bf16}    load from, store to 16-bit floats
  *   vec_fraction(t), vec_raise(p, t)   t less an integer n, and p * 2^n: what vec_power is made of, with
  *   POWER_FINE, POWER_COARSE           coefficients for such fractions
+ *   STAY_AWAKE()             what is to be said now and then in work between products; may be missing
  *   CODED_PRODUCTS           the header with score_<codec> and weigh_<codec> of the coded codecs
  *
  * Scores (q times K) and the weighted sum (probabilities times V) are the same product
@@ -25,6 +26,10 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
+
+#ifndef STAY_AWAKE
+#define STAY_AWAKE() ((void)0)
+#endif
 
 enum {
     COLUMNS = 32,                     /* of a strip: the slots of a block, or 32 dimensions */
@@ -275,6 +280,10 @@ static void group_rows(struct tile_work *work, unsigned n_rows, const struct att
 INLINE bool bf16_takes(unsigned head_dim) { return head_dim == 0; }
 #define score_bf16_tiles(work, rows, tile)
 #define weigh_bf16_tiles(work, rows, tile)
+INLINE bool weighs_in_tiles(const struct attention_rows *rows, const struct attention_tile *tile) {
+    (void)rows, (void)tile;
+    return false;
+}
 #endif
 
 /* scores = q * K^T for the blocks that a row sees. */
@@ -438,6 +447,6 @@ void SET(attend_tile)(struct attention_rows *rows, const struct attention_tile *
     if (codec_is_coded(tile->v_codec))
         soften_codes(rows, &work, tile);
     else
-        soften(rows, work.scores, tile);
+        soften(rows, work.scores, tile, weighs_in_tiles(rows, tile));
     weigh_of[tile->v_codec](&work, rows, tile);
 }

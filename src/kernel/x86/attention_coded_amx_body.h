@@ -11,7 +11,6 @@
  *
  * K of q8 is read as it lies in its blocks, all else from a copy of a tile's codes as bytes. What the lines
  * of rows that there are not hold does not matter. Sums are integers, hence exact, as everywhere. */
-#include "kernel/x86/tiles_amx.h"
 
 enum {
     TILE_QUERIES = TILE_LINES / 2,

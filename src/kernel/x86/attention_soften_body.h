@@ -70,9 +70,10 @@ INLINE void scale_out(struct attention_rows *rows, unsigned r, float factor) {
 }
 
 /* Turns every row's scores into exp(score - max), moving max, sum and out along. The rows' steps are side by
- * side, not row after row: a branch on a maximum that has just been found would stop the next row's work. */
+ * side, not row after row: a branch on a maximum that has just been found would stop the next row's work.
+ * stays_awake: tiles come next. */
 INLINE void soften(struct attention_rows *rows, float (*scores)[ATTENTION_TILE],
-                   const struct attention_tile *tile) {
+                   const struct attention_tile *tile, bool stays_awake) {
     enum { FULL = ATTENTION_TILE / VEC_WIDTH };
     _Alignas(64) float factor[ATTENTION_MAX_ROWS] = {0};
     unsigned n_vecs[ATTENTION_MAX_ROWS];
@@ -80,6 +81,7 @@ INLINE void soften(struct attention_rows *rows, float (*scores)[ATTENTION_TILE],
     for (unsigned r = 0; r < rows->n_rows; r++) {
         const unsigned begin = tile->begin[r], end = tile->end[r], first = begin / VEC_WIDTH * VEC_WIDTH;
         n_vecs[r] = begin == end ? 0 : (end - first + VEC_WIDTH - 1) / VEC_WIDTH;
+        if (stays_awake && r % 8 == 0) STAY_AWAKE();
         if (n_vecs[r] == 0) continue;
         seen[r] = scores[r] + first;
         if (tile->softcap > 0) cap(seen[r], n_vecs[r], tile->softcap);
@@ -90,6 +92,7 @@ INLINE void soften(struct attention_rows *rows, float (*scores)[ATTENTION_TILE],
     }
     exp_rows(factor, rows->n_rows);
     for (unsigned r = 0; r < rows->n_rows; r++) {
+        if (stays_awake && r % 8 == 0) STAY_AWAKE();
         if (n_vecs[r] == 0) continue;
         float sum = n_vecs[r] == FULL ? exp_of(seen[r], FULL, rows->max[r])
                                       : exp_of(seen[r], n_vecs[r], rows->max[r]);
