@@ -290,6 +290,7 @@ static size_t rows_together(size_t row, size_t end) {
             else                                                                                             \
                 many_panels(WEIGHT_##type, &place, panel_begin, panel_end);                                  \
         }                                                                                                    \
+        _tile_release();                                                                                     \
     }
 WEIGHT_QUANTISED_LIST(X)
 #undef X
