@@ -91,6 +91,13 @@ static int tear_down(void **state) {
     return 0;
 }
 
+static void check_measured(const struct panel_matrix *matrix) {
+    struct panel_matrix again = *matrix;
+    panel_matrix_measure(&again);
+    assert_true(matrix->largest == again.largest);
+    assert_true((matrix->largest > 0) == weight_is_quantised(matrix->type));
+}
+
 /* Opens the model with the cache and sees that its panels are right. */
 static enum weight_cache_result open_with(const struct place *place, const struct weight_cache *cache) {
     struct model model;
@@ -102,6 +109,8 @@ static enum weight_cache_result open_with(const struct place *place, const struc
     assert_memory_equal(got->vectors, expected->vectors, expected->vectors_bytes);
     size_t at = (size_t)(got->layers[0].down.data - (uint8_t *)got->panels);
     assert_int_equal(at, (size_t)(expected->layers[0].down.data - (uint8_t *)expected->panels));
+    check_measured(&got->layers[0].down);
+    check_measured(&got->output);
     enum weight_cache_result result = got->cached;
     model_close(&model);
     return result;
