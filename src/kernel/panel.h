@@ -85,8 +85,8 @@ void panel_pack(struct panel_matrix *matrix, const void *source, size_t begin, s
  */
 void panel_pack_one(const struct panel_matrix *matrix, const void *source, size_t index, uint8_t *panel);
 
-/* Sets `largest` of a packed matrix: a bound on the magnitude of its weights, NaN if a scale is infinite or
- * no number; 0 of a float type, which nobody needs. Reads all panels' scales. */
+/* Sets `largest` of a packed matrix: a bound on the magnitude of its weights, infinite or NaN if one of them
+ * may be; 0 of a float type, which nobody needs. Reads all panels' scales. */
 void panel_matrix_measure(struct panel_matrix *matrix);
 
 #endif
