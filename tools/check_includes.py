@@ -61,6 +61,7 @@ LONGER = {
     "kernel/x86/attention_bf16_few_body.h": "a kernel's code: attention_amx.c's",
     "kernel/x86/codes_avx2.h": "a kernel's code: its vectors of integers",
     "kernel/x86/codes_avx512.h": "a kernel's code: its vectors of integers",
+    "kernel/x86/decode_amx.h": "a kernel's code: matmul_quantised_amx.c's",
     "codec/codec_block.h": "the code of the block codecs: instantiated once per codec",
     "kernel/x86/peak_body.h": "a kernel's code: instantiated once per instruction set",
 }

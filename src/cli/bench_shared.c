@@ -350,7 +350,8 @@ static int measure(struct shared_bench *bench) {
 /* ---- printing ---- */
 
 static double total_ops(const struct cost *cost) {
-    return (double)cost->quantised_ops + (double)cost->bf16_ops + (double)cost->f32_ops + (double)cost->coded_ops;
+    return (double)cost->quantised_ops + (double)cost->bf16_ops + (double)cost->f32_ops +
+           (double)cost->coded_ops;
 }
 
 static void print_party(const struct shared_bench *bench, const struct party *party) {

@@ -1,9 +1,8 @@
 /* A kernel set: the inner loops for one instruction set, over raw pointers, single-threaded, without memory
  * of their own. kernel/matmul.h and kernel/attention.h spread them over a team.
  *
- * Within one set a row's result never depends on which rows are computed beside it. Sets may differ from each
- * other in the last bits of floating point, never in integer results; the scalar set is the reference that
- * tests/kernel holds the others against. */
+ * Within one set a row's result never depends on which rows are computed beside it. Sets may differ in how
+ * they round, as kernel/panel.h says, never in integer results: tests/kernel holds all against scalar's. */
 #ifndef CABINET_KERNEL_KERNEL_SET_H
 #define CABINET_KERNEL_KERNEL_SET_H
 
@@ -11,17 +10,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernel/activations.h"
 #include "kernel/attention_tile.h"
-#include "kernel/panel.h"
 
 /* out[r][o] for o in panels [panel_begin, panel_end) and r in rows [row_begin, row_end) of x.
  * out is (x->n_rows, out_stride) f32; writes only o < n_rows of the matrix. */
 typedef void matmul_function(const struct panel_matrix *w, size_t panel_begin, size_t panel_end,
                              const struct activations *x, size_t row_begin, size_t row_end, float *out,
                              size_t out_stride);
-
 typedef void store_function(void *area, unsigned slot, unsigned n_slots, const float *rows, size_t stride,
                             unsigned head_dim);
+typedef void convert_function(const struct codec *to, void *to_area, const struct codec *from,
+                              const void *from_area, unsigned head_dim);
 
 struct kernel_set {
     const char *name;
@@ -53,20 +53,16 @@ struct kernel_set {
     /* As the codec's encode_k and encode_v, bit for bit, of rows (n_slots, head_dim), `stride` numbers from
      * one to the next, into slots slot .. slot + n_slots - 1; NULL of block codecs. */
     store_function *store_k[CODEC_COUNT], *store_v[CODEC_COUNT];
-
     /* Stores a head's area of a block that is full in another form (codec_convert_k, codec_convert_v). */
-    void (*convert_k)(const struct codec *to, void *to_area, const struct codec *from, const void *from_area,
-                      unsigned head_dim);
-    void (*convert_v)(const struct codec *to, void *to_area, const struct codec *from, const void *from_area,
-                      unsigned head_dim);
+    convert_function *convert_k, *convert_v;
 
     /* Walsh-Hadamard transform of x[n], of orthonormal blocks of the largest power of two that divides n, at
      * most 512: its own inverse. The same bits in every set. */
     void (*rotate)(float *x, unsigned n);
 
-    /* Rotary position embedding of n_heads heads of head_dim numbers each, in place: of a head's leading
-     * n_dims numbers pair i, numbers 2i and 2i + 1 where is_interleaved, else i and i + n_dims / 2, goes from
-     * (a, b) to (a c - b s, a s + b c) with c = table[2i], s = table[2i + 1]. The same bits in every set. */
+    /* RoPE of n_heads heads of head_dim numbers each, in place: of a head's leading n_dims numbers pair i,
+     * 2i and 2i + 1 where is_interleaved, else i and i + n_dims / 2, goes from (a, b) to (a c - b s,
+     * a s + b c) with c = table[2i], s = table[2i + 1]. The same bits in every set. */
     void (*rope)(float *heads, unsigned n_heads, unsigned head_dim, const float *table, unsigned n_dims,
                  bool is_interleaved);
 

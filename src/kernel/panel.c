@@ -153,8 +153,6 @@ static unsigned largest_f16(const uint8_t *numbers, size_t n, unsigned largest) 
     return largest;
 }
 
-static float f16_magnitude(unsigned bits) { return bits >= 0x7c00 ? NAN : f16_to_f32((f16_bits)bits); }
-
 /* A bound on one panel's weights: the largest scale with the largest factor and number, and the largest
  * minimum. */
 PANEL_INLINE float panel_bound(enum weight_type type, const uint8_t *panel, size_t n_groups) {
@@ -180,8 +178,8 @@ PANEL_INLINE float panel_bound(enum weight_type type, const uint8_t *panel, size
     const int above = traits.largest - traits.offset;
     const float number = (float)(above > traits.offset ? above : traits.offset);
     const float of_scale =
-        traits.scale == SCALE_E8M0 ? weight_e8m0_to_f32((uint8_t)exponent) : f16_magnitude(scale);
-    return factor * (of_scale * number + f16_magnitude(minimum));
+        traits.scale == SCALE_E8M0 ? weight_e8m0_to_f32((uint8_t)exponent) : f16_to_f32((f16_bits)scale);
+    return factor * (of_scale * number + f16_to_f32((f16_bits)minimum));
 }
 
 void panel_matrix_measure(struct panel_matrix *matrix) {

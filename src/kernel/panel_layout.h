@@ -18,7 +18,7 @@
 #ifndef CABINET_KERNEL_PANEL_LAYOUT_H
 #define CABINET_KERNEL_PANEL_LAYOUT_H
 
-#include "kernel/panel.h"
+#include "kernel/activations.h"
 #include "kernel/weight_traits.h"
 
 #define PANEL_INLINE static inline __attribute__((always_inline))

@@ -155,6 +155,11 @@ struct activations case_activations_new(size_t n_rows, size_t n_cols, enum case_
     return case_activations_like(&x);
 }
 
+void case_activations_prepare(const struct kernel_set *set, struct activations *x) {
+    x->forms |= set->quantised_form;
+    for (size_t r = 0; r < x->n_rows; r++) activations_prepare_row(set, x, r);
+}
+
 void case_activations_free(struct activations *x) {
     mem_free((void *)x->f32);
     for (int p = 0; p < PLANE_COUNT; p++) {

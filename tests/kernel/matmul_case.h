@@ -34,6 +34,8 @@ struct activations case_activations_new(size_t n_rows, size_t n_cols, enum case_
 void case_activations_free(struct activations *x);
 /* A copy whose forms are yet to be prepared and share nothing with x's; the f32 rows are shared. */
 struct activations case_activations_like(const struct activations *x);
+/* Prepares all rows, in the set's form for quantised weights too. */
+void case_activations_prepare(const struct kernel_set *set, struct activations *x);
 
 /* Arguments: threads (default: cores), then a kernel set or "model" to leave the rest out. */
 int bench_matmul(int argc, char **argv);

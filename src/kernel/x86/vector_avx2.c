@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernel/panel.h"
+#include "kernel/activations.h"
 #include "kernel/quantize.h"
 #include "kernel/x86/matmul_avx2.h"
 

@@ -1,7 +1,7 @@
 #include <immintrin.h>
 #include <math.h>
 
-#include "kernel/panel.h"
+#include "kernel/activations.h"
 #include "kernel/quantize.h"
 #include "kernel/x86/matmul_avx512.h"
 
