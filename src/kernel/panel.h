@@ -29,19 +29,19 @@
  * A plane whose scale is 0 adds exactly nothing, so a kernel may visit a fine plane that only a neighbour
  * has.
  *
- * An output of an F32 or F16 panel is formed by acc = fma(w[k], x[k], acc) for k = 0, 1, ... in order, in
- * f32.
- *
  * That is the sequence of all sets but amx, whose tiles multiply BF16 numbers: there a group of a quantised
  * panel becomes BF16 weights, which meet BF16 inputs in tdpbf16ps' order (below). Inputs are *raised*, times
  * 2^PANEL_RAISE, because weights come low: w * 2^s is formed in f16 arithmetic, s being chosen by the
- * matrix's largest weight, and the bits of that, moved to BF16's places, mean 2^-112 of it. An output is
+ * matrix's largest weight, and the bits of that, moved to BF16's places, mean 2^-112 of it. So
  *
- *   acc * 2^(112 - s - PANEL_RAISE)    with acc as of a BF16 panel with its inputs in this order, and the
- * weight bf16(fma_f16(number - offset, f16(scale * 2^s), f16(minimum * 2^s)))
+ *   weight = bf16(fma_f16(number - offset, f16(scale * 2^s), f16(minimum * 2^s)))
+ *   output = acc * 2^(112 - s - PANEL_RAISE)
  *
- * bf16() rounds ties away from zero and makes f16's denormal numbers zeros: those are less than 2^-29 of the
- * bound on the largest weight.
+ * with acc as of a BF16 panel whose inputs are in panel_raised_place's order. bf16() rounds ties away from
+ * zero and makes f16's denormal numbers zeros: those are less than 2^-29 of the bound on the largest weight.
+ *
+ * An output of an F32 or F16 panel is formed by acc = fma(w[k], x[k], acc) for k = 0, 1, ... in order, in
+ * f32.
  *
  * BF16 panels meet activations rounded to BF16, because processors multiply such pairs faster than f32.
  * Products are exact, sums f32. How they are summed is up to the set, but never to the number of rows:
