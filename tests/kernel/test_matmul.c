@@ -97,6 +97,17 @@ static double input_of(const struct kernel_set *set, enum weight_type type, cons
     return (double)x->f32[row * x->n_cols + k];
 }
 
+/* What a set makes of the weights, (n_rows, n_cols). */
+static double *weights_in(const struct kernel_set *set, const struct case_matrix *m) {
+    const size_t n_cols = m->packed.n_cols, n = m->packed.n_rows * n_cols;
+    const bool is_raised = weight_is_quantised(m->packed.type) && set->quantised_form == FORM_RAISED;
+    double *weights = mem_alloc(n, sizeof *weights);
+    assert_non_null(weights);
+    for (size_t i = 0; i < n; i++)
+        weights[i] = is_raised ? case_matrix_bf16_weight(m, i / n_cols, i % n_cols) : (double)m->numbers[i];
+    return weights;
+}
+
 /* A set's results against weights as numbers and double precision.
  *
  * Stated bound: of the exact sum over k of w[k] * x[k], with x as its codes say it, the result is off by at
@@ -104,7 +115,8 @@ static double input_of(const struct kernel_set *set, enum weight_type type, cons
  * code's and a minimum's share of a weight may be larger than their sum. Of float weights: n_cols + 1 of
  * them. Each term may fall below what f32 holds, or, of BF16, below the normal numbers. */
 static void check_row_against_double(const struct kernel_set *set, const struct case_matrix *m,
-                                     const struct activations *x, size_t row, const struct guarded *y) {
+                                     const double *weights, const struct activations *x, size_t row,
+                                     const struct guarded *y) {
     size_t n = x->n_cols;
     const enum weight_type type = m->packed.type;
     const bool is_raised = weight_is_quantised(type) && set->quantised_form == FORM_RAISED;
@@ -115,7 +127,7 @@ static void check_row_against_double(const struct kernel_set *set, const struct 
         double sum = 0, magnitude = 0, largest = 0,
                steps = is_float ? (double)n + 1 : 5 * (double)x->n_groups + 5;
         for (size_t k = 0; k < n; k++) {
-            double w = is_raised ? case_matrix_bf16_weight(m, o, k) : (double)m->numbers[o * n + k];
+            double w = weights[o * n + k];
             double input = input_of(set, type, x, row, k);
             sum += w * input;
             magnitude += is_float ? fabs(w * input) : fabs(input);
@@ -141,7 +153,9 @@ static void scalar_agrees_with_double_precision(void **state) {
                 case_activations_prepare(set, &x);
                 set->matmul[m.packed.type](&m.packed, 0, m.packed.n_panels, &x, 0, x.n_rows, y.out, y.stride);
                 guarded_check(&y);
-                for (size_t r = 0; r < x.n_rows; r++) check_row_against_double(set, &m, &x, r, &y);
+                double *weights = weights_in(set, &m);
+                for (size_t r = 0; r < x.n_rows; r++) check_row_against_double(set, &m, weights, &x, r, &y);
+                mem_free(weights);
                 mem_free(y.memory);
                 case_activations_free(&x);
                 case_matrix_free(&m);
@@ -165,7 +179,9 @@ static void check_set(const struct kernel_set *set, enum weight_type type, size_
     const struct kernel_set *reference = is_own ? set : &kernel_set_scalar;
     for (size_t r = 0; r < most; r++)
         reference->matmul[type](&m.packed, 0, m.packed.n_panels, &x, r, r + 1, expected.out, expected.stride);
-    for (size_t r = 0; is_own && r < most; r++) check_row_against_double(set, &m, &x, r, &expected);
+    double *weights = weights_in(set, &m);
+    for (size_t r = 0; is_own && r < most; r++) check_row_against_double(set, &m, weights, &x, r, &expected);
+    mem_free(weights);
     for (size_t i = 0; i < N_ROW_COUNTS; i++) {
         size_t n_rows = row_counts[i];
         struct guarded y = guarded_new(n_rows, m.packed.n_rows);
