@@ -59,10 +59,7 @@ PANEL_INLINE void multiply_narrow(const struct place *place, size_t panel, unsig
     const size_t panel_bytes = place->w->panel_bytes, stride = place->input_bytes;
     const uint8_t *weights = panel_at(place, panel);
     const bf16_bits *inputs = place->inputs;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    clear_tiles();
     for (size_t g = 0; g < place->n_groups; g++, weights += TILE_BYTES, inputs += PANEL_GROUP) {
         const size_t ahead = ahead_of(place, g, n_panels);
         prefetch_tile(weights + ahead);
@@ -99,10 +96,7 @@ PANEL_INLINE void multiply_wide(const struct place *place, size_t panel, bool ha
     const size_t stride = place->input_bytes, n_second = place->n_rows - TILE_LINES;
     const uint8_t *a = panel_at(place, panel), *b = has_other ? panel_at(place, panel + 1) : a;
     const bf16_bits *first = place->inputs, *second = first + TILE_LINES * place->n_groups * PANEL_GROUP;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    clear_tiles();
     for (size_t g = 0; g < place->n_groups; g++, a += TILE_BYTES, b += TILE_BYTES) {
         _tile_loadd(4, first + g * PANEL_GROUP, stride);
         _tile_loadd(6, a, TILE_LINE_BYTES);

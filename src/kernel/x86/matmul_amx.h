@@ -31,6 +31,17 @@ static inline void tile_shapes_load(const uint8_t n_rows[TILE_COUNT]) {
     tile_shapes_use(&shapes);
 }
 
+/* The intrinsics do not say that they read or write memory. */
+#define MEMORY_BARRIER() __asm__ volatile("" : : : "memory")
+
+/* Tiles 0 to 3 are sums, everywhere. */
+static inline void clear_tiles(void) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
 void raise_row_amx(struct activations *x, size_t row);
 matmul_function matmul_BF16_amx;
 #define X(type, number, elements, bytes) matmul_function matmul_##type##_amx;

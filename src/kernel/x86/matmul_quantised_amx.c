@@ -39,8 +39,38 @@ static void store_lines(const struct place *place, float lines[TILE_LINES][PANEL
         _mm512_mask_storeu_ps(to, exists, _mm512_mul_ps(_mm512_load_ps(lines[line]), factor));
 }
 
-/* The intrinsics do not say that they read or write memory. */
-#define MEMORY_BARRIER() __asm__ volatile("" : : : "memory")
+/* How many of the place's rows, 32 at most, are in the first and in the second tile of rows. */
+static void count_lines(size_t n_rows, size_t n_lines[2]) {
+    n_lines[0] = n_rows < TILE_LINES ? n_rows : TILE_LINES;
+    n_lines[1] = n_rows - n_lines[0];
+}
+
+/* Shapes for n_rows, 32 at most. Where there is no second tile of rows, it is as the first. */
+static void load_row_shapes(size_t n_rows) {
+    size_t n_lines[2];
+    count_lines(n_rows, n_lines);
+    const uint8_t all = TILE_LINES, first = (uint8_t)n_lines[0],
+                  second = (uint8_t)(n_lines[1] == 0 ? n_lines[0] : n_lines[1]);
+    tile_shapes_load((uint8_t[TILE_COUNT]){first, first, second, second, first, second, all, all});
+}
+
+/* Outputs of the place's rows, 32 at most: tile 2 i + j has the sums of its rows from 16 i on with panel j.
+ */
+static void store_sums(const struct place *place, size_t panel, size_t n_panels) {
+    _Alignas(64) float lines[4][TILE_LINES][PANEL_ROWS];
+    size_t n_lines[2];
+    count_lines(place->n_rows, n_lines);
+    _tile_stored(0, lines[0], sizeof **lines);
+    _tile_stored(1, lines[1], sizeof **lines);
+    if (n_lines[1] > 0) {
+        _tile_stored(2, lines[2], sizeof **lines);
+        _tile_stored(3, lines[3], sizeof **lines);
+    }
+    MEMORY_BARRIER();
+    for (size_t i = 0; i < 2; i++)
+        for (size_t j = 0; j < n_panels; j++)
+            store_lines(place, lines[2 * i + j], place->row + i * TILE_LINES, n_lines[i], panel + j);
+}
 
 void raise_row_amx(struct activations *x, size_t row) {
     const float *from = x->f32 + row * x->n_cols;
@@ -70,13 +100,6 @@ struct stream {
     const bf16_bits *first, *second; /* of group 0; second is NULL if there are no such rows */
 };
 
-static void load_few_shapes(size_t n_rows) {
-    const uint8_t first = (uint8_t)(n_rows < TILE_LINES ? n_rows : TILE_LINES);
-    const uint8_t second = (uint8_t)(n_rows > TILE_LINES ? n_rows - TILE_LINES : 1);
-    tile_shapes_load(
-        (uint8_t[TILE_COUNT]){first, first, second, second, first, second, TILE_LINES, TILE_LINES});
-}
-
 /* Past a panel's end it asks for the panel that will take its place, behind the other one. */
 PANEL_INLINE void decode_ahead(enum weight_type type, const struct tile_decoder *decoder,
                                const uint8_t *panel, size_t panel_bytes, size_t g, uint8_t tile[TILE_BYTES]) {
@@ -93,10 +116,7 @@ PANEL_INLINE void multiply_stream(enum weight_type type, const struct tile_decod
     const bool has_other = stream->n_panels > 1;
     const uint8_t *a = stream->panels[0], *b = stream->panels[1];
     const size_t n = stream->n_groups;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    clear_tiles();
     for (size_t g = 0; g < n + AHEAD; g++) {
         if (g < n) {
             decode_ahead(type, decoder, a, stream->panel_bytes, g, ring[g % RING][0]);
@@ -120,7 +140,6 @@ PANEL_INLINE void multiply_stream(enum weight_type type, const struct tile_decod
 }
 
 PANEL_INLINE void few_panels(enum weight_type type, const struct place *place, size_t begin, size_t end) {
-    _Alignas(64) float lines[4][TILE_LINES][PANEL_ROWS];
     const struct panel_matrix *w = place->w;
     const struct tile_decoder decoder = tile_decoder_of(type, tile_exponent(type, w->largest));
     const bool has_second = place->n_rows > TILE_LINES;
@@ -128,25 +147,13 @@ PANEL_INLINE void few_panels(enum weight_type type, const struct place *place, s
                             .panel_bytes = w->panel_bytes,
                             .first = inputs_of(place, place->row, 0),
                             .second = has_second ? inputs_of(place, place->row + TILE_LINES, 0) : NULL};
-    load_few_shapes(place->n_rows);
+    load_row_shapes(place->n_rows);
     for (size_t panel = begin; panel < end; panel += stream.n_panels) {
         stream.n_panels = end - panel < SIDE_PANELS ? end - panel : SIDE_PANELS;
         stream.panels[0] = w->data + panel * w->panel_bytes;
         stream.panels[1] = stream.panels[0] + w->panel_bytes;
         multiply_stream(type, &decoder, &stream);
-        _tile_stored(0, lines[0], sizeof **lines);
-        _tile_stored(1, lines[1], sizeof **lines);
-        if (has_second) {
-            _tile_stored(2, lines[2], sizeof **lines);
-            _tile_stored(3, lines[3], sizeof **lines);
-        }
-        MEMORY_BARRIER();
-        for (size_t i = 0; i < stream.n_panels; i++) {
-            store_lines(place, lines[i], place->row, has_second ? TILE_LINES : place->n_rows, panel + i);
-            if (has_second)
-                store_lines(place, lines[2 + i], place->row + TILE_LINES, place->n_rows - TILE_LINES,
-                            panel + i);
-        }
+        store_sums(place, panel, stream.n_panels);
     }
 }
 
@@ -171,17 +178,13 @@ static void load_lines(const struct place *place, float lines[TILE_LINES][PANEL_
  * and not stored. */
 static void multiply_block(const struct place *place, const struct decoded_panels *panels) {
     _Alignas(64) float lines[4][TILE_LINES][PANEL_ROWS];
-    const size_t n_rows = place->n_rows;
-    const size_t n_first = n_rows < TILE_LINES ? n_rows : TILE_LINES,
-                 n_lines[2] = {n_first, n_rows - n_first};
+    size_t n_lines[2];
+    count_lines(place->n_rows, n_lines);
     const bf16_bits *first = inputs_of(place, place->row, panels->first_group);
     const bf16_bits *second = n_lines[1] == 0 ? first : first + place->x->n_groups * TILE_NUMBERS;
     const uint8_t *a = panels->tiles[0][0], *b = panels->n_panels > 1 ? panels->tiles[1][0] : a;
     if (panels->first_group == 0) {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
+        clear_tiles();
     } else {
         for (size_t i = 0; i < 2; i++)
             for (size_t j = 0; j < panels->n_panels; j++)
@@ -203,21 +206,7 @@ static void multiply_block(const struct place *place, const struct decoded_panel
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    _tile_stored(0, lines[0], sizeof **lines);
-    _tile_stored(1, lines[1], sizeof **lines);
-    _tile_stored(2, lines[2], sizeof **lines);
-    _tile_stored(3, lines[3], sizeof **lines);
-    MEMORY_BARRIER();
-    for (size_t i = 0; i < 2; i++)
-        for (size_t j = 0; j < panels->n_panels; j++)
-            store_lines(place, lines[2 * i + j], place->row + i * TILE_LINES, n_lines[i],
-                        panels->first_panel + j);
-}
-
-static void load_block_shapes(size_t n_rows) {
-    const uint8_t all = TILE_LINES, first = (uint8_t)(n_rows < all ? n_rows : all);
-    const uint8_t second = (uint8_t)(n_rows > all ? n_rows - all : first);
-    tile_shapes_load((uint8_t[TILE_COUNT]){first, first, second, second, first, second, all, all});
+    store_sums(place, panels->first_panel, panels->n_panels);
 }
 
 /* All rows of `place` with the decoded groups. */
@@ -229,7 +218,7 @@ static void multiply_blocks(const struct place *place, const struct decoded_pane
     if (!ends) block.factor = 1;
     for (; block.row < end; block.row += block.n_rows) {
         block.n_rows = end - block.row < WIDE_ROWS ? end - block.row : WIDE_ROWS;
-        if (block.n_rows != n_shaped) load_block_shapes(n_shaped = block.n_rows);
+        if (block.n_rows != n_shaped) load_row_shapes(n_shaped = block.n_rows);
         multiply_block(&block, panels);
     }
 }
@@ -244,7 +233,7 @@ PANEL_INLINE void many_panels(enum weight_type type, const struct place *place, 
     const struct tile_decoder decoder = tile_decoder_of(type, tile_exponent(type, w->largest));
     const size_t n_groups = place->x->n_groups;
     struct decoded_panels panels;
-    load_block_shapes(WIDE_ROWS);
+    load_row_shapes(WIDE_ROWS);
     for (panels.first_panel = begin; panels.first_panel < end; panels.first_panel += panels.n_panels) {
         panels.n_panels = end - panels.first_panel < SIDE_PANELS ? end - panels.first_panel : SIDE_PANELS;
         for (panels.first_group = 0; panels.first_group < n_groups; panels.first_group += panels.n_groups) {

@@ -11,19 +11,9 @@ enum { TILE_COLUMNS = 16 };
 /* What is left of a head's numbers behind whole tiles. */
 static inline unsigned rest_of(unsigned head_dim) { return head_dim / 4 * 4 % TILE_LINE_BYTES; }
 
-/* The intrinsics do not say that they read or write memory. */
-#define MEMORY_BARRIER() __asm__ volatile("" : : : "memory")
-
 /* The tile unit falls asleep about half a microsecond after its last product, and the first one after that
  * takes another half microsecond. Other work between products therefore says this at least that often: a
  * product that goes to tile 3, which is cleared before it is used. */
 #define STAY_AWAKE() _tile_dpbf16ps(3, 4, 5)
-
-static inline void clear_tiles(void) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-}
 
 #endif
